@@ -1,0 +1,24 @@
+"""Batching strategies for SAM2-style models, usable as a library of their own."""
+
+from strategies.base import Strategy
+from strategies.direct import Direct
+from strategies.errors import UserError
+from strategies.models import MODELS, load_model
+from strategies.models.sam2 import Sam2
+from strategies.rebuild import Rebuild
+from strategies.sequential import Sequential
+from strategies.vocabulary import Predictions, References, VisionFeatures
+
+__all__ = [
+    "MODELS",
+    "Direct",
+    "Predictions",
+    "Rebuild",
+    "References",
+    "Sam2",
+    "Sequential",
+    "Strategy",
+    "UserError",
+    "VisionFeatures",
+    "load_model",
+]

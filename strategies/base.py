@@ -1,0 +1,71 @@
+"""The interface that every batching strategy has."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import ClassVar, Self
+
+from strategies.models.sam2 import Sam2
+from strategies.vocabulary import Predictions, References, VisionFeatures
+
+
+class Strategy(ABC):
+    """One way to turn a group's references into masks for its targets.
+
+    Use: `prepare` a group, `predict` as many batches of targets as you like, `release` (or leave the ``with`` block);
+    preparing the next group releases the one before. A strategy holds one group at a time and is not thread-safe.
+
+    Subclasses implement `_prepare`, `_predict` and, where they hold anything, `_release`; they run in inference
+    mode and in the model's dtype.
+    """
+
+    exact: ClassVar[bool] = True
+    """Whether the masks equal those of `sequential`, whatever the order and batch of targets (DESIGN section 1)."""
+
+    def __init__(self, model: Sam2) -> None:
+        self.model = model
+        self._object_ids: tuple[int, ...] | None = None
+
+    def prepare(self, references: References) -> None:
+        """Build the memory bank of a group."""
+        self.release()
+        with self.model.computing():
+            self._prepare(references)
+        self._object_ids = references.object_ids
+
+    def predict(self, targets: VisionFeatures) -> Predictions:
+        """Masks of a batch of one or more targets, in their order."""
+        if self._object_ids is None:
+            raise RuntimeError("prepare a group before predicting its targets")
+        if len(targets) == 0:
+            raise ValueError("a batch needs at least one target")
+        with self.model.computing():
+            return self._predict(targets)
+
+    def release(self) -> None:
+        """Forget the group and free its memory; harmless where there is none."""
+        self._object_ids = None
+        self._release()
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        """Ids of the prepared group's objects."""
+        return self._object_ids or ()
+
+    @abstractmethod
+    def _prepare(self, references: References) -> None: ...
+
+    @abstractmethod
+    def _predict(self, targets: VisionFeatures) -> Predictions: ...
+
+    def _release(self) -> None:  # noqa: B027 - a strategy may have nothing to free
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()

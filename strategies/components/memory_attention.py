@@ -1,0 +1,128 @@
+"""SAM2's memory attention for T targets and O objects at once, in the ways that the bank can reach the batch.
+
+`condition_per_pair` hands the network's own module one copy (or view) of the bank for every (target, object) pair.
+`condition_shared` takes the exact savings of DESIGN section 2: the bank's keys are projected and rotated once per
+group (`SharedBank`), all targets of an object form one long query axis, and layer 0 runs once per target up to its
+cross-attention, because nothing before that depends on the object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from strategies.components.memory_bank import MemoryBank
+
+if TYPE_CHECKING:
+    from strategies.models.sam2 import Sam2
+
+HFModule = Any
+"""A module of the HF network, which carries no types for its attributes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedBank:
+    """Keys (rotated) and values of every layer's cross-attention, each ``[O, heads, M, d]``: a KV cache."""
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+
+    def objects(self, chosen: slice) -> SharedBank:
+        return SharedBank(
+            keys=tuple(key[chosen] for key in self.keys), values=tuple(value[chosen] for value in self.values)
+        )
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary encoding of ``[..., L, d]`` by tables ``[L, d]``, in fp32 as the original does (RoFormer, axial 2-d)."""
+    pairs = x.float().unflatten(-1, (-1, 2))
+    turned = torch.stack((-pairs[..., 1], pairs[..., 0]), dim=-1).flatten(-2)
+    return (x.float() * cos + turned * sin).type_as(x)
+
+
+def project_bank(model: Sam2, bank: MemoryBank) -> SharedBank:
+    """Project and rotate the bank once per group and layer; pointer tokens take no rotary encoding."""
+    cos, sin = model.rotary
+    spatial = bank.memory.shape[1] - bank.pointer_tokens
+    frames = spatial // cos.shape[0]
+    cos, sin = cos.repeat(frames, 1), sin.repeat(frames, 1)
+    keys, values = [], []
+    for layer in model.network.memory_attention.layers:
+        attention = layer.cross_attn_image
+        key = _heads(attention.k_proj(bank.memory + bank.position), attention.num_attention_heads)
+        keys.append(torch.cat([rotate(key[..., :spatial, :], cos, sin), key[..., spatial:, :]], dim=-2))
+        values.append(_heads(attention.v_proj(bank.memory), attention.num_attention_heads).contiguous())
+    return SharedBank(keys=tuple(keys), values=tuple(values))
+
+
+def condition_shared(model: Sam2, embedding: Tensor, bank: SharedBank) -> Tensor:
+    """``[O*T, C, h, w]`` (object-major) of embeddings ``[T, C, h, w]``, each conditioned on every object's memory."""
+    network = model.network.memory_attention
+    x = _input_tokens(model, embedding)  # [T, L, C]: no object yet
+    for layer, key, value in zip(network.layers, bank.keys, bank.values, strict=True):
+        x = x + _self_attention(model, layer, x)
+        x = x + _cross_attention(model, layer, x, key, value)  # from layer 0 on: [O, T, L, C]
+        x = x + layer.linear2(layer.activation(layer.linear1(layer.layer_norm3(x))))
+    x = network.layer_norm(x).flatten(0, 1)
+    return x.transpose(1, 2).unflatten(2, embedding.shape[-2:])
+
+
+def condition_per_pair(model: Sam2, embedding: Tensor, bank: MemoryBank, *, copies: bool) -> Tensor:
+    """The same result through the network's own module, with the bank repeated (or expanded) for every pair."""
+    objects, tokens, width = bank.memory.shape
+    targets = embedding.shape[0]
+    shape = (objects, targets, tokens, width)
+    memory = bank.memory[:, None].expand(shape)
+    position = bank.position[:, None].expand(shape)
+    if copies:
+        memory, position = memory.contiguous(), position.contiguous()
+    queries = embedding.flatten(2).permute(2, 0, 1).repeat(1, objects, 1)  # [L, O*T, C]
+    out = model.network.memory_attention(
+        current_vision_features=queries,
+        current_vision_position_embeddings=model.embedding_position.transpose(0, 1),
+        memory=memory.flatten(0, 1).transpose(0, 1),
+        memory_posision_embeddings=position.flatten(0, 1).transpose(0, 1),
+        num_object_pointer_tokens=bank.pointer_tokens,
+    )
+    # The module answers [1, B, L, C] or [B, 1, L, C] by version; tokens and channels are always last.
+    return out.reshape(objects * targets, *out.shape[-2:]).transpose(1, 2).unflatten(2, embedding.shape[-2:])
+
+
+def _input_tokens(model: Sam2, embedding: Tensor) -> Tensor:
+    return embedding.flatten(2).transpose(1, 2) + 0.1 * model.embedding_position
+
+
+def _self_attention(model: Sam2, layer: HFModule, x: Tensor) -> Tensor:
+    attention = layer.self_attn
+    cos, sin = model.rotary
+    normed = layer.layer_norm1(x).flatten(0, -3)  # [N, L, C]
+    query = rotate(_heads(attention.q_proj(normed), attention.num_attention_heads), cos, sin)
+    key = rotate(_heads(attention.k_proj(normed), attention.num_attention_heads), cos, sin)
+    value = _heads(attention.v_proj(normed), attention.num_attention_heads)
+    out = F.scaled_dot_product_attention(query, key, value, scale=attention.scaling)
+    return attention.o_proj(out.transpose(1, 2).flatten(2)).view_as(x)
+
+
+def _cross_attention(model: Sam2, layer: HFModule, x: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """``[O, T, L, C]`` from queries of ``[T, L, C]`` (shared by all objects) or ``[O, T, L, C]``."""
+    attention = layer.cross_attn_image
+    cos, sin = model.rotary
+    projected = attention.q_proj(layer.layer_norm2(x)).unflatten(-1, (attention.num_attention_heads, -1))
+    query = rotate(projected.movedim(-2, -4), cos, sin)  # [(O,) heads, T, L, d] after the fold below
+    query = _fold_targets(query, objects=key.shape[0])
+    out = F.scaled_dot_product_attention(query, key, value, scale=attention.scaling)
+    return attention.o_proj(out.transpose(1, 2).flatten(2)).unflatten(1, x.shape[-3:-1])
+
+
+def _fold_targets(query: Tensor, *, objects: int) -> Tensor:
+    """``[O, heads, T*L, d]``: all targets of an object as one query axis; a view for objects that share it."""
+    folded = query.flatten(-3, -2)
+    return folded if folded.dim() == 4 else folded.expand(objects, -1, -1, -1)
+
+
+def _heads(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(-1, (heads, -1)).transpose(-2, -3)

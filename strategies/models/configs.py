@@ -1,0 +1,65 @@
+"""Architectures of the models that can be built without a network, as HF configurations.
+
+The sizes are those of the published SAM2.1 checkpoints (hiera tiny, small, base_plus, large) and of the toy model that
+this project trains itself.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import Sam2HieraDetConfig, Sam2VideoConfig, Sam2VisionConfig
+from transformers.models.sam2_video.configuration_sam2_video import (
+    Sam2VideoMaskDecoderConfig,
+    Sam2VideoPromptEncoderConfig,
+)
+
+TOY_FOLDER = Path(__file__).parent / "toy"
+
+HIERA: dict[str, dict[str, Any]] = {
+    "tiny": {},  # the library's defaults
+    "small": {"blocks_per_stage": [1, 2, 11, 2], "global_attention_blocks": [7, 10, 13]},
+    "base_plus": {
+        "hidden_size": 112,
+        "num_attention_heads": 2,
+        "blocks_per_stage": [2, 3, 16, 3],
+        "embed_dim_per_stage": [112, 224, 448, 896],
+        "num_attention_heads_per_stage": [2, 4, 8, 16],
+        "global_attention_blocks": [12, 16, 20],
+        "window_positional_embedding_background_size": [14, 14],
+    },
+    "large": {
+        "hidden_size": 144,
+        "num_attention_heads": 2,
+        "blocks_per_stage": [2, 6, 36, 4],
+        "embed_dim_per_stage": [144, 288, 576, 1152],
+        "num_attention_heads_per_stage": [2, 4, 8, 16],
+        "window_size_per_stage": [8, 4, 16, 8],
+        "global_attention_blocks": [23, 33, 43],
+    },
+}
+
+
+def toy_config() -> Sam2VideoConfig:
+    """The toy: SAM2's architecture at 128 px with 1.8 M parameters."""
+    sections = json.loads((TOY_FOLDER / "config.json").read_text())
+    backbone = Sam2HieraDetConfig(**sections["backbone"])
+    return Sam2VideoConfig(
+        vision_config=Sam2VisionConfig(backbone_config=backbone, **sections["vision"]),
+        prompt_encoder_config=Sam2VideoPromptEncoderConfig(**sections["prompt_encoder"]),
+        mask_decoder_config=Sam2VideoMaskDecoderConfig(**sections["mask_decoder"]),
+        **sections["video"],
+    )
+
+
+def sam21_config(size: str) -> Sam2VideoConfig:
+    """SAM2.1 at 1024 px with the encoder of ``size`` (a key of `HIERA`)."""
+    backbone = Sam2HieraDetConfig(**HIERA[size])
+    vision = Sam2VisionConfig(backbone_config=backbone, backbone_channel_list=backbone.embed_dim_per_stage[::-1])
+    return Sam2VideoConfig(
+        vision_config=vision,
+        prompt_encoder_config=Sam2VideoPromptEncoderConfig(),
+        mask_decoder_config=Sam2VideoMaskDecoderConfig(),
+    )

@@ -1,0 +1,173 @@
+"""Adapter of the HF SAM2 video model: what strategies need of it, and the constants they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession, Sam2VideoModel
+
+from strategies.errors import UserError
+from strategies.preprocessing import image_to_pixels, label_map_to_masks
+from strategies.vocabulary import References, VisionFeatures
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Sam2:
+    """A SAM2 video model on one device, computing in one dtype.
+
+    Weights stay fp32; bf16 and fp16 work through autocast, which keeps normalisations and the rotary encoding in fp32
+    and is more accurate than converting the weights (DESIGN section 3, trap 7).
+    """
+
+    def __init__(self, network: Sam2VideoModel, *, name: str, device: str = "cpu", dtype: str = "fp32") -> None:
+        if dtype not in DTYPES:
+            raise UserError(f"dtype={dtype} is not known; choose one of {', '.join(DTYPES)}")
+        if not network._use_multimask(False, None):
+            raise UserError(
+                f"model {name} tracks with a single mask; only models that pick the best of three are served"
+            )
+        self.name = name
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.network = network.to(self.device)
+        self.embedding_position = self._embedding_position()
+        """``[1, h*w, C]``: the neck's sine encoding of the image embedding, the same for every frame."""
+        self.memory_position = self._memory_position()
+        """``[h*w, 64]``: the memory encoder's sine encoding, the same for every memory."""
+        self.rotary = self._rotary()
+        """cos and sin ``[h*w, d]`` of memory attention's axial rotary encoding."""
+        self.image_position = self._image_position()
+        """``[1, C, h, w]``: the mask decoder's dense position encoding."""
+
+    @property
+    def side(self) -> int:
+        """Pixels along each side of the square input."""
+        return self.network.image_size
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Inference mode and the model's dtype; every strategy computes under it."""
+        enabled = self.dtype != "fp32"
+        with torch.inference_mode(), torch.autocast(self.device.type, DTYPES[self.dtype], enabled=enabled):
+            yield
+
+    # --- from pictures -----------------------------------------------------------------------------------------
+
+    def encode(self, images: Sequence[Image.Image | np.ndarray]) -> VisionFeatures:
+        """Features of pictures of any size."""
+        return self.encode_pixels(torch.stack([image_to_pixels(image, side=self.side) for image in images]))
+
+    def encode_pixels(self, pixels: Tensor) -> VisionFeatures:
+        """Features of normalised ``[N, 3, S, S]``."""
+        with self.computing():
+            return self.vision_features(pixels.to(self.device, non_blocking=True))
+
+    def vision_features(self, pixels: Tensor) -> VisionFeatures:
+        """As `encode_pixels`, within the caller's gradient and autocast modes."""
+        maps = self.network.get_image_features(pixels, return_dict=True).fpn_hidden_states
+        stride4, stride8, embedding = (
+            level.permute(1, 2, 0).unflatten(2, tuple(size))
+            for level, size in zip(maps, self.network.backbone_feature_sizes, strict=True)
+        )
+        return VisionFeatures(embedding=embedding, stride4=stride4, stride8=stride8)
+
+    def references(
+        self,
+        images: Sequence[Image.Image | np.ndarray],
+        label_maps: Sequence[np.ndarray],
+        object_ids: tuple[int, ...] | None = None,
+    ) -> References:
+        """Labelled pictures as references.
+
+        label_maps: integers ``[height, width]``, 0 for background, else the object's id (255 is void).
+        object_ids: which objects to use, in which order; all ids that occur, ascending, where it is not given.
+        """
+        if object_ids is None:
+            found = {int(value) for label_map in label_maps for value in np.unique(label_map)}
+            object_ids = tuple(sorted(found - {0, 255}))
+        if not object_ids:
+            raise UserError("the reference masks hold no object: paint each object with its id, 1 to 254")
+        pixels = torch.stack([image_to_pixels(image, side=self.side) for image in images])
+        masks = [label_map_to_masks(label_map, object_ids, side=self.side) for label_map in label_maps]
+        return References(
+            features=self.encode_pixels(pixels),
+            masks=torch.stack(masks),
+            object_ids=object_ids,
+            pixels=pixels,
+        )
+
+    # --- the session, as shipped -------------------------------------------------------------------------------
+
+    def new_session(self, *, frames: int) -> Sam2VideoInferenceSession:
+        """An empty session of ``frames`` frames whose features are injected, never encoded.
+
+        The feature cache holds one frame more than there are, because it evicts the lowest index (the first
+        reference) as soon as it is full (DESIGN section 3, trap 9).
+        """
+        session = Sam2VideoInferenceSession(
+            inference_device=self.device,
+            inference_state_device=self.device,
+            video_storage_device=self.device,
+            dtype=torch.float32,
+            max_vision_features_cache_size=frames + 1,
+        )
+        session.processed_frames = dict.fromkeys(range(frames), torch.empty(0))
+        return session
+
+    def inject(self, session: Sam2VideoInferenceSession, frame: int, features: VisionFeatures) -> None:
+        """Put one frame's features into the session's cache."""
+        maps = (features.stride4, features.stride8, features.embedding)
+        session.cache.cache_vision_features(
+            frame,
+            {
+                "vision_feats": [level.flatten(2).permute(2, 0, 1) for level in maps],
+                "vision_pos_embeds": [self.embedding_position.transpose(0, 1)] * len(maps),
+            },
+        )
+
+    # --- constants of the model --------------------------------------------------------------------------------
+
+    @property
+    def pointers_in_memory(self) -> bool:
+        """Whether object pointers enter memory attention as tokens."""
+        return self.network.config.max_object_pointers_in_encoder > 0
+
+    @torch.no_grad()
+    def _embedding_position(self) -> Tensor:
+        size = self.network.backbone_feature_sizes[-1]
+        encoding = self.network.vision_encoder.neck.position_encoding
+        position = encoding(torch.Size((1, self.network.hidden_dim, *size)), self.device, torch.float32)
+        return position.flatten(2).transpose(1, 2)
+
+    @torch.no_grad()
+    def _memory_position(self) -> Tensor:
+        size = self.network.backbone_feature_sizes[-1]
+        encoding = self.network.memory_encoder.position_encoding
+        position = encoding(torch.Size((1, self.network.mem_dim, *size)), self.device, torch.float32)
+        return position.flatten(2)[0].T
+
+    @torch.no_grad()
+    def _rotary(self) -> tuple[Tensor, Tensor]:
+        attention = self.network.memory_attention
+        cos, sin = attention.rotary_emb(self.embedding_position, attention.position_ids)
+        return cos.flatten(0, -2), sin.flatten(0, -2)
+
+    @torch.no_grad()
+    def _image_position(self) -> Tensor:
+        return self.network.get_image_wide_positional_embeddings()
+
+    @property
+    def no_prompt_tokens(self) -> Tensor:
+        """``[1, 1, 2, C]``: the prompt encoder's answer to "no prompt", one empty point and its padding."""
+        return self.network.prompt_encoder.not_a_point_embed.weight.expand(1, 1, 2, -1)
+
+    @property
+    def no_prompt_dense(self) -> Tensor:
+        """``[1, C, 1, 1]``: the dense half of the same answer."""
+        return self.network.prompt_encoder.no_mask_embed.weight[..., None, None]

@@ -1,0 +1,129 @@
+"""The words of the field as data: features, references, predictions.
+
+Shape letters used across the package: R references, T targets, O objects, S the side of the model's square input in
+pixels, h x w the image embedding, H x W the low-resolution mask (four times h x w), C the hidden size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionFeatures:
+    """What the vision encoder knows about N frames; every strategy starts from these.
+
+    embedding: ``[N, C, h, w]``, the stride-16 level that memory attention works on.
+    stride4: ``[N, C/8, 4h, 4w]`` and stride8: ``[N, C/4, 2h, 2w]``, already projected for the mask decoder.
+    """
+
+    embedding: Tensor
+    stride4: Tensor
+    stride8: Tensor
+
+    def __len__(self) -> int:
+        return self.embedding.shape[0]
+
+    def __getitem__(self, index: slice) -> VisionFeatures:
+        return VisionFeatures(embedding=self.embedding[index], stride4=self.stride4[index], stride8=self.stride8[index])
+
+    def to(self, device: torch.device | str) -> VisionFeatures:
+        return VisionFeatures(
+            embedding=self.embedding.to(device, non_blocking=True),
+            stride4=self.stride4.to(device, non_blocking=True),
+            stride8=self.stride8.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class References:
+    """The labelled frames of one group.
+
+    features: of the R reference frames.
+    masks: bool ``[R, O, S, S]``; an object that is absent from a reference has an empty mask there.
+    object_ids: O distinct positive ids, in the order of the masks; they come back in every prediction.
+    pixels: ``[R, 3, S, S]``, normalised; needed only by strategies that encode the references again.
+    """
+
+    features: VisionFeatures
+    masks: Tensor
+    object_ids: tuple[int, ...]
+    pixels: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        frames, objects = self.masks.shape[:2]
+        if frames != len(self.features) or objects != len(self.object_ids):
+            raise ValueError(
+                f"masks {tuple(self.masks.shape)} do not fit {len(self.features)} reference frames "
+                f"and {len(self.object_ids)} object ids"
+            )
+        if frames == 0 or objects == 0:
+            raise ValueError("a group needs at least one reference frame and one object")
+        if len(set(self.object_ids)) != objects:
+            raise ValueError(f"object ids must differ: {self.object_ids}")
+
+    def __len__(self) -> int:
+        return self.masks.shape[0]
+
+    def first_objects(self, count: int) -> References:
+        """The same frames with only the first ``count`` objects."""
+        return References(
+            features=self.features,
+            masks=self.masks[:, :count],
+            object_ids=self.object_ids[:count],
+            pixels=self.pixels,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """Masks of T targets for the O objects of a group, at the model's low resolution.
+
+    logits: fp32 ``[T, O, H, W]``; above 0 is object. A closed gate (score <= 0) sets them all to -1024.
+    object_scores: fp32 ``[T, O]``; above 0 the object is in the frame.
+    picks: int64 ``[T, O]``; which of the decoder's candidate masks had the best predicted IoU.
+    """
+
+    logits: Tensor
+    object_scores: Tensor
+    picks: Tensor
+    object_ids: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return self.logits.shape[0]
+
+    def cpu(self) -> Predictions:
+        return Predictions(
+            logits=self.logits.cpu(),
+            object_scores=self.object_scores.cpu(),
+            picks=self.picks.cpu(),
+            object_ids=self.object_ids,
+        )
+
+    @staticmethod
+    def concatenate(parts: list[Predictions]) -> Predictions:
+        """Predictions of the same objects for consecutive batches of targets, as one."""
+        return Predictions(
+            logits=torch.cat([part.logits for part in parts]),
+            object_scores=torch.cat([part.object_scores for part in parts]),
+            picks=torch.cat([part.picks for part in parts]),
+            object_ids=parts[0].object_ids,
+        )
+
+    def masks(self, target: int, *, size: tuple[int, int]) -> Tensor:
+        """Bool ``[O, height, width]`` of one target, upsampled to ``size`` = (height, width)."""
+        return self._upsampled(target, size) > 0
+
+    def label_map(self, target: int, *, size: tuple[int, int]) -> Tensor:
+        """Int32 ``[height, width]`` of one target: each pixel's object id (the highest logit wins), 0 for none."""
+        best, index = self._upsampled(target, size).max(dim=0)
+        ids = torch.tensor(self.object_ids, dtype=torch.int32, device=index.device)
+        return torch.where(best > 0, ids[index], torch.zeros((), dtype=torch.int32, device=index.device))
+
+    def _upsampled(self, target: int, size: tuple[int, int]) -> Tensor:
+        logits = self.logits[target].unsqueeze(0)
+        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)[0]
