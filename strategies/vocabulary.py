@@ -96,6 +96,14 @@ class Predictions:
     def __len__(self) -> int:
         return self.logits.shape[0]
 
+    def __getitem__(self, index: slice) -> Predictions:
+        return Predictions(
+            logits=self.logits[index],
+            object_scores=self.object_scores[index],
+            picks=self.picks[index],
+            object_ids=self.object_ids,
+        )
+
     def cpu(self) -> Predictions:
         return Predictions(
             logits=self.logits.cpu(),

@@ -70,7 +70,8 @@ def _group(
     species = draw_species(np.random.default_rng((seed, index)), objects)
 
     def frame(stream: int, number: int, prefix: str) -> Frame:
-        # A part is never absent from the first reference, so that every object of the group is known.
+        # No part is absent from the first reference, so that every object is known (among dozens of parts, one may
+        # still be covered by its neighbours).
         chance = 0.0 if (stream, number) == (REFERENCE_STREAM, 0) else absent
         render = partial(render_specimen, species, size=size, absent=chance, seed=(seed, index, stream, number))
         return Frame(name=f"{prefix}{number:05d}", image=lambda: render()[0], labels=lambda: render()[1])

@@ -1,0 +1,155 @@
+"""The harness's options, typed and checked. `conf/` gives the values, Hydra puts them together.
+
+The classes are not frozen, because OmegaConf makes a frozen one a read-only config that nothing can override.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from harness.data.davis import PICKINGS
+from harness.data.group import VOID
+from strategies.direct import BANKS
+from strategies.errors import UserError
+from strategies.models.sam2 import DTYPES
+
+MOST_IDS = VOID - 1
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    name: str = MISSING
+
+
+@dataclass(kw_only=True)
+class SyntheticConfig(DataConfig):
+    groups: int = 2
+    parts: int = 4
+    height: int = 160
+    width: int = 160
+    absent: float = 0.1
+
+    def __post_init__(self) -> None:
+        for option in ("groups", "parts"):
+            _at_least(f"data.{option}", getattr(self, option), 1)
+        if self.parts > MOST_IDS:
+            raise UserError(
+                f"data.parts={self.parts} is too large: label maps hold {MOST_IDS} ids, so give at most that"
+            )
+        for option in ("height", "width"):
+            _at_least(f"data.{option}", getattr(self, option), 16)
+        if not 0 <= self.absent < 1:
+            raise UserError(f"data.absent={self.absent} is a chance: give 0 or more and less than 1")
+
+
+@dataclass(kw_only=True)
+class DavisConfig(DataConfig):
+    root: str = MISSING
+    clips: list[str] | None = None
+    picking: str = "first"
+
+    def __post_init__(self) -> None:
+        _one_of("data.picking", self.picking, PICKINGS)
+
+
+@dataclass(kw_only=True)
+class FolderConfig(DataConfig):
+    root: str = MISSING
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    name: str = MISSING
+    weights: str | None = None
+
+
+@dataclass(kw_only=True)
+class EncodeConfig:
+    batch: int = 8
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        _at_least("encode.batch", self.batch, 1)
+        _at_least("encode.workers", self.workers, 1)
+
+
+@dataclass(kw_only=True)
+class TimingConfig:
+    min_seconds: float = 1.0
+    min_passes: int = 3
+    max_seconds: float = 20.0
+
+    def __post_init__(self) -> None:
+        _at_least("timing.min_passes", self.min_passes, 1)
+        _at_least("timing.min_seconds", self.min_seconds, 0)
+        if self.max_seconds < self.min_seconds:
+            raise UserError(
+                f"timing.max_seconds={self.max_seconds} is less than timing.min_seconds={self.min_seconds}; raise it"
+            )
+
+
+@dataclass(kw_only=True)
+class HarnessConfig:
+    """One grid point and how it is measured.
+
+    strategy: the class (``_target_``) and the arguments of its constructor, as its YAML gives them; they are as many
+    kinds as there are strategies, so their types are the constructor's.
+    """
+
+    strategy: dict[str, Any] = field(default_factory=dict)
+    data: DataConfig = MISSING
+    model: ModelConfig = MISSING
+    batch: int = 8
+    objects: int | None = None
+    refs: int | None = 2
+    targets: int | None = 16
+    bank: str = "shared"
+    dtype: str = "fp32"
+    device: str = "auto"
+    seed: int = 0
+    name: str = "sweep"
+    results: str = "results"
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    timing: TimingConfig = field(default_factory=TimingConfig)
+    compare: bool = True
+    pictures: int = 3
+    reporter: str | None = None
+
+    def __post_init__(self) -> None:
+        _at_least("batch", self.batch, 1)
+        if self.objects is not None and self.objects > MOST_IDS:
+            raise UserError(
+                f"objects={self.objects} is too large: label maps hold {MOST_IDS} ids, so give at most that"
+            )
+        for option in ("objects", "refs", "targets"):
+            if getattr(self, option) is not None:
+                _at_least(option, getattr(self, option), 1)
+        for option in ("seed", "pictures"):
+            _at_least(option, getattr(self, option), 0)
+        _one_of("bank", self.bank, BANKS)
+        _one_of("dtype", self.dtype, tuple(DTYPES))
+        if "/" in self.name:
+            raise UserError(f"name={self.name} must not hold a slash: it becomes part of a folder's name")
+
+
+def register() -> None:
+    """Make the schemas known to Hydra, hidden under `_schema`."""
+    store = ConfigStore.instance()
+    store.store(group="_schema", name="harness", node=HarnessConfig)
+    store.store(group="_schema/model", name="model", node=ModelConfig)
+    for name, node in (("synthetic", SyntheticConfig), ("davis", DavisConfig), ("folder", FolderConfig)):
+        store.store(group="_schema/data", name=name, node=node)
+
+
+def _at_least(option: str, value: float, least: float) -> None:
+    if value < least:
+        raise UserError(f"{option}={value} is too small: give {least} or more")
+
+
+def _one_of(option: str, value: str, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise UserError(f"{option}={value} is not known; choose one of {', '.join(valid)}")

@@ -1,0 +1,155 @@
+"""Clips in the DAVIS layout as groups: some annotated frames are references, the others are targets.
+
+``root/JPEGImages/<resolution>/<clip>/NNNNN.jpg`` with ``root/Annotations/<resolution>/<clip>/NNNNN.png``; the level of
+the resolution may be missing. A mask's values are object ids, 0 is background and 255 void, except in clips of which
+no reference mask has a value in 1..254: there 255 is object 1 (DAVIS 2016).
+"""
+
+from __future__ import annotations
+
+import difflib
+import random
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from harness.data.group import Frame, Group
+from harness.data.images import check_count, read_image, read_labels_of, reference_objects
+from strategies.errors import UserError
+
+PICKINGS = ("first", "even", "random")
+PREFERRED_RESOLUTION = "480p"
+MOST_NAMES_LISTED = 20
+
+T = TypeVar("T")
+
+
+def davis_groups(
+    *,
+    root: Path,
+    clips: Sequence[str] | None,
+    references: int,
+    targets: int | None,
+    picking: str,
+    seed: int,
+) -> list[Group]:
+    """One group per clip of ``clips``, or per clip there is, sorted, where it is None.
+
+    picking: which annotated frames are references: the "first" ones, "even"ly spaced over the clip, or "random" by
+        ``seed`` (a clip's pick does not depend on the other clips, and a larger pick holds the smaller one).
+    targets: at most so many of the other frames, evenly spaced over the clip because neighbouring frames look alike;
+        None: all.
+
+    Reads the masks of the references only. `UserError` where the files cannot give what is asked for.
+    """
+    if picking not in PICKINGS:
+        raise UserError(f"data.picking={picking} is not known: choose one of {', '.join(PICKINGS)}")
+    pictures, annotations = _folders(root)
+    return [
+        _group(
+            pictures / clip,
+            annotations / clip,
+            references=references,
+            targets=targets,
+            picking=picking,
+            seed=seed,
+        )
+        for clip in _clip_names(pictures, clips)
+    ]
+
+
+def _group(pictures: Path, masks: Path, *, references: int, targets: int | None, picking: str, seed: int) -> Group:
+    clip = pictures.name
+    frames = sorted(
+        path for path in pictures.iterdir() if path.suffix.lower() in (".jpg", ".jpeg") and path.name[0] != "."
+    )
+    if not frames:
+        raise UserError(f"{pictures} has no .jpg frames: put the clip's pictures there or leave it out of data.clips=")
+    mask_of = {frame: mask for frame in frames if (mask := masks / f"{frame.stem}.png").is_file()}
+    if not mask_of:
+        raise UserError(f"{masks} has no mask of any frame: put a .png there, named like the frame that it labels")
+    check_count("refs", references, available=len(mask_of), what=f"annotated frames in {masks}")
+
+    chosen = _pick(list(mask_of), references, picking=picking, seed=f"{seed}/{clip}")
+    others = [frame for frame in frames if frame not in set(chosen)]
+    if not others:
+        raise UserError(f"refs={references} leaves no target in {pictures}: ask for fewer of its {len(frames)} frames")
+    if targets is not None and targets < len(others):
+        others = _evenly(others, targets)
+
+    ids, binary = reference_objects([(frame, mask_of[frame]) for frame in chosen])
+    object_ids = sorted(set().union(*ids))
+
+    def as_frame(picture: Path) -> Frame:
+        mask = mask_of.get(picture)
+        return Frame(
+            name=picture.stem,
+            image=partial(read_image, picture),
+            labels=partial(read_labels_of, picture, mask, binary=binary) if mask else None,
+        )
+
+    return Group(
+        name=clip,
+        object_ids=tuple(object_ids),
+        references=tuple(as_frame(frame) for frame in chosen),
+        targets=tuple(as_frame(frame) for frame in others),
+    )
+
+
+def _pick(frames: list[Path], count: int, *, picking: str, seed: str) -> list[Path]:
+    """``count`` of the frames, in the order of the clip."""
+    match picking:
+        case "even":
+            return _evenly(frames, count)
+        case "random":
+            shuffled = frames.copy()
+            random.Random(seed).shuffle(shuffled)
+            return sorted(shuffled[:count])
+        case _:
+            return frames[:count]
+
+
+def _evenly(items: list[T], count: int) -> list[T]:
+    """The items in the middle of ``count`` equally long stretches."""
+    return [items[(2 * number + 1) * len(items) // (2 * count)] for number in range(count)]
+
+
+def _folders(root: Path) -> tuple[Path, Path]:
+    """Where the clips' pictures and masks are."""
+    if not root.is_dir():
+        raise UserError(f"data.root={root} is not a folder: give the one that holds JPEGImages and Annotations")
+    pictures, annotations = root / "JPEGImages", root / "Annotations"
+    if not pictures.is_dir():
+        raise UserError(
+            f"data.root={root} has no folder JPEGImages: give the one that holds JPEGImages and Annotations"
+        )
+    resolutions = [folder.name for folder in _subfolders(pictures) if _subfolders(folder)]
+    if not resolutions:  # the clips themselves
+        return pictures, annotations
+    resolution = PREFERRED_RESOLUTION if PREFERRED_RESOLUTION in resolutions else resolutions[0]
+    return pictures / resolution, annotations / resolution
+
+
+def _clip_names(pictures: Path, asked: Sequence[str] | None) -> list[str]:
+    there = [folder.name for folder in _subfolders(pictures)]
+    if not there:
+        raise UserError(f"{pictures} has no clips: put each clip's frames there, in a folder of its own")
+    if asked is None:
+        return there
+    if not asked:
+        raise UserError("data.clips= names no clip: name some, or leave the option out for all")
+    for clip in asked:
+        if clip not in there:
+            near = difflib.get_close_matches(clip, there, n=1)
+            more = ", ..." if len(there) > MOST_NAMES_LISTED else ""
+            raise UserError(
+                f"data.clips={clip} is not in {pictures}"
+                + (f", did you mean {near[0]}" if near else "")
+                + f": choose from {', '.join(there[:MOST_NAMES_LISTED])}{more}"
+            )
+    return list(dict.fromkeys(asked))  # a clip named twice is one group
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")

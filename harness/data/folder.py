@@ -1,0 +1,178 @@
+"""A user's own pictures as groups.
+
+``root/<group>/refs``: pictures, each with its mask; ``root/<group>/targets``: pictures; ``root/<group>/truth``, which
+may be missing: masks named like targets. ``root`` itself may be the one group. The mask of a reference ``x.jpg`` is
+``x.png`` or ``x.mask.png``; that of a reference ``x.png`` is ``x.mask.png``. Sizes may be mixed. Hidden files and
+files that are not pictures are ignored.
+
+A mask's values are object ids, 0 is background and 255 void, except in groups of which no reference mask has a value
+in 1..254: there 255 is object 1, as in masks that are saved black and white.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from harness.data.group import VOID, Frame, Group
+from harness.data.images import check_count, read_image, read_labels_of, reference_objects, values_in
+from strategies.errors import UserError
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+TRUTH_READ_EARLY = 20
+"""Masks in truth/ that are checked before anything runs; the others when they are read.
+
+A wrong id is nearly always wrong throughout, so a few files tell; thousands would be read anew by every process.
+"""
+
+
+def folder_groups(*, root: Path, references: int | None, targets: int | None) -> list[Group]:
+    """The groups in ``root``, sorted by name.
+
+    references: so many of each group, the first by name; targets: at most so many; None: all. Every reference mask of a
+    group is read, asked for or not, so that the meaning of its masks and the ids that truth/ may hold do not depend on
+    how many are asked for; targets are not opened.
+    `UserError` where the files cannot give what is asked for.
+    """
+    if not root.is_dir():
+        raise UserError(f"data.root={root} is not a folder: give the one that holds your groups")
+    if (root / "refs").is_dir():
+        folders = [root]
+    else:
+        children = (path for path in root.iterdir() if path.name[0] != ".")
+        folders = sorted(path for path in children if (path / "refs").is_dir() or (path / "targets").is_dir())
+    if not folders:
+        raise UserError(
+            f"data.root={root} has no group: give each a folder there, with its pictures in refs and targets"
+        )
+    return [_group(folder, references=references, targets=targets) for folder in folders]
+
+
+def _group(folder: Path, *, references: int | None, targets: int | None) -> Group:
+    pairs = _references(folder / "refs")
+    target_pictures = _targets(folder / "targets")
+    if references is not None:
+        check_count("refs", references, available=len(pairs), what=f"labelled pictures in {folder / 'refs'}")
+    ids, binary = reference_objects(pairs)
+    object_ids = sorted(set().union(*ids[:references]))
+
+    known = frozenset(set().union(*ids))
+    truth = _truth(folder / "truth", target_pictures)
+    chosen = target_pictures[:targets]
+    truth_of = {
+        picture: partial(_truth_labels, picture, truth[picture], binary=binary, known=known)
+        for picture in chosen
+        if picture in truth
+    }
+    for read in list(truth_of.values())[:TRUTH_READ_EARLY]:
+        read()
+    return Group(
+        name=folder.resolve().name,
+        object_ids=tuple(object_ids),
+        references=tuple(
+            Frame(
+                name=picture.stem,
+                image=partial(read_image, picture),
+                labels=partial(read_labels_of, picture, mask, binary=binary),
+            )
+            for picture, mask in pairs[:references]
+        ),
+        targets=tuple(
+            Frame(name=picture.stem, image=partial(read_image, picture), labels=truth_of.get(picture))
+            for picture in chosen
+        ),
+    )
+
+
+def _references(folder: Path) -> list[tuple[Path, Path]]:
+    """(picture, mask) of each reference, sorted by name."""
+    pictures: dict[str, list[Path]] = {}
+    masks: dict[str, Path] = {}
+    for path in _picture_files(folder, "put labelled pictures there"):
+        name = _name(path)
+        if name.endswith(".mask") and _is_png(path):
+            masks[name.removesuffix(".mask")] = path
+        else:
+            pictures.setdefault(name, []).append(path)
+
+    pairs = []
+    for name, files in pictures.items():
+        mask = masks.pop(name, None)
+        if mask is None and len(files) > 1:  # x.png beside x.jpg is its mask
+            mask = next(filter(_is_png, files), None)
+            files = [path for path in files if path != mask]
+        if len(files) > 1:
+            raise UserError(f"{files[0]} and {files[1].name} share a name and a mask: rename one of them")
+        picture = files[0]
+        if mask is None and _is_png(picture):
+            raise UserError(
+                f"{picture} is alone: if it is a picture add its mask {picture.stem}.mask.png, "
+                "and if it is a mask add its picture"
+            )
+        if mask is None:
+            raise UserError(f"{picture} has no mask: save it beside the picture as {picture.stem}.png")
+        pairs.append((picture, mask))
+    for mask in masks.values():
+        raise UserError(f"{mask} is the mask of a picture that is not there: add the picture or remove the mask")
+    return pairs
+
+
+def _targets(folder: Path) -> list[Path]:
+    """Pictures without masks, sorted by name."""
+    pictures: dict[str, Path] = {}
+    for path in _picture_files(folder, "put the pictures to segment there"):
+        other = pictures.setdefault(_name(path), path)
+        if other != path:
+            raise UserError(f"{other} and {path.name} share a name, so their masks would too: rename one of them")
+    return list(pictures.values())
+
+
+def _truth(folder: Path, targets: list[Path]) -> dict[Path, Path]:
+    """Masks of targets that have one; a folder of which no file fits is a mistake."""
+    if not folder.is_dir():
+        return {}
+    masks = {_name(path): path for path in folder.iterdir() if _is_png(path) and path.name[0] != "."}
+    found = {target: masks[_name(target)] for target in targets if _name(target) in masks}
+    if masks and not found:
+        raise UserError(
+            f"{folder} has no mask named like a target: name the mask of {targets[0].name} {targets[0].stem}.png"
+        )
+    return found
+
+
+def _truth_labels(picture: Path, mask: Path, *, binary: bool, known: frozenset[int]) -> np.ndarray:
+    """A target's label map; `UserError` where it has an id that no reference has."""
+    labels = read_labels_of(picture, mask, binary=binary)
+    unknown = values_in(labels) - known - {VOID}
+    if unknown:
+        raise UserError(
+            f"{mask} holds the id {min(unknown)}, which no reference mask of the group has: "
+            f"label that object in a reference or correct the id (the references have {_listed(known)})"
+        )
+    return labels
+
+
+def _picture_files(folder: Path, advice: str) -> list[Path]:
+    """The pictures in a folder, sorted by name; there must be one."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is missing: make that folder and {advice}")
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.name[0] != ".")
+    if not files:
+        raise UserError(f"{folder} has no pictures: {advice} ({', '.join(PICTURE_SUFFIXES)})")
+    return files
+
+
+def _name(path: Path) -> str:
+    """The name without suffix, in the one spelling: archives made on a Mac decompose accented letters."""
+    return unicodedata.normalize("NFC", path.stem)
+
+
+def _is_png(path: Path) -> bool:
+    return path.suffix.lower() == ".png"
+
+
+def _listed(ids: frozenset[int]) -> str:
+    return ", ".join(map(str, sorted(ids)))

@@ -1,0 +1,145 @@
+"""Pictures and label maps from files, and what the values of a label map mean.
+
+A picture is read as it is displayed: its EXIF rotation is applied, and its mask has the size that it has then.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from harness.data.group import VOID
+from strategies.errors import UserError
+
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+"""What Pillow's decoders raise for damaged files."""
+
+QUARTER_TURNS = (5, 6, 7, 8)
+"""EXIF orientations that swap width and height."""
+
+
+def read_image(path: Path) -> np.ndarray:
+    """A picture as uint8 ``[height, width, 3]``; `UserError` where the file cannot be read.
+
+    16-bit greyscale keeps its upper 8 bits, transparency is dropped, of several pages the first is read.
+    """
+    with _opened(path) as image:
+        shown = ImageOps.exif_transpose(image)
+        if shown.mode == "F":
+            raise UserError(f"{path} has floating-point pixels: save it with 8 or 16 bits per channel")
+        if shown.mode.startswith("I"):
+            grey = np.asarray(shown)
+            if grey.min() < 0 or grey.max() > 0xFFFF:
+                raise UserError(f"{path} has values beyond 16 bits: save it with 8 or 16 bits per channel")
+            return np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2)
+        if shown.mode == "P":  # straight to RGB, Pillow warns about palettes with transparency
+            shown = shown.convert("RGBA")
+        return np.array(shown.convert("RGB"))
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """A mask's ids as uint8 ``[height, width]``: the indices of an indexed picture, the values of a greyscale one.
+
+    White of a 1-bit picture is 255. `UserError` where the file cannot be read, has colours or values above 255.
+    """
+    with _opened(path) as image:
+        shown = ImageOps.exif_transpose(image)
+        if shown.mode == "1":
+            shown = shown.convert("L")
+        if shown.mode not in ("P", "L") and not shown.mode.startswith("I"):
+            raise UserError(
+                f"{path} is a colour picture ({shown.mode}) and not a label map: "
+                "save the mask as an indexed or greyscale PNG whose values are the object ids"
+            )
+        values = np.asarray(shown)
+        if values.dtype != np.uint8 and (values.min() < 0 or values.max() > VOID):
+            worst = values.min() if values.min() < 0 else values.max()
+            raise UserError(f"{path} holds the id {worst}: number the objects 1 to {VOID - 1} ({VOID} is void)")
+        return values.astype(np.uint8)
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """(height, width) as displayed, read from the header where the format allows it."""
+    with _opened(path) as image:
+        if image.format == "TIFF":
+            image.load()  # Pillow turns TIFF by itself, and only since some version before the pixels are read
+            turned = False
+        else:
+            turned = image.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def read_labels_of(picture: Path, mask: Path, *, binary: bool = False) -> np.ndarray:
+    """`read_labels` of a mask, which must be as large as its picture; with ``binary`` 255 becomes id 1."""
+    labels = read_labels(mask)
+    expected = picture_size(picture)
+    if labels.shape != expected:
+        turned = labels.shape == expected[::-1]
+        raise UserError(
+            f"{mask} is {_in_words(labels.shape)} but its picture {picture} is {_in_words(expected)} as displayed: "
+            + (
+                "paint the mask on the picture as displayed, EXIF rotation included"
+                if turned
+                else "save the two at one size"
+            )
+        )
+    if binary:
+        labels[labels == VOID] = 1
+    return labels
+
+
+def values_in(labels: np.ndarray) -> set[int]:
+    """The values other than 0 of a uint8 label map."""
+    return set(np.flatnonzero(np.bincount(labels.ravel())).tolist()) - {0}
+
+
+def reference_objects(pairs: Sequence[tuple[Path, Path]]) -> tuple[list[set[int]], bool]:
+    """The object ids in each (picture, mask) of a group's references, and whether their masks are binary.
+
+    255 is void, unless no reference has a value in 1..254: masks of one object are commonly saved as black and white
+    (DAVIS 2016 does), and there 255 is object 1. `UserError` for a mask without an object or of a wrong size.
+    """
+    values = [values_in(read_labels_of(picture, mask)) for picture, mask in pairs]
+    binary = set().union(*values) == {VOID}
+    ids = [{1} if binary and found else found - {VOID} for found in values]
+    for (_, mask), found in zip(pairs, ids, strict=True):
+        if not found:
+            raise UserError(
+                f"{mask} holds no object, so it cannot label a reference: "
+                f"paint each object with its id, 1 to {VOID - 1}, or take another reference"
+            )
+    return ids, binary
+
+
+def check_count(option: str, count: int, *, available: int, what: str) -> None:
+    """`UserError` unless there are ``count`` of ``what``, and at least one is asked for."""
+    if not 1 <= count <= available:
+        possible = "1" if available == 1 else f"1 to {available}"
+        raise UserError(f"{option}={count} cannot be had: the number of {what} is {available}, so ask for {possible}")
+
+
+def _in_words(size: tuple[int, ...]) -> str:
+    return f"{size[1]}x{size[0]}"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The file through Pillow; whatever goes wrong with it while it is used becomes a `UserError`."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except Image.DecompressionBombError as error:
+        raise UserError(
+            f"{path} has more pixels than Pillow agrees to read ({2 * (Image.MAX_IMAGE_PIXELS or 0):,}): scale it down"
+        ) from error
+    except UNREADABLE as error:
+        if isinstance(error, OSError) and error.strerror:  # from the operating system, not from a decoder
+            raise UserError(f"{path} cannot be opened ({error.strerror}): check it and its permissions") from error
+        raise UserError(
+            f"{path} cannot be read as a picture, it is damaged or of another format: save it again as PNG or JPEG"
+        ) from error

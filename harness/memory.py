@@ -1,0 +1,48 @@
+"""Peak memory of a stretch of work: the process's resident set, the allocator's on a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+MEGABYTE = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peaks:
+    """In MiB; None where this system can't tell."""
+
+    rss: float | None
+    vram: float | None
+
+
+class PeakMemory:
+    """Resets the peaks when made; `read` gives them since then."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._rss_resets = _reset_peak_rss()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def read(self) -> Peaks:
+        vram = torch.cuda.max_memory_allocated(self._device) / MEGABYTE if self._device.type == "cuda" else None
+        return Peaks(rss=_peak_rss() if self._rss_resets else None, vram=vram)
+
+
+def _reset_peak_rss() -> bool:
+    """Linux sets the high-water mark back to the present use when 5 is written here (proc(5))."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _peak_rss() -> float | None:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return None

@@ -1,0 +1,67 @@
+"""Grid points: what Hydra composed, made distinct and named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.config import HarnessConfig
+from harness.sources import effective_data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One combination of options.
+
+    strategy: its name in ``conf/strategy``; options: the resolved config, for the record; overrides: what the command
+    line (or the default sweep) set.
+    """
+
+    strategy: str
+    config: HarnessConfig
+    options: dict[str, Any] = field(repr=False)
+    overrides: tuple[str, ...]
+
+    @property
+    def bank(self) -> str:
+        """Empty for strategies that have no choice of bank."""
+        return str(self.config.strategy.get("bank", ""))
+
+    @property
+    def name(self) -> str:
+        """Readable and distinct within any sweep; also a file name."""
+        objects = "all" if self.config.objects is None else self.config.objects
+        readable = [self.strategy, self.bank, f"b{self.config.batch}", f"o{objects}"]
+        return "-".join([*filter(None, readable), self.digest[:8]])
+
+    @property
+    def digest(self) -> str:
+        """Hash of the options that decide what is measured; a bank that the strategy has no use for is not one."""
+        decisive = {key: value for key, value in self.options.items() if key not in ("name", "results", "reporter")}
+        return _hash({**decisive, "bank": self.bank, "strategy_name": self.strategy})
+
+    @property
+    def workload(self) -> str:
+        """Hash of the options that decide the encoded features: points that share it share them."""
+        shared = ("model", "refs", "targets", "dtype", "device", "seed", "encode")
+        return _hash({**{key: self.options[key] for key in shared}, "data": vars(effective_data(self.config))})
+
+    @property
+    def command(self) -> str:
+        """Measures this point again."""
+        return shlex.join(["python", "-m", "harness", *self.overrides])
+
+
+def distinct(points: list[Point]) -> list[Point]:
+    """The points without repetitions, in order, those that share features next to each other."""
+    first = {point.digest: point for point in reversed(points)}
+    order = list(dict.fromkeys(point.workload for point in points))
+    chosen = [point for point in points if first[point.digest] is point]
+    return sorted(chosen, key=lambda point: order.index(point.workload))
+
+
+def _hash(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,87 @@
+"""Where a sweep is, what is left, and the table that ends it."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+TABLE = {
+    "strategy": "",
+    "bank": "",
+    "batch": "d",
+    "objects": "d",
+    "status": "",
+    "fps": ".1f",
+    "objects_per_s": ".1f",
+    "bank_s": ".3f",
+    "iou_min": ".4f",
+    "jf": ".3f",
+    "peak_rss_mb": ".0f",
+    "vram_peak_mb": ".0f",
+}
+"""Columns of the closing table and their formats."""
+
+
+class Progress:
+    """A line per finished point, and on a terminal a bar below them."""
+
+    def __init__(self, total: int, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, soft_wrap=True, highlight=False)
+        self._total = total
+        self._done = 0
+        self._began = 0.0
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("sweep", total=total)
+
+    def begin(self, name: str) -> None:
+        self._began = time.monotonic()
+        self._bar.update(self._task, description=name)
+
+    def stage(self, name: str) -> None:
+        self._bar.update(self._task, description=name)
+
+    def end(self, row: dict[str, Any]) -> None:
+        self._done += 1
+        self._bar.advance(self._task)
+        seconds = time.monotonic() - self._began
+        told = f"{row['fps']:.1f} frames/s" if row.get("fps") is not None else row.get("reason")
+        self._console.print(
+            f"[{self._done}/{self._total}] {row['point']}: {row['status']}, {told} ({seconds:.1f} s)", markup=False
+        )
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """The sweep's results on standard output; columns that nothing was measured for are left out."""
+    columns = [name for name in TABLE if any(row.get(name) not in (None, "") for row in rows)]
+    table = Table()
+    for name in columns:
+        table.add_column(name, justify="right" if TABLE[name] else "left")
+    for row in rows:
+        values = ((row.get(name), TABLE[name]) for name in columns)
+        table.add_row(*("" if value is None else format(value, how) for value, how in values))
+    Console().print(table)

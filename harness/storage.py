@@ -1,0 +1,46 @@
+"""Tensors on disk that behave like tensors, so that a run's size is bounded by the disk and not by memory."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from strategies.errors import UserError
+from strategies.vocabulary import Predictions, VisionFeatures
+
+
+def disk_tensor(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """A zeroed tensor mapped to a new file; pages are read and written as they are touched.
+
+    Raises UserError where the disk has no room: a full disk would kill the process at the first write.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    free = shutil.disk_usage(path.parent).free
+    if size > 0.95 * free:
+        raise UserError(
+            f"{path.parent} has {free / 1e9:.1f} GB free and the targets' features need {size / 1e9:.1f} GB; "
+            "lower targets= or point TMPDIR to a larger disk"
+        )
+    return torch.from_file(str(path), shared=True, size=math.prod(shape), dtype=dtype).view(shape)
+
+
+def disk_features(folder: Path, like: VisionFeatures, count: int) -> VisionFeatures:
+    """Room on disk for the features of ``count`` frames of the same shapes as ``like``."""
+    return VisionFeatures(**_rooms(folder, count, embedding=like.embedding, stride4=like.stride4, stride8=like.stride8))
+
+
+def disk_predictions(folder: Path, like: Predictions, count: int) -> Predictions:
+    """Room on disk for the predictions of ``count`` targets for the objects of ``like``."""
+    rooms = _rooms(folder, count, logits=like.logits, object_scores=like.object_scores, picks=like.picks)
+    return Predictions(**rooms, object_ids=like.object_ids)
+
+
+def _rooms(folder: Path, count: int, **samples: Tensor) -> dict[str, Tensor]:
+    folder.mkdir(parents=True)
+    return {
+        name: disk_tensor(folder / name, (count, *sample.shape[1:]), sample.dtype) for name, sample in samples.items()
+    }

@@ -1,0 +1,21 @@
+"""Fixtures that every test may share: both are made once, and no test may change them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from strategies import Sam2
+from tests.models import Pictures, draw_pictures, lively_model
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def model() -> Sam2:
+    return lively_model()
+
+
+@pytest.fixture(scope="session")
+def pictures(model: Sam2) -> Pictures:
+    return draw_pictures(model)
