@@ -84,4 +84,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         values = ((row.get(name), TABLE[name]) for name in columns)
         table.add_row(*("" if value is None else format(value, how) for value, how in values))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe has no width to fit in
+        console.width = 200
+    console.print(table)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 from collections.abc import Iterable
 from contextlib import suppress
@@ -58,7 +59,7 @@ class RunFolder:
         _point_latest(path)
 
     def write_json(self, name: str, content: object) -> None:
-        _write(self.path / name, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        _write(self.path / name, json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     def add(self, result: PointResult) -> None:
         """Store a point's result, then the summary that includes it."""
@@ -70,6 +71,18 @@ class RunFolder:
     @property
     def rows(self) -> list[dict[str, Any]]:
         return list(self._rows.values())
+
+
+def _finite(content: object) -> object:
+    """The same with null for numbers that JSON can't hold: infinities and NaN, as masks that overflowed give."""
+    match content:
+        case float():
+            return content if math.isfinite(content) else None
+        case dict():
+            return {key: _finite(value) for key, value in content.items()}
+        case list() | tuple():
+            return [_finite(value) for value in content]
+    return content
 
 
 def _csv(rows: Iterable[dict[str, Any]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hydra.utils import instantiate
@@ -30,7 +30,7 @@ def measure_point(point: Point, workload: Workload, pictures: PictureBook) -> Po
     """The point's result, with status ``ok`` or ``wrong``; whatever the strategy raises comes through."""
     config, model = point.config, workload.model
     expected = workload.expected(config.objects) if config.compare else [None] * len(workload.groups)
-    agreement, scores = AgreementMeter(), ScoreMeter()
+    meters = _Meters(agreement=AgreementMeter(), repeated=AgreementMeter(), scores=ScoreMeter())
     samples: list[Sample] = []
     bank_seconds, pairs = 0.0, 0
     clock = device_clock(model.device)
@@ -42,7 +42,7 @@ def measure_point(point: Point, workload: Workload, pictures: PictureBook) -> Po
             began = clock()
             strategy.prepare(references)
             bank_seconds += clock() - began
-            check = _Check(point, encoded, reference, agreement, scores)
+            check = _Check(point, encoded, reference, meters)
             if encoded is workload.groups[0]:
                 check.keep_pictures(pictures)
             samples += timed_passes(
@@ -59,8 +59,8 @@ def measure_point(point: Point, workload: Workload, pictures: PictureBook) -> Po
     peak = peaks.read()
     targets = sum(len(encoded.targets) for encoded in workload.groups)
     fps = frames_per_second(samples)
-    agreed, scored = agreement.result(), scores.result()
-    reason = disagreement(agreed, config.dtype) if strategy.exact and agreed is not None else None
+    agreed, scored = meters.agreement.result(), meters.scores.result()
+    reason = meters.disagreement(config.dtype) if strategy.exact else None
     row = describe(point, workload) | {
         "status": "ok" if reason is None else "wrong",
         "reason": reason,
@@ -122,22 +122,27 @@ def disagreement(agreed: Agreement, dtype: str) -> str | None:
     return None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Meters:
+    """agreement, scores: of the first pass, each target once. repeated: of the timed passes, which must agree too."""
+
+    agreement: AgreementMeter
+    repeated: AgreementMeter
+    scores: ScoreMeter
+
+    def disagreement(self, dtype: str) -> str | None:
+        results = [meter.result() for meter in (self.agreement, self.repeated)]
+        return next(filter(None, (disagreement(result, dtype) for result in results if result is not None)), None)
+
+
 class _Check:
     """What happens to a batch of predictions outside the clock: agreement always, scores and pictures once a target."""
 
-    def __init__(
-        self,
-        point: Point,
-        encoded: EncodedGroup,
-        expected: Predictions | None,
-        agreement: AgreementMeter,
-        scores: ScoreMeter,
-    ) -> None:
+    def __init__(self, point: Point, encoded: EncodedGroup, expected: Predictions | None, meters: _Meters) -> None:
         self._point = point
         self._encoded = encoded
         self._expected = expected
-        self._agreement = agreement
-        self._scores = scores
+        self._meters = meters
         self._pictures: PictureBook | None = None
         self._seen = 0
 
@@ -154,7 +159,8 @@ class _Check:
     def __call__(self, chosen: slice, predictions: Predictions) -> None:
         predictions = predictions.cpu()
         if self._expected is not None:
-            self._agreement.update(self._encoded.group.name, self._expected[chosen], predictions)
+            meter = self._meters.agreement if chosen.start >= self._seen else self._meters.repeated
+            meter.update(self._encoded.group.name, self._expected[chosen], predictions)
         for index, target in enumerate(range(chosen.start, chosen.stop)):
             if target >= self._seen:
                 self._score(target, predictions, index)
@@ -165,7 +171,7 @@ class _Check:
         if frame.labels is not None:
             labels = frame.labels()
             predicted = predictions.label_map(index, size=labels.shape[:2]).numpy()
-            self._scores.update(self._encoded.group.name, predictions.object_ids, predicted, labels)
+            self._meters.scores.update(self._encoded.group.name, predictions.object_ids, predicted, labels)
         if self._pictures is not None and target < self._pictures.targets:
             self._pictures.add(self._scene, self._point.name, target, predictions, index)
 

@@ -19,17 +19,14 @@ from harness.runner import describe, measure_point
 from harness.sources import open_groups
 from harness.workload import Workload
 from strategies.errors import UserError
-from strategies.models import load_model
+from strategies.models import load_model, usable_device
 
 
 def resolve_device(device: str) -> torch.device:
-    """``auto`` is the first CUDA device where there is one, else the CPU."""
+    """``auto`` is the first CUDA device where there is one, else the CPU; UserError where it is not usable."""
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(device)
-    except RuntimeError:
-        raise UserError(f"device={device} is not known; use auto, cpu, cuda or cuda:N") from None
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return usable_device(device)
 
 
 def run_sweep(points: Sequence[Point], run: RunFolder, progress: Progress) -> None:
@@ -57,7 +54,10 @@ def _run_workload(points: list[Point], run: RunFolder, progress: Progress) -> li
             try:
                 if workload is None:
                     workload = _encode(point, folder, progress)
-                result = measure_point(point, workload, pictures)
+                if point.config.batch > workload.largest_group:
+                    result = _ended(point, "skipped", _batch_too_large(point, workload))
+                else:
+                    result = measure_point(point, workload, pictures)
             except UserError as error:
                 refused.append(error)
                 result = _ended(point, "skipped", str(error))
@@ -83,6 +83,13 @@ def _encode(point: Point, folder: Path, progress: Progress) -> Workload:
     groups = open_groups(config)
     progress.stage("encoding frames")
     return Workload(model, groups, options=config.encode, folder=folder)
+
+
+def _batch_too_large(point: Point, workload: Workload) -> str:
+    return (
+        f"batch={point.config.batch} is more than the {workload.largest_group} targets of the largest group; "
+        "raise targets= or lower batch="
+    )
 
 
 def _ended(point: Point, status: str, reason: str) -> PointResult:

@@ -53,6 +53,11 @@ class Workload:
         """Wall time of the stage, reading and resizing included."""
         self.encoded_frames = sum(len(group.references) + len(group.targets) for group in groups)
 
+    @property
+    def largest_group(self) -> int:
+        """Most targets of any group."""
+        return max(len(group.targets) for group in self.groups)
+
     def expected(self, objects: int | None) -> list[Predictions]:
         """What `sequential` predicts for every target of every group, for the first ``objects`` objects."""
         if objects not in self._expected:

@@ -1,0 +1,39 @@
+# `make run` and `make test` set everything up first; a second call installs nothing.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install run test check format clean
+
+help:
+	@echo "make run    set up and run the default sweep on this machine (options: make run ARGS='batch=8,16')"
+	@echo "make test   set up and run all tests"
+	@echo "make check  set up, lint and check types"
+	@echo "make format set up and format the code"
+	@echo "make clean  remove the virtual environment"
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+run: $(INSTALLED)
+	$(BIN)/python -m harness $(ARGS)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV)
