@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset
@@ -26,6 +26,7 @@ from transformers import Sam2VideoModel
 
 from harness.data.group import Frame
 from harness.data.synthetic import synthetic_groups
+from harness.held_out import held_out_scores
 from strategies.components.mask_decoder import decode_candidates, hypernetworks, upscale
 from strategies.components.memory_attention import condition_shared, project_bank
 from strategies.components.memory_bank import build_memory_bank
@@ -37,6 +38,7 @@ from strategies.vocabulary import References, VisionFeatures
 SIDE = 128
 TARGETS = 3
 GROUPS = 3
+CARD = "training.json"
 TRAINING_SEED = 1
 """Training groups are drawn with this seed; nothing else in the project may use it."""
 
@@ -194,24 +196,37 @@ def train(*, steps: int, learning_rate: float, seed: int, folder: Path, device: 
         "groups_per_step": GROUPS,
         "torch": torch.__version__,
     }
-    (folder / "training.json").write_text(json.dumps(card, indent=2) + "\n")
+    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
+
+
+def add_score(folder: Path, device: str, *, groups: int) -> None:
+    """Score the folder's weights on held-out groups and note it in its card."""
+    network = Sam2VideoModel(toy_config()).eval()
+    network.load_state_dict(load_file(folder / "model.safetensors"))
+    card = json.loads((folder / CARD).read_text())
+    card["held_out"] = held_out_scores(Sam2(network, name="toy", device=device), groups=groups)
+    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m harness.train_toy", description="Train the toy model.")
     parser.add_argument("--steps", type=int, default=9000)
-    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
+    parser.add_argument("--learning-rate", type=float, default=1.2e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--folder", type=Path, default=TOY_FOLDER, help="where weights and log go")
+    parser.add_argument("--score-groups", type=int, default=50, help="held-out groups to score the weights on")
+    parser.add_argument("--only-score", action="store_true", help="score the folder's weights and train nothing")
     arguments = parser.parse_args()
-    train(
-        steps=arguments.steps,
-        learning_rate=arguments.learning_rate,
-        seed=arguments.seed,
-        folder=arguments.folder,
-        device=arguments.device,
-    )
+    if not arguments.only_score:
+        train(
+            steps=arguments.steps,
+            learning_rate=arguments.learning_rate,
+            seed=arguments.seed,
+            folder=arguments.folder,
+            device=arguments.device,
+        )
+    add_score(arguments.folder, arguments.device, groups=arguments.score_groups)
 
 
 if __name__ == "__main__":
