@@ -12,10 +12,10 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from harness.data.davis import PICKINGS
-from harness.data.group import VOID
 from strategies.direct import BANKS
 from strategies.errors import UserError
 from strategies.models.sam2 import DTYPES
+from strategies.vocabulary import VOID
 
 MOST_IDS = VOID - 1
 

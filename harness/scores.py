@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from harness.data.group import VOID
+from strategies.vocabulary import VOID
 
 Mask = npt.NDArray[np.bool_]
 

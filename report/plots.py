@@ -128,4 +128,4 @@ def _overlay(picture: Path, labels: Path | None) -> np.ndarray | None:
     ids = np.array(Image.open(labels))
     tints = MASK_COLOURS((ids.astype(int) - 1) % MASK_COLOURS.N)[..., :3]
     shown = (ids > 0)[..., None]
-    return np.where(shown, 0.4 * image + 0.6 * tints, 0.6 * image)
+    return np.clip(np.where(shown, 0.4 * image + 0.6 * tints, 0.6 * image), 0, 1)

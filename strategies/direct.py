@@ -38,7 +38,8 @@ Condition = Callable[[Tensor, slice], Tensor]
 class Direct(Strategy):
     """Batched components; see the module's docstring.
 
-    chunk_tokens: image tokens that go through memory attention at once (16 pairs at 1024 px).
+    chunk_tokens: image tokens that go at once through the memory encoder, which makes the bank, and through memory
+    attention (16 pairs at 1024 px).
     """
 
     _condition: Condition | None = None
@@ -53,7 +54,7 @@ class Direct(Strategy):
         self._pairs_at_once = max(1, chunk_tokens // model.embedding_position.shape[1])
 
     def _prepare(self, references: References) -> None:
-        bank = build_memory_bank(self.model, references)
+        bank = build_memory_bank(self.model, references, chunk=self._pairs_at_once)
         self._condition = self._shared(bank) if self.bank == "shared" else self._per_pair(bank)
 
     def _shared(self, bank: MemoryBank) -> Condition:

@@ -17,6 +17,7 @@ class TargetSession:
     """A session conditioned on a group's references, with one slot for targets."""
 
     def __init__(self, model: Sam2, references: References) -> None:
+        model.check_masks(references)  # the network would resize them and predict other masks
         self._model = model
         self._object_ids = references.object_ids
         self._slot = len(references)

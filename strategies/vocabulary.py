@@ -12,6 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+VOID = 255
+"""Value of label maps for pixels that belong to nothing known, not even to the background: no score counts them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VisionFeatures:
@@ -55,6 +58,8 @@ class References:
     pixels: Tensor | None = None
 
     def __post_init__(self) -> None:
+        if self.masks.dim() != 4 or self.masks.dtype != torch.bool:
+            raise ValueError(f"masks must be bool [R, O, S, S], not {self.masks.dtype} {list(self.masks.shape)}")
         frames, objects = self.masks.shape[:2]
         if frames != len(self.features) or objects != len(self.object_ids):
             raise ValueError(
@@ -65,6 +70,8 @@ class References:
             raise ValueError("a group needs at least one reference frame and one object")
         if len(set(self.object_ids)) != objects:
             raise ValueError(f"object ids must differ: {self.object_ids}")
+        if min(self.object_ids) < 1:
+            raise ValueError(f"object ids must be positive, because 0 is the background: {self.object_ids}")
 
     def __len__(self) -> int:
         return self.masks.shape[0]

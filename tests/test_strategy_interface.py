@@ -223,10 +223,15 @@ def test_chunk_tokens_must_be_positive(model: Sam2) -> None:
 def test_direct_never_has_more_than_a_chunk_in_flight(
     model: Sam2, pictures: Pictures, bank: str, objects: int, pairs_at_once: int
 ) -> None:
-    references = group(model, pictures, frames=(0,), present=[[True] * objects])
+    references = group(model, pictures, frames=(0, 1), present=[[True] * objects] * 2)
     for batch in (1, 4, 9):
         with Direct(model, bank=bank, chunk_tokens=pairs_at_once * TOKENS) as strategy, Watch(model) as watch:
             strategy.prepare(references)
+            assert sum(watch.remembered_pairs) == sum(watch.decoded_pairs) == 2 * objects
+            assert max(watch.remembered_pairs) <= pairs_at_once
+            assert max(watch.decoded_pairs) <= pairs_at_once, "the decoder makes the object pointers"
+            if pairs_at_once >= 2 * objects:
+                assert watch.remembered_pairs == [2 * objects], "what fits one chunk goes at once"
             watch.clear()
             strategy.predict(pictures.targets[:batch])
         assert sum(watch.decoded_pairs) == batch * objects
@@ -237,19 +242,22 @@ def test_direct_never_has_more_than_a_chunk_in_flight(
 
 
 class Watch:
-    """Notes the batch of every call of the mask decoder, and the tokens of every call of memory attention."""
+    """Notes the batch of every call of memory encoder and mask decoder, and memory attention's tokens."""
 
     def __init__(self, model: Sam2) -> None:
+        self._encoder = model.network.memory_encoder
         self._decoder = model.network.mask_decoder.transformer
         self._attention = model.network.memory_attention.layers[-1].linear1
         self.clear()
 
     def clear(self) -> None:
+        self.remembered_pairs: list[int] = []
         self.decoded_pairs: list[int] = []
         self.attended_tokens: list[int] = []
 
     def __enter__(self) -> Watch:
         self._hooks = [
+            self._encoder.register_forward_pre_hook(self._remembering),
             self._decoder.register_forward_pre_hook(self._decoding, with_kwargs=True),
             self._attention.register_forward_pre_hook(self._attending),
         ]
@@ -258,6 +266,9 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         for hook in self._hooks:
             hook.remove()
+
+    def _remembering(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.remembered_pairs.append(inputs[0].shape[0])
 
     def _decoding(self, _: nn.Module, _inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
         self.decoded_pairs.append(named["image_embeddings"].shape[0])
@@ -362,6 +373,28 @@ def test_references_refuse_an_empty_group(model: Sam2, pictures: Pictures) -> No
 def test_references_refuse_an_id_that_occurs_twice(model: Sam2, pictures: Pictures) -> None:
     with pytest.raises(ValueError, match="object ids must differ"):
         replace(small_group(model, pictures), object_ids=(7, 3, 7))
+
+
+def test_references_refuse_ids_that_are_not_positive(model: Sam2, pictures: Pictures) -> None:
+    for absent in (0, -3):
+        with pytest.raises(ValueError, match="object ids must be positive"):
+            replace(small_group(model, pictures), object_ids=(7, absent, 250))
+
+
+def test_references_refuse_masks_that_are_not_bool_or_lack_a_dimension(model: Sam2, pictures: Pictures) -> None:
+    references = small_group(model, pictures)
+    with pytest.raises(ValueError, match=r"masks must be bool \[R, O, S, S\], not torch.float32"):
+        replace(references, masks=references.masks.float())
+    with pytest.raises(ValueError, match=r"masks must be bool \[R, O, S, S\]"):
+        replace(references, masks=references.masks[0])
+
+
+@every_strategy
+def test_masks_of_another_side_than_the_models_are_refused(model: Sam2, pictures: Pictures, make: MakeStrategy) -> None:
+    references = small_group(model, pictures)
+    small = replace(references, masks=references.masks[..., ::2, ::2])
+    with pytest.raises(ValueError, match=r"masks are \(64, 64\), but toy takes them at 128"):
+        masks_of(make(model), small, pictures.targets[:1])
 
 
 def test_rebuild_says_that_it_needs_the_pixels(model: Sam2, pictures: Pictures) -> None:

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data.group import VOID, Frame, Group
+from harness.data.group import Frame, Group
 from harness.data.images import check_count, read_image, read_labels_of, reference_objects, values_in
 from strategies.errors import UserError
+from strategies.vocabulary import VOID
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 TRUTH_READ_EARLY = 20

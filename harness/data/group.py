@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-VOID = 255
-"""Label of pixels that no score counts."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from harness.data.group import VOID
 from strategies.errors import UserError
+from strategies.vocabulary import VOID
 
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 """What Pillow's decoders raise for damaged files."""

@@ -47,6 +47,7 @@ def build_memory_bank(model: Sam2, references: References, *, chunk: int = 16) -
 
     chunk: how many (reference, object) pairs go through the memory encoder at once.
     """
+    model.check_masks(references)
     encoded = _encode_references(model, references, chunk=chunk)
     slots = _memory_slots(model, len(references))
     spatial = torch.cat([encoded.spatial[frame] for frame, _ in slots], dim=1)

@@ -6,15 +6,13 @@ import difflib
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from transformers import Sam2VideoConfig, Sam2VideoModel
-from transformers.utils import logging as transformers_logging
 
+from strategies.cpu_features import usable_on_cpu
 from strategies.errors import UserError
-from strategies.models.configs import HIERA, TOY_FOLDER, sam21_config, toy_config
-from strategies.models.sam2 import Sam2
-
-MODELS = ("toy", *(f"sam2.1_hiera_{size}" for size in HIERA))
+from strategies.models.configs import MODELS, model_config
+from strategies.models.sam2 import DTYPES, Sam2, check_dtype
+from strategies.models.weights import pretrained, published, shipped_toy
 
 
 def load_model(
@@ -25,56 +23,69 @@ def load_model(
     weights: None takes the toy's shipped weights or the published checkpoint from the hub's cache or the hub; a folder
     is read with ``from_pretrained``; ``random`` keeps the real architecture with weights drawn from ``seed``, for
     measuring speed without a download.
-    Raises UserError where the name is unknown, or the device or the weights can't be had.
+    Raises UserError where the name is unknown, the device or the dtype is not usable, or the weights can't be had or
+    are not those of the model.
     """
     if name not in MODELS:
         close = difflib.get_close_matches(name, MODELS, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise UserError(f"model={name} is not known; {hint}valid: {', '.join(MODELS)}")
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device={device} is not here: torch finds no CUDA device; use device=cpu")
+    place = usable_device(device)
+    _check_usable_dtype(dtype, place)
     network = _network(name, weights, seed).eval()
     network.requires_grad_(False)
-    return Sam2(network, name=name, device=device, dtype=dtype)
+    return Sam2(network, name=name, device=str(place), dtype=dtype)
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of that name: the CPU, or a CUDA device that is here. Raises UserError for any other."""
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise UserError(f"device={name} is not known; use cpu, cuda or cuda:N") from error
+    if device.type == "cpu":
+        return device
+    if device.type != "cuda":
+        raise UserError(f"device={name} is not supported; use cpu, cuda or cuda:N")
+    if not torch.cuda.is_available():
+        raise UserError(f"device={name} is not here: torch finds no CUDA device; use device=cpu")
+    here = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if device.index is not None and device.index >= len(here):
+        raise UserError(f"device={name} is not here: torch finds {', '.join(here)}; use one of those, or device=cpu")
+    return device
+
+
+def _check_usable_dtype(dtype: str, device: torch.device) -> None:
+    check_dtype(dtype)
+    if device.type == "cpu" and dtype != "fp32" and not usable_on_cpu(DTYPES[dtype]):
+        raise UserError(
+            f"dtype={dtype} is not usable on this CPU (it announces instructions that kill the process): set "
+            "ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 in the environment, or use dtype=fp32"
+        )
 
 
 def _network(name: str, weights: str | None, seed: int) -> Sam2VideoModel:
-    config = toy_config() if name == "toy" else sam21_config(name.removeprefix("sam2.1_hiera_"))
     if weights == "random":
-        return _random(config, seed)
+        return _random(model_config(name), seed)
     if weights is not None:
         if not Path(weights).is_dir():
             raise UserError(
                 f"model.weights={weights} is not a folder: give one that from_pretrained reads, or 'random'"
             )
-        return _pretrained(name, weights)
+        return pretrained(name, weights, local=True)
     if name == "toy":
-        network = _random(config, seed)
-        network.load_state_dict(load_file(TOY_FOLDER / "model.safetensors"))
-        return network
-    return _pretrained(name, f"facebook/{name.replace('_', '-')}")
+        return shipped_toy()
+    return published(name)
 
 
 def _random(config: Sam2VideoConfig, seed: int) -> Sam2VideoModel:
-    """Seeded weights, without touching the caller's random state."""
+    """Seeded weights, without touching the caller's random state.
+
+    As initialised, every object score is some thousandths below 0, so that all gates are closed and every mask is the
+    same -1024: strategies would agree on masks that nobody computed. A score of about 1 opens the gates.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Sam2VideoModel(config)
-
-
-def _pretrained(name: str, source: str) -> Sam2VideoModel:
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    try:
-        return Sam2VideoModel.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"the weights of model {name} can't be read from {source} ({_first_line(error)}); download them where "
-            "there is a network and give the folder as model.weights=FOLDER, or measure speed with model.weights=random"
-        ) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+        network = Sam2VideoModel(config)
+    torch.nn.init.ones_(network.mask_decoder.pred_obj_score_head.proj_out.bias)
+    return network

@@ -41,6 +41,13 @@ HIERA: dict[str, dict[str, Any]] = {
     },
 }
 
+MODELS = ("toy", *(f"sam2.1_hiera_{size}" for size in HIERA))
+
+
+def model_config(name: str) -> Sam2VideoConfig:
+    """The architecture of a model of `MODELS`."""
+    return toy_config() if name == "toy" else sam21_config(name.removeprefix("sam2.1_hiera_"))
+
 
 def toy_config() -> Sam2VideoConfig:
     """The toy: SAM2's architecture at 128 px with 1.8 M parameters."""

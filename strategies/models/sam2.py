@@ -13,9 +13,14 @@ from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenc
 
 from strategies.errors import UserError
 from strategies.preprocessing import image_to_pixels, label_map_to_masks
-from strategies.vocabulary import References, VisionFeatures
+from strategies.vocabulary import VOID, References, VisionFeatures
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def check_dtype(dtype: str) -> None:
+    if dtype not in DTYPES:
+        raise UserError(f"dtype={dtype} is not known; choose one of {', '.join(DTYPES)}")
 
 
 class Sam2:
@@ -26,8 +31,7 @@ class Sam2:
     """
 
     def __init__(self, network: Sam2VideoModel, *, name: str, device: str = "cpu", dtype: str = "fp32") -> None:
-        if dtype not in DTYPES:
-            raise UserError(f"dtype={dtype} is not known; choose one of {', '.join(DTYPES)}")
+        check_dtype(dtype)
         if not network._use_multimask(False, None):
             raise UserError(
                 f"model {name} tracks with a single mask; only models that pick the best of three are served"
@@ -49,6 +53,14 @@ class Sam2:
     def side(self) -> int:
         """Pixels along each side of the square input."""
         return self.network.image_size
+
+    def check_masks(self, references: References) -> None:
+        """Raise ValueError where the masks are not of the model's square."""
+        if references.masks.shape[-2:] != (self.side, self.side):
+            raise ValueError(
+                f"the references' masks are {tuple(references.masks.shape[-2:])}, but {self.name} takes them at "
+                f"{self.side} x {self.side}: use preprocessing.label_map_to_masks(..., side=model.side)"
+            )
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -85,14 +97,15 @@ class Sam2:
     ) -> References:
         """Labelled pictures as references.
 
-        label_maps: integers ``[height, width]``, 0 for background, else the object's id (255 is void).
+        label_maps: integers ``[height, width]``, 0 for background, else the object's id (`VOID` is none).
         object_ids: which objects to use, in which order; all ids that occur, ascending, where it is not given.
+        Raises UserError where pictures, label maps and ids do not belong together.
         """
+        _check_pairs(images, label_maps)
+        found = {int(value) for label_map in label_maps for value in np.unique(label_map)}
         if object_ids is None:
-            found = {int(value) for label_map in label_maps for value in np.unique(label_map)}
-            object_ids = tuple(sorted(found - {0, 255}))
-        if not object_ids:
-            raise UserError("the reference masks hold no object: paint each object with its id, 1 to 254")
+            object_ids = tuple(sorted(found - {0, VOID}))
+        _check_object_ids(object_ids, found)
         pixels = torch.stack([image_to_pixels(image, side=self.side) for image in images])
         masks = [label_map_to_masks(label_map, object_ids, side=self.side) for label_map in label_maps]
         return References(
@@ -171,3 +184,35 @@ class Sam2:
     def no_prompt_dense(self) -> Tensor:
         """``[1, C, 1, 1]``: the dense half of the same answer."""
         return self.network.prompt_encoder.no_mask_embed.weight[..., None, None]
+
+
+def _check_pairs(images: Sequence[Image.Image | np.ndarray], label_maps: Sequence[np.ndarray]) -> None:
+    if len(images) == 0:
+        raise UserError("images holds no picture: give at least one, with its label map")
+    if len(images) != len(label_maps):
+        raise UserError(
+            f"images holds {len(images)} pictures and label_maps holds {len(label_maps)}: give one for each picture"
+        )
+    for index, (image, label_map) in enumerate(zip(images, label_maps, strict=True)):
+        size = (image.height, image.width) if isinstance(image, Image.Image) else image.shape[:2]
+        if label_map.shape != size:
+            raise UserError(
+                f"label_maps[{index}] has shape {label_map.shape}, but its picture images[{index}] has height and "
+                f"width {size}: give one integer for each pixel of the picture"
+            )
+        if label_map.dtype.kind not in "biu":
+            raise UserError(f"label_maps[{index}] holds {label_map.dtype}: give integers, 0 for background")
+
+
+def _check_object_ids(object_ids: tuple[int, ...], found: set[int]) -> None:
+    if not object_ids:
+        raise UserError("the reference masks hold no object: paint each object with its id, 1 to 254")
+    if min(object_ids) < 1 or len(set(object_ids)) != len(object_ids):
+        raise UserError(f"object_ids={object_ids} must be different numbers from 1 on; 0 is the background")
+    absent = [object_id for object_id in object_ids if object_id not in found]
+    if absent:
+        there = ", ".join(map(str, sorted(found - {0, VOID}))) or "none"
+        raise UserError(
+            f"object_ids={object_ids}: no label map holds {', '.join(map(str, absent))}; leave out what no reference "
+            f"shows (the label maps hold {there})"
+        )

@@ -1,0 +1,165 @@
+"""Trained weights: the shipped toy's, a folder's, the hub's; complete, and those of the model that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from huggingface_hub.utils import logging as hub_logging
+from safetensors.torch import load_file
+from transformers import Sam2VideoConfig, Sam2VideoModel
+from transformers.utils import logging as transformers_logging
+
+from strategies.errors import UserError
+from strategies.models.configs import MODELS, TOY_FOLDER, model_config, toy_config
+
+ARCHITECTURE = (
+    "image_size",
+    "vision_config.backbone_config.hidden_size",
+    "vision_config.backbone_config.blocks_per_stage",
+    "vision_config.backbone_config.embed_dim_per_stage",
+    "vision_config.fpn_hidden_size",
+    "mask_decoder_config.hidden_size",
+    "memory_attention_hidden_size",
+    "memory_attention_num_layers",
+    "memory_encoder_output_channels",
+)
+"""What tells one model's configuration from another's."""
+
+
+def shipped_toy() -> Sam2VideoModel:
+    network = Sam2VideoModel(toy_config())
+    path = TOY_FOLDER / "model.safetensors"
+    with _reading("toy", str(path)):
+        network.load_state_dict(load_file(path))
+    return network
+
+
+def published(name: str) -> Sam2VideoModel:
+    """The checkpoint from the hub's cache; only where it is not there, from the hub.
+
+    from_pretrained goes on asking a hub that does not answer for half a minute. One request without a retry says as
+    much at once.
+    """
+    repository = f"facebook/{name.replace('_', '-')}"
+    files = ("config.json", "model.safetensors")
+    cached = all(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
+    if not cached:
+        with _reading(name, repository), _quiet(downloading=True):
+            get_hf_file_metadata(hf_hub_url(repository, files[0]))
+    return pretrained(name, repository, local=cached)
+
+
+def pretrained(name: str, source: str, *, local: bool) -> Sam2VideoModel:
+    """The network in a folder or a repository of the hub; local: without asking the hub."""
+    with _reading(name, source), _quiet(downloading=not local):
+        if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
+            raise FileNotFoundError("it holds no config.json")  # transformers would take its defaults
+        config = Sam2VideoConfig.from_pretrained(source, local_files_only=local)
+        _check_architecture(name, source, config)
+        # A checkpoint saved in another dtype would load in that; and a tensor of another shape is told below.
+        network, info = Sam2VideoModel.from_pretrained(
+            source,
+            config=config,
+            local_files_only=local,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    _check_complete(name, source, missing=info["missing_keys"], mismatched=info["mismatched_keys"])
+    return network
+
+
+def _check_architecture(name: str, source: str, config: Sam2VideoConfig) -> None:
+    differing = _differences(config, model_config(name))
+    if not differing:
+        return
+    told = ", ".join(f"{field} is {found}, not {expected}" for field, found, expected in differing[:3])
+    meant = next((other for other in MODELS if not _differences(config, model_config(other))), None)
+    advice = f"use model={meant} with it" if meant else "give another folder as model.weights=FOLDER"
+    raise UserError(f"the weights in {source} are not those of model {name} ({told}); {advice}")
+
+
+def _differences(config: Sam2VideoConfig, expected: Sam2VideoConfig) -> list[tuple[str, Any, Any]]:
+    """Field, its value and the expected one, where the architectures differ."""
+    values = ((field, attrgetter(field)(config), attrgetter(field)(expected)) for field in ARCHITECTURE)
+    return [
+        (field.rpartition(".")[2], found, wanted) for field, found, wanted in values if _plain(found) != _plain(wanted)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _check_complete(name: str, source: str, *, missing: Collection[str], mismatched: Collection[Any]) -> None:
+    """Refuse weights that transformers would fill up with drawn ones; what it leaves over is its own affair."""
+    faults = []
+    if missing:
+        faults.append(f"{len(missing)} missing, such as {min(missing)}")
+    if mismatched:
+        # (name, shape there, shape here), or the name alone, by version
+        names = [entry if isinstance(entry, str) else entry[0] for entry in mismatched]
+        faults.append(f"{len(names)} of another shape, such as {min(names)}")
+    if faults:
+        raise UserError(
+            f"the weights of model {name} in {source} are not complete (tensors: {'; '.join(faults)}); save them again "
+            "with save_pretrained, or give another folder as model.weights=FOLDER"
+        )
+
+
+@contextmanager
+def _reading(name: str, source: str) -> Iterator[None]:
+    """Turn what goes wrong into one sentence with the way out."""
+    try:
+        yield
+    except UserError:
+        raise
+    # Files of any content pass through json, safetensors, pickle, transformers, the hub and its HTTP client, and each
+    # has exceptions of its own that share no base. All mean that these weights are not to be had; the cause is chained.
+    except Exception as error:
+        raise UserError(
+            f"the weights of model {name} can't be read from {source} ({_first_line(error)}); download them where "
+            "there is a network and give the folder as model.weights=FOLDER, or measure speed with model.weights=random"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """The error's first line, with the one that it announces, cut to a length that a sentence bears."""
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    line = " ".join(lines[:2] if lines[0].endswith(":") else lines[:1]).rstrip(".:")
+    return line if len(line) <= 200 else f"{line[:200]}..."
+
+
+@contextmanager
+def _quiet(*, downloading: bool) -> Iterator[None]:
+    """Keep warnings and bars of loading away from the caller's terminal; a download still shows its bar."""
+    levels = transformers_logging.get_verbosity(), hub_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    hub_bars = not are_progress_bars_disabled()
+    transformers_logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()
+    if bars:
+        transformers_logging.disable_progress_bar()  # the hub's as well
+        _show_hub_bars(downloading and hub_bars)
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(levels[0])
+        hub_logging.set_verbosity(levels[1])
+        if bars:
+            transformers_logging.enable_progress_bar()  # the hub's as well
+            _show_hub_bars(hub_bars)
+
+
+def _show_hub_bars(shown: bool) -> None:
+    if shown:
+        enable_progress_bars()
+    else:
+        disable_progress_bars()
