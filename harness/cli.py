@@ -8,15 +8,16 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from rich.console import Console
@@ -44,23 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (HydraException, OmegaConfBaseException) as error:
         _complain(_explained(error))
         return 2
-    except OSError as error:
-        _complain(f"{error.filename}: {error.strerror}; give another folder as results=FOLDER")
-        return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 def _run(arguments: list[str]) -> int:
     jobs = _compose(arguments)
     if not jobs:  # --help and its like
         return 0
-    folder = jobs[0].folder
-    try:
-        points = distinct([job.point() for job in jobs])
-        _check_inputs(points)
-    except (UserError, OmegaConfBaseException):
-        _remove_unused(folder)
-        raise
-    run = RunFolder(folder)
+    points = distinct([job.point() for job in jobs])
+    _check_inputs(points)
+    config = points[0].config
+    reporter = _reporter(config.reporter)
+    run = _run_folder(Path(config.results) / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{config.name}")
     code = 0
     refused: UserError | None = None
     try:
@@ -72,7 +69,7 @@ def _run(arguments: list[str]) -> int:
         refused = error
     if run.rows:
         print_table(run.rows)
-        _report(folder, points[0].config.reporter)
+        print(f"results: {run.path}" if reporter is None else f"report: {reporter(run.path)}")
     if refused is not None:
         raise refused
     failed = any(row["status"] not in ("ok", "skipped") for row in run.rows)
@@ -83,7 +80,6 @@ def _run(arguments: list[str]) -> int:
 class _Job:
     """One job as Hydra composed it, not yet checked."""
 
-    folder: Path
     strategy: str
     composed: DictConfig
     overrides: tuple[str, ...]
@@ -111,7 +107,6 @@ def _compose(arguments: list[str]) -> list[_Job]:
         runtime = HydraConfig.get()
         jobs.append(
             _Job(
-                folder=Path(runtime.sweep.dir),
                 strategy=str(runtime.runtime.choices["strategy"]),
                 composed=composed,
                 overrides=tuple(runtime.overrides.task),
@@ -120,13 +115,26 @@ def _compose(arguments: list[str]) -> list[_Job]:
 
     flags = [] if ONLY_TELL & set(arguments) else ["--multirun"]
     argv = sys.argv
-    sys.argv = ["python -m harness", *flags, *(word for word in arguments if word not in ("--multirun", "-m"))]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of being printed by Hydra
-    try:
-        collect()
-    finally:
-        sys.argv = argv
+    with TemporaryDirectory(prefix="sambatch-") as scratch:  # Hydra wants a folder before anything is checked
+        words = [word for word in arguments if word not in ("--multirun", "-m")]
+        sys.argv = ["python -m harness", *flags, *words, f"hydra.sweep.dir={scratch}"]
+        try:
+            collect()
+        except ValueError as error:  # such as an option without a name
+            raise UserError(f"the options can't be composed ({error}); give each as KEY=VALUE") from error
+        finally:
+            sys.argv = argv
     return jobs
+
+
+def _run_folder(path: Path) -> RunFolder:
+    try:
+        return RunFolder(path)
+    except OSError as error:
+        raise UserError(
+            f"results={path.parent} can't be written to ({error.strerror}); give another folder as results=FOLDER"
+        ) from error
 
 
 def _check_inputs(points: Sequence[Point]) -> None:
@@ -136,19 +144,16 @@ def _check_inputs(points: Sequence[Point]) -> None:
         open_groups(config)
 
 
-def _remove_unused(folder: Path) -> None:
-    """Take away the folder that Hydra made for a sweep that never began."""
-    (folder / "multirun.yaml").unlink(missing_ok=True)
-    with suppress(OSError):
-        folder.rmdir()
-
-
-def _report(folder: Path, reporter: str | None) -> None:
-    """Call the configured reporter by its name: the harness knows nothing of reports."""
-    if reporter is None:
-        print(f"results: {folder}")
-    else:
-        print(f"report: {get_method(reporter)(folder)}")
+def _reporter(name: str | None) -> Callable[[Path], Path] | None:
+    """The configured function, by its name: the harness knows nothing of reports."""
+    if name is None:
+        return None
+    module, _, function = name.rpartition(".")
+    try:
+        reporter: Callable[[Path], Path] = getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"reporter={name} can't be imported ({error}); give module.function, or null") from error
+    return reporter
 
 
 def _complain(sentence: str) -> None:

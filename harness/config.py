@@ -86,7 +86,7 @@ class TimingConfig:
     def __post_init__(self) -> None:
         _at_least("timing.min_passes", self.min_passes, 1)
         _at_least("timing.min_seconds", self.min_seconds, 0)
-        if self.max_seconds < self.min_seconds:
+        if not self.max_seconds >= self.min_seconds:  # so that NaN is refused too
             raise UserError(
                 f"timing.max_seconds={self.max_seconds} is less than timing.min_seconds={self.min_seconds}; raise it"
             )
@@ -132,6 +132,8 @@ class HarnessConfig:
             _at_least(option, getattr(self, option), 0)
         _one_of("bank", self.bank, BANKS)
         _one_of("dtype", self.dtype, tuple(DTYPES))
+        if not self.results:
+            raise UserError("results= is empty: give the folder that runs go to")
         if "/" in self.name:
             raise UserError(f"name={self.name} must not hold a slash: it becomes part of a folder's name")
 
@@ -146,7 +148,7 @@ def register() -> None:
 
 
 def _at_least(option: str, value: float, least: float) -> None:
-    if value < least:
+    if not value >= least:  # so that NaN is refused too
         raise UserError(f"{option}={value} is too small: give {least} or more")
 
 

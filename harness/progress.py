@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
@@ -26,6 +27,8 @@ TABLE = {
     "vram_peak_mb": ".0f",
 }
 """Columns of the closing table and their formats."""
+WHERE_DIFFERENT = {"model": "", "data": "", "dtype": "", "refs": "d", "targets": "d"}
+"""More columns, for runs whose points differ in them."""
 
 
 class Progress:
@@ -77,13 +80,17 @@ class Progress:
 
 def print_table(rows: list[dict[str, Any]]) -> None:
     """The sweep's results on standard output; columns that nothing was measured for are left out."""
-    columns = [name for name in TABLE if any(row.get(name) not in (None, "") for row in rows)]
+    different = {
+        name: how for name, how in WHERE_DIFFERENT.items() if len({row.get(name) for row in rows} - {None}) > 1
+    }
+    formats = {**different, **TABLE}
+    columns = [name for name in formats if any(row.get(name) not in (None, "") for row in rows)]
     table = Table()
     for name in columns:
-        table.add_column(name, justify="right" if TABLE[name] else "left")
+        table.add_column(name, justify="right" if formats[name] else "left")
     for row in rows:
-        values = ((row.get(name), TABLE[name]) for name in columns)
-        table.add_row(*("" if value is None else format(value, how) for value, how in values))
+        values = ((row.get(name), formats[name]) for name in columns)
+        table.add_row(*("" if value is None else escape(format(value, how)) for value, how in values))
     console = Console()
     if not console.is_terminal:  # a file or a pipe has no width to fit in
         console.width = 200

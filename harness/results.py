@@ -34,14 +34,13 @@ class PointResult:
     """How one grid point ended.
 
     row: values of `COLUMNS`; what was not measured is missing. config: the point's resolved options. samples: every
-    timed call, in order. details: per-object agreement and scores. pictures: label maps stored in the run's folder.
+    timed call, in order. details: per-object agreement and scores, and the seconds of each group's bank.
     """
 
     row: dict[str, Any]
     config: dict[str, Any]
     samples: list[Sample] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
-    pictures: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         unknown = set(self.row) - set(COLUMNS)

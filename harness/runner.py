@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
+from statistics import mean, median
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from harness.agreement import Agreement, AgreementMeter
@@ -15,9 +18,10 @@ from harness.pictures import PictureBook
 from harness.points import Point
 from harness.results import PointResult
 from harness.scores import ScoreMeter, Scores
-from harness.timing import Sample, device_clock, frames_per_second, timed_passes
+from harness.timing import Sample, device_clock, frames_per_second, timed_passes, timed_repeats
 from harness.workload import EncodedGroup, Workload, limited
 from strategies.base import Strategy
+from strategies.models.sam2 import Sam2
 from strategies.vocabulary import Predictions, VisionFeatures
 
 MOST_RELATIVE_DLOGIT = {"fp32": 1e-4}
@@ -32,16 +36,18 @@ def measure_point(point: Point, workload: Workload, pictures: PictureBook) -> Po
     expected = workload.expected(config.objects) if config.compare else [None] * len(workload.groups)
     meters = _Meters(agreement=AgreementMeter(), repeated=AgreementMeter(), scores=ScoreMeter())
     samples: list[Sample] = []
-    bank_seconds, pairs = 0.0, 0
+    bank_seconds: dict[str, list[float]] = {}
+    pairs = 0
     clock = device_clock(model.device)
     peaks = PeakMemory(model.device)
-    strategy: Strategy = instantiate(config.strategy, model=model)
-    with strategy:
+    with make_strategy(config.strategy, model) as strategy:
         for encoded, reference in zip(workload.groups, expected, strict=True):
             references = limited(encoded.references, config.objects)
-            began = clock()
-            strategy.prepare(references)
-            bank_seconds += clock() - began
+            if encoded is workload.groups[0]:
+                strategy.prepare(references)  # warms up
+            bank_seconds[encoded.group.name] = timed_repeats(
+                partial(strategy.prepare, references), clock=clock, options=config.timing
+            )
             check = _Check(point, encoded, reference, meters)
             if encoded is workload.groups[0]:
                 check.keep_pictures(pictures)
@@ -67,7 +73,7 @@ def measure_point(point: Point, workload: Workload, pictures: PictureBook) -> Po
         "fps": fps,
         "objects_per_s": fps * pairs / targets,
         "encode_fps": workload.encoded_frames / workload.encode_seconds,
-        "bank_s": bank_seconds / len(workload.groups),
+        "bank_s": mean(median(seconds) for seconds in bank_seconds.values()) if strategy.builds_bank else None,
         "peak_rss_mb": peak.rss,
         "vram_peak_mb": peak.vram,
     }
@@ -78,10 +84,20 @@ def measure_point(point: Point, workload: Workload, pictures: PictureBook) -> Po
         config=point.options,
         samples=samples,
         details={
+            "bank_seconds": bank_seconds,
             "agreement": asdict(agreed) if agreed is not None else None,
             "scores": asdict(scored) if scored is not None else None,
         },
     )
+
+
+def make_strategy(options: dict[str, Any], model: Sam2) -> Strategy:
+    """The strategy that the options name; what its constructor raises comes through as it was raised."""
+    try:
+        strategy: Strategy = instantiate(options, model=model)
+    except InstantiationException as error:
+        raise error.__cause__ or error from None
+    return strategy
 
 
 def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
@@ -104,6 +120,7 @@ def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
         references = [limited(encoded.references, config.objects) for encoded in workload.groups]
         row["device"] = device_name(workload.model.device)
         row["objects"] = max(len(reference.object_ids) for reference in references)
+        row["refs"] = max(len(reference) for reference in references)
         row["targets"] = sum(len(encoded.targets) for encoded in workload.groups)
     return row
 
@@ -177,8 +194,17 @@ class _Check:
 
 
 def _loader(encoded: EncodedGroup, workload: Workload) -> Callable[[slice], VisionFeatures]:
+    """Reads a batch from disk and puts it on the device, both outside the clock."""
     device = workload.model.device
-    return lambda chosen: encoded.targets[chosen].to(device)
+
+    def load(chosen: slice) -> VisionFeatures:
+        mapped = encoded.targets[chosen]
+        in_memory = VisionFeatures(
+            embedding=mapped.embedding.clone(), stride4=mapped.stride4.clone(), stride8=mapped.stride8.clone()
+        )
+        return in_memory.to(device)
+
+    return load
 
 
 def _columns(measured: Agreement | Scores | None, names: tuple[str, ...]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""Tensors on disk that behave like tensors, so that a run's size is bounded by the disk and not by memory."""
+"""Tensors on disk (TMPDIR's) that behave like tensors, so that a run's size is bounded by the disk, not by memory."""
 
 from __future__ import annotations
 
 import math
-import shutil
+import os
 from pathlib import Path
 
 import torch
@@ -16,15 +16,18 @@ from strategies.vocabulary import Predictions, VisionFeatures
 def disk_tensor(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """A zeroed tensor mapped to a new file; pages are read and written as they are touched.
 
-    Raises UserError where the disk has no room: a full disk would kill the process at the first write.
+    Raises UserError where the disk has no room. It is taken at once, because a disk that is full at the first write
+    kills the process.
     """
     size = math.prod(shape) * dtype.itemsize
-    free = shutil.disk_usage(path.parent).free
-    if size > 0.95 * free:
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
         raise UserError(
-            f"{path.parent} has {free / 1e9:.1f} GB free and the targets' features need {size / 1e9:.1f} GB; "
-            "lower targets= or point TMPDIR to a larger disk"
-        )
+            f"{path.parent} has no room for {size / 1e9:.1f} GB of the targets' features ({error.strerror}); lower "
+            "targets= or point TMPDIR to a larger disk"
+        ) from error
     return torch.from_file(str(path), shared=True, size=math.prod(shape), dtype=dtype).view(shape)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 
@@ -35,7 +34,9 @@ def run_sweep(points: Sequence[Point], run: RunFolder, progress: Progress) -> No
     Raises UserError, after all other points are done, where a point could not be measured because of its input.
     """
     run.write_json("environment.json", describe_environment(resolve_device(points[0].config.device)))
-    run.write_json("plan.json", [{"point": point.name, "command": point.command} for point in points])
+    run.write_json(
+        "plan.json", [{"point": point.name, "command": point.command, "options": point.options} for point in points]
+    )
     refused: list[UserError] = []
     for _, sharing in groupby(points, key=lambda point: point.workload):
         refused += _run_workload(list(sharing), run, progress)
@@ -44,35 +45,64 @@ def run_sweep(points: Sequence[Point], run: RunFolder, progress: Progress) -> No
 
 
 def _run_workload(points: list[Point], run: RunFolder, progress: Progress) -> list[UserError]:
+    """Measure points that share a workload; where it can't be made, that is how they all end."""
     refused: list[UserError] = []
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sambatch-")))
+    with tempfile.TemporaryDirectory(prefix="sambatch-") as folder:
         workload: Workload | None = None
+        failed: Exception | None = None
         pictures = PictureBook(run.path, targets=points[0].config.pictures)
         for point in points:
             progress.begin(point.name)
             try:
+                if failed is not None:
+                    raise failed
                 if workload is None:
-                    workload = _encode(point, folder, progress)
-                if point.config.batch > workload.largest_group:
-                    result = _ended(point, "skipped", _batch_too_large(point, workload))
-                else:
-                    result = measure_point(point, workload, pictures)
-            except UserError as error:
-                refused.append(error)
-                result = _ended(point, "skipped", str(error))
-            except (torch.OutOfMemoryError, MemoryError) as error:
-                result = _ended(point, "oom", _sentence(error))
+                    try:
+                        workload = _encode(point, Path(folder), progress)
+                    except Exception as error:
+                        failed = error
+                        raise
+                result = _measure(point, workload, pictures)
             except Exception as error:  # a strategy may raise anything, and no point ends the sweep
-                result = _ended(point, "crash", _sentence(error))
+                if isinstance(error, UserError):
+                    refused.append(error)
+                result = _failed(point, workload, error)
             run.add(result)
             progress.end(result.row)
     return refused
 
 
+def _measure(point: Point, workload: Workload, pictures: PictureBook) -> PointResult:
+    if point.config.batch > workload.largest_group:
+        reason = (
+            f"batch={point.config.batch} is more than the {workload.largest_group} targets of the largest group; "
+            "raise targets= or lower batch="
+        )
+        return _ended(point, workload, "skipped", reason)
+    return measure_point(point, workload, pictures)
+
+
+def _failed(point: Point, workload: Workload | None, error: Exception) -> PointResult:
+    if isinstance(error, UserError):
+        return _ended(point, workload, "skipped", str(error))
+    first = (str(error).strip() or "no message").splitlines()[0]
+    status = "oom" if _out_of_memory(error) else "crash"
+    return _ended(point, workload, status, f"{type(error).__name__}: {first}")
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """torch has a class of its own for GPUs only; its CPU allocator says it in words."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _ended(point: Point, workload: Workload | None, status: str, reason: str) -> PointResult:
+    return PointResult(row=describe(point, workload) | {"status": status, "reason": reason}, config=point.options)
+
+
 def _encode(point: Point, folder: Path, progress: Progress) -> Workload:
     config = point.config
     progress.stage("loading the model")
+    torch.backends.cudnn.allow_tf32 = False  # on by default, and fp32 should mean fp32
     model = load_model(
         config.model.name,
         weights=config.model.weights,
@@ -83,19 +113,3 @@ def _encode(point: Point, folder: Path, progress: Progress) -> Workload:
     groups = open_groups(config)
     progress.stage("encoding frames")
     return Workload(model, groups, options=config.encode, folder=folder)
-
-
-def _batch_too_large(point: Point, workload: Workload) -> str:
-    return (
-        f"batch={point.config.batch} is more than the {workload.largest_group} targets of the largest group; "
-        "raise targets= or lower batch="
-    )
-
-
-def _ended(point: Point, status: str, reason: str) -> PointResult:
-    return PointResult(row=describe(point) | {"status": status, "reason": reason}, config=point.options)
-
-
-def _sentence(error: BaseException) -> str:
-    first = (str(error).strip() or "no message").splitlines()[0]
-    return f"{type(error).__name__}: {first}"

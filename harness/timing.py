@@ -81,6 +81,16 @@ def timed_passes(
     return samples
 
 
+def timed_repeats(action: Callable[[], None], *, clock: Clock, options: TimingConfig) -> list[float]:
+    """Seconds of ``min_passes`` calls, fewer where ``max_seconds`` are over."""
+    seconds: list[float] = []
+    while len(seconds) < options.min_passes and sum(seconds) < options.max_seconds:
+        start = clock()
+        action()
+        seconds.append(clock() - start)
+    return seconds
+
+
 def frames_per_second(samples: list[Sample]) -> float:
     """Targets per second over all groups: each group's median pass counts."""
     passes: dict[str, dict[int, float]] = {}

@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ TARGETS = 3
 GROUPS = 3
 CARD = "training.json"
 TRAINING_SEED = 1
-"""Training groups are drawn with this seed; nothing else in the project may use it."""
+"""Every step draws the seed of its groups from this one and the step's number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +56,8 @@ class Sample:
 class TrainingGroups(IterableDataset[list[Sample]]):
     """Endless batches of groups never seen before; a batch shares its numbers of references and objects."""
 
-    def __init__(self, *, first_step: int) -> None:
-        self.first_step = first_step
-
     def __iter__(self) -> Iterator[list[Sample]]:
-        step = self.first_step
-        while True:
+        for step in count():
             rng = np.random.default_rng((TRAINING_SEED, step))
             references, objects = int(rng.integers(1, 4)), int(rng.integers(2, 6))
             groups = synthetic_groups(
@@ -72,7 +69,6 @@ class TrainingGroups(IterableDataset[list[Sample]]):
                 seed=int(rng.integers(1 << 62)),
             )
             yield [_sample(group.references + group.targets, group.object_ids, references) for group in groups]
-            step += 1
 
 
 def _sample(frames: tuple[Frame, ...], object_ids: tuple[int, ...], references: int) -> Sample:
@@ -163,7 +159,7 @@ def train(*, steps: int, learning_rate: float, seed: int, folder: Path, device: 
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.08)
-    loader = iter(DataLoader(TrainingGroups(first_step=0), batch_size=None, num_workers=1, prefetch_factor=8))
+    loader = iter(DataLoader(TrainingGroups(), batch_size=None, num_workers=1, prefetch_factor=8))
     folder.mkdir(parents=True, exist_ok=True)
     began, recent = time.monotonic(), []
     with (folder / "training_log.csv").open("w", newline="") as file:

@@ -5,6 +5,7 @@ References stay in memory; targets' features go to disk, chunk by chunk, because
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -61,7 +62,7 @@ class Workload:
     def expected(self, objects: int | None) -> list[Predictions]:
         """What `sequential` predicts for every target of every group, for the first ``objects`` objects."""
         if objects not in self._expected:
-            folder = self._folder / f"expected-{objects}"
+            folder = Path(tempfile.mkdtemp(dir=self._folder))
             self._expected[objects] = [
                 _predict_to_disk(self.model, encoded, objects, folder / str(index))
                 for index, encoded in enumerate(self.groups)

@@ -12,13 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 from PIL import Image
 
-from report.run import Run, label
+from report.run import Run
 
 # Okabe and Ito's palette, told apart by colour-blind readers too; a name keeps its colour in every plot of a run.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 MASK_COLOURS = mpl.colormaps["tab20"]
 MOST_PREDICTIONS = 4
+BASELINE = "sequential"
 
 
 def style(labels: list[str]) -> dict[str, tuple[str, str]]:
@@ -32,7 +33,6 @@ def plot_throughput(summary: pd.DataFrame, path: Path) -> bool:
     measured = summary[summary["fps"].notna() & (summary["status"] == "ok")]
     if measured.empty:
         return False
-    measured = measured.assign(label=[label(row) for _, row in measured.iterrows()])
     styles = style(sorted(measured["label"].unique()))
     counts = sorted(measured["objects"].unique())
     figure = Figure(figsize=(1.5 + 3.6 * len(counts), 3.6), layout="constrained")
@@ -80,7 +80,7 @@ def plot_masks(run: Run, path: Path) -> bool:
     if not scenes:
         return False
     scene = scenes[-1].parent
-    targets = sorted(scene.glob("target[0-9].png"))
+    targets = sorted(scene.glob("target[0-9].png"))  # ten are as many as a page bears
     shown = _points_of(run, scene)
     columns = 3 + len(shown)
     figure = Figure(figsize=(1.9 * columns, 1.9 * len(targets) + 0.3), layout="constrained")
@@ -114,8 +114,9 @@ def _points_of(run: Run, scene: Path) -> dict[str, str]:
     chosen: dict[str, str] = {}
     for _, row in run.summary.sort_values("batch").iterrows():
         if (scene / f"target0-{row['point']}.png").exists():
-            chosen[label(row)] = row["point"]
-    return dict(sorted(chosen.items())[:MOST_PREDICTIONS])
+            chosen[row["label"]] = row["point"]
+    baseline_first = sorted(chosen.items(), key=lambda item: (not item[0].startswith(BASELINE), item[0]))
+    return dict(baseline_first[:MOST_PREDICTIONS])
 
 
 def _overlay(picture: Path, labels: Path | None) -> np.ndarray | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from report.plots import plot_masks, plot_throughput
-from report.run import Run, label, read_run
+from report.run import Run, read_run
 
 TABLE = {
     "batch": "{:.0f}",
@@ -63,7 +63,7 @@ def _overview(run: Run) -> str:
     if not encode.empty:
         sentences.append(
             f"The vision encoder's stage, shared by all strategies, took in {encode.iloc[0]:.1f} frames/s, "
-            "reading and resizing included; `fps` is the prediction stage alone."
+            "from the first file read to the last feature on disk; `fps` is the prediction stage alone."
         )
     if summary["iou_min"].notna().any():
         sentences.append(
@@ -82,7 +82,7 @@ def _table(summary: pd.DataFrame) -> str:
     lines = ["| strategy | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
     for _, row in summary.iterrows():
         cells = ["" if pd.isna(row[name]) else TABLE[name].format(row[name]) for name in columns]
-        lines.append(f"| {label(row)} | " + " | ".join(cells) + " |")
+        lines.append(f"| {row['label']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -23,6 +23,9 @@ class Strategy(ABC):
     exact: ClassVar[bool] = True
     """Whether the masks equal those of `sequential`, whatever the order and batch of targets (DESIGN section 1)."""
 
+    builds_bank: ClassVar[bool] = True
+    """Whether `prepare` builds the memory bank; a strategy that builds it for every target has no such stage."""
+
     def __init__(self, model: Sam2) -> None:
         self.model = model
         self._object_ids: tuple[int, ...] | None = None

@@ -4,13 +4,13 @@ How: the memory bank is built once per group; a batch of T targets and O objects
 mask decoder as T * O pairs, in chunks of bounded size. ``bank`` says how the bank (M tokens an object) reaches them:
 
 - ``repeat``: copied for every pair, T * O * M tokens in memory, keys and values projected per pair;
-- ``expand``: a view for every pair, still projected per pair;
+- ``expand``: a view for every pair, still projected per pair; one call of the network for each object;
 - ``shared``: keys and values are projected and rotated once per group (O * M tokens per layer), and all targets of an
   object form one long query axis, so nothing is copied, expanded or projected twice. Layer 0's self-attention, which
   knows no object, runs once per target.
 
-Costs: time = about one forward pass per chunk; memory = the bank plus ``chunk_tokens`` tokens of activations, whatever
-the batch.
+Costs: time = about one forward pass per chunk; memory = the bank plus ``chunk_tokens`` tokens of activations (and, but
+for ``shared``, that many pairs' copies of keys and values), whatever the batch, plus the masks themselves.
 From: DESIGN sections 1 and 2. Exact up to float noise in every mode.
 """
 

@@ -18,6 +18,7 @@ from strategies.vocabulary import Predictions, References, VisionFeatures
 class Rebuild(Strategy):
     """A session per target; see the module's docstring."""
 
+    builds_bank = False
     _references: References | None = None
 
     def _prepare(self, references: References) -> None:

@@ -36,9 +36,7 @@ class VisionFeatures:
 
     def to(self, device: torch.device | str) -> VisionFeatures:
         return VisionFeatures(
-            embedding=self.embedding.to(device, non_blocking=True),
-            stride4=self.stride4.to(device, non_blocking=True),
-            stride8=self.stride8.to(device, non_blocking=True),
+            embedding=self.embedding.to(device), stride4=self.stride4.to(device), stride8=self.stride8.to(device)
         )
 
 

@@ -72,24 +72,33 @@ def condition_shared(model: Sam2, embedding: Tensor, bank: SharedBank) -> Tensor
 
 
 def condition_per_pair(model: Sam2, embedding: Tensor, bank: MemoryBank, *, copies: bool) -> Tensor:
-    """The same result through the network's own module, with the bank repeated (or expanded) for every pair."""
-    objects, tokens, width = bank.memory.shape
+    """The same result through the network's own module, keys and values projected for every pair.
+
+    copies: the bank is repeated for all O*T pairs in one call; else each object's bank is expanded, a view, to T
+    targets in a call of its own, because no view has both objects and copies of targets along one axis.
+    """
     targets = embedding.shape[0]
-    shape = (objects, targets, tokens, width)
-    memory = bank.memory[:, None].expand(shape)
-    position = bank.position[:, None].expand(shape)
+    queries = embedding.flatten(2).permute(2, 0, 1)  # [L, T, C]
     if copies:
-        memory, position = memory.contiguous(), position.contiguous()
-    queries = embedding.flatten(2).permute(2, 0, 1).repeat(1, objects, 1)  # [L, O*T, C]
+        memory = bank.memory.repeat_interleave(targets, dim=0)
+        out = _attend(model, queries.repeat(1, bank.memory.shape[0], 1), memory, bank)
+    else:
+        views = [memory.expand(targets, -1, -1) for memory in bank.memory]
+        out = torch.cat([_attend(model, queries, memory, bank) for memory in views])
+    return out.transpose(1, 2).unflatten(2, embedding.shape[-2:])
+
+
+def _attend(model: Sam2, queries: Tensor, memory: Tensor, bank: MemoryBank) -> Tensor:
+    """The network's memory attention: ``[B, L, C]`` of queries ``[L, B, C]`` and memories ``[B, M, 64]``."""
     out = model.network.memory_attention(
         current_vision_features=queries,
         current_vision_position_embeddings=model.embedding_position.transpose(0, 1),
-        memory=memory.flatten(0, 1).transpose(0, 1),
-        memory_posision_embeddings=position.flatten(0, 1).transpose(0, 1),
+        memory=memory.transpose(0, 1),
+        memory_posision_embeddings=bank.position.expand(memory.shape[0], -1, -1).transpose(0, 1),
         num_object_pointer_tokens=bank.pointer_tokens,
     )
-    # The module answers [1, B, L, C] or [B, 1, L, C] by version; tokens and channels are always last.
-    return out.reshape(objects * targets, *out.shape[-2:]).transpose(1, 2).unflatten(2, embedding.shape[-2:])
+    # The module answers [L, B, 1, C] or the like by version; tokens and channels are always last.
+    return out.reshape(memory.shape[0], *out.shape[-2:])
 
 
 def _input_tokens(model: Sam2, embedding: Tensor) -> Tensor:
