@@ -5,7 +5,6 @@ Exit codes: 0 all points ok or skipped; 1 some point ended otherwise; 2 bad inpu
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -28,7 +27,7 @@ from harness.progress import Progress, print_table
 from harness.results import RunFolder
 from harness.sources import open_groups
 from harness.sweep import resolve_device, run_sweep
-from strategies.errors import UserError
+from strategies.errors import UserError, did_you_mean
 
 ONLY_TELL = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
 """Flags that run nothing."""
@@ -167,7 +166,7 @@ def _explained(error: Exception) -> str:
     match error:
         case MissingConfigException() if error.options is not None and error.missing_cfg_file:
             group, _, name = error.missing_cfg_file.rpartition("/")
-            return f"{group}={name} is not known; {_nearest(name, error.options)}valid: {', '.join(error.options)}"
+            return f"{group}={name} is not known; {did_you_mean(name, error.options)}valid: {', '.join(error.options)}"
         case OverrideParseException():
             return f"{error.override} can't be read as KEY=VALUE ({lines[0]}); quote values that hold , = [ or spaces"
         case MissingMandatoryValue():
@@ -177,12 +176,7 @@ def _explained(error: Exception) -> str:
             parent = wrong.rpartition(".")[0]
             valid = sorted(map(str, cause.parent_node or ()))
             names = [f"{parent}.{name}" if parent else name for name in valid]
-            return f"{wrong}= is not an option; {_nearest(wrong, names)}valid: {', '.join(names)}"
+            return f"{wrong}= is not an option; {did_you_mean(wrong, names)}valid: {', '.join(names)}"
         case ConfigCompositionException() if cause is not None and lines[0].startswith("Error merging override "):
             return f"{lines[0].removeprefix('Error merging override ')} is not valid: {str(cause).splitlines()[0]}"
     return "; ".join(lines)
-
-
-def _nearest(name: str, valid: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, valid, n=1)
-    return f"did you mean {close[0]}? " if close else ""

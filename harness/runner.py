@@ -197,14 +197,7 @@ def _loader(encoded: EncodedGroup, workload: Workload) -> Callable[[slice], Visi
     """Reads a batch from disk and puts it on the device, both outside the clock."""
     device = workload.model.device
 
-    def load(chosen: slice) -> VisionFeatures:
-        mapped = encoded.targets[chosen]
-        in_memory = VisionFeatures(
-            embedding=mapped.embedding.clone(), stride4=mapped.stride4.clone(), stride8=mapped.stride8.clone()
-        )
-        return in_memory.to(device)
-
-    return load
+    return lambda chosen: encoded.targets[chosen].clone().to(device)
 
 
 def _columns(measured: Agreement | Scores | None, names: tuple[str, ...]) -> dict[str, Any]:

@@ -47,28 +47,29 @@ def run_sweep(points: Sequence[Point], run: RunFolder, progress: Progress) -> No
 def _run_workload(points: list[Point], run: RunFolder, progress: Progress) -> list[UserError]:
     """Measure points that share a workload; where it can't be made, that is how they all end."""
     refused: list[UserError] = []
+
+    def end(result: PointResult, error: Exception | None) -> None:
+        if isinstance(error, UserError):
+            refused.append(error)
+        run.add(result)
+        progress.end(result.row)
+
     with tempfile.TemporaryDirectory(prefix="sambatch-") as folder:
-        workload: Workload | None = None
-        failed: Exception | None = None
+        progress.begin(points[0].name)
+        try:
+            workload = _encode(points[0], Path(folder), progress)
+        except Exception as error:
+            for point in points:
+                end(_failed(point, None, error), error)
+            return refused
         pictures = PictureBook(run.path, targets=points[0].config.pictures)
         for point in points:
             progress.begin(point.name)
             try:
-                if failed is not None:
-                    raise failed
-                if workload is None:
-                    try:
-                        workload = _encode(point, Path(folder), progress)
-                    except Exception as error:
-                        failed = error
-                        raise
-                result = _measure(point, workload, pictures)
+                result, failure = _measure(point, workload, pictures), None
             except Exception as error:  # a strategy may raise anything, and no point ends the sweep
-                if isinstance(error, UserError):
-                    refused.append(error)
-                result = _failed(point, workload, error)
-            run.add(result)
-            progress.end(result.row)
+                result, failure = _failed(point, workload, error), error
+            end(result, failure)
     return refused
 
 

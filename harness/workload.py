@@ -51,7 +51,7 @@ class Workload:
             for index, group in enumerate(groups)
         ]
         self.encode_seconds = time.perf_counter() - began
-        """Wall time of the stage, reading and resizing included."""
+        """Wall time of the stage, from the first file read to the last feature on disk."""
         self.encoded_frames = sum(len(group.references) + len(group.targets) for group in groups)
 
     @property
@@ -76,20 +76,16 @@ def limited(references: References, objects: int | None) -> References:
 
 
 def _predict_to_disk(model: Sam2, encoded: EncodedGroup, objects: int | None, folder: Path) -> Predictions:
-    count = len(encoded.targets)
+    stored: Predictions | None = None
     with Sequential(model) as strategy:
         strategy.prepare(limited(encoded.references, objects))
-        first = strategy.predict(encoded.targets[:1].to(model.device)).cpu()
-        stored = disk_predictions(folder, first, count)
-        for index in range(count):
+        for index in range(len(encoded.targets)):
             one = strategy.predict(encoded.targets[index : index + 1].to(model.device))
-            for kept, value in zip(_tensors(stored), _tensors(one), strict=True):
-                kept[index] = value[0].cpu()
+            if stored is None:
+                stored = disk_predictions(folder, one, len(encoded.targets))
+            stored[index : index + 1].copy_(one)
+    assert stored is not None
     return stored
-
-
-def _tensors(predictions: Predictions) -> tuple[Tensor, Tensor, Tensor]:
-    return predictions.logits, predictions.object_scores, predictions.picks
 
 
 def _encode_group(model: Sam2, group: Group, *, options: EncodeConfig, folder: Path) -> EncodedGroup:
@@ -97,20 +93,12 @@ def _encode_group(model: Sam2, group: Group, *, options: EncodeConfig, folder: P
     pixels = torch.stack([pixels for pixels, _ in loaded])
     parts = [model.encode_pixels(chunk) for chunk in pixels.split(options.batch)]
     references = References(
-        features=_joined(parts),
+        features=VisionFeatures.concatenate(parts),
         masks=torch.stack([masks for _, masks in loaded]),
         object_ids=group.object_ids,
         pixels=pixels,
     )
     return EncodedGroup(group=group, references=references, targets=_encode_targets(model, group, options, folder))
-
-
-def _joined(parts: list[VisionFeatures]) -> VisionFeatures:
-    return VisionFeatures(
-        embedding=torch.cat([part.embedding for part in parts]),
-        stride4=torch.cat([part.stride4 for part in parts]),
-        stride8=torch.cat([part.stride8 for part in parts]),
-    )
 
 
 def _encode_targets(model: Sam2, group: Group, options: EncodeConfig, folder: Path) -> VisionFeatures:
@@ -122,9 +110,7 @@ def _encode_targets(model: Sam2, group: Group, options: EncodeConfig, folder: Pa
         if stored is None:
             stored = disk_features(folder, features, len(group.targets))
         stop = start + len(features)
-        stored.embedding[start:stop] = features.embedding.cpu()
-        stored.stride4[start:stop] = features.stride4.cpu()
-        stored.stride8[start:stop] = features.stride8.cpu()
+        stored[start:stop].copy_(features)
         start = stop
     assert stored is not None
     return stored

@@ -6,6 +6,7 @@ pixels, h x w the image embedding, H x W the low-resolution mask (four times h x
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -32,12 +33,32 @@ class VisionFeatures:
         return self.embedding.shape[0]
 
     def __getitem__(self, index: slice) -> VisionFeatures:
-        return VisionFeatures(embedding=self.embedding[index], stride4=self.stride4[index], stride8=self.stride8[index])
+        return self._each(lambda level: level[index])
 
     def to(self, device: torch.device | str) -> VisionFeatures:
-        return VisionFeatures(
-            embedding=self.embedding.to(device), stride4=self.stride4.to(device), stride8=self.stride8.to(device)
-        )
+        return self._each(lambda level: level.to(device))
+
+    def clone(self) -> VisionFeatures:
+        return self._each(torch.clone)
+
+    def copy_(self, other: VisionFeatures) -> None:
+        """Overwrite with the features of as many frames."""
+        for mine, theirs in zip(self._levels, other._levels, strict=True):
+            mine.copy_(theirs)
+
+    @staticmethod
+    def concatenate(parts: list[VisionFeatures]) -> VisionFeatures:
+        """Features of consecutive batches of frames, as one."""
+        embedding, stride4, stride8 = (torch.cat(levels) for levels in zip(*(p._levels for p in parts), strict=True))
+        return VisionFeatures(embedding=embedding, stride4=stride4, stride8=stride8)
+
+    @property
+    def _levels(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.embedding, self.stride4, self.stride8
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> VisionFeatures:
+        embedding, stride4, stride8 = map(change, self._levels)
+        return VisionFeatures(embedding=embedding, stride4=stride4, stride8=stride8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,20 +123,23 @@ class Predictions:
         return self.logits.shape[0]
 
     def __getitem__(self, index: slice) -> Predictions:
-        return Predictions(
-            logits=self.logits[index],
-            object_scores=self.object_scores[index],
-            picks=self.picks[index],
-            object_ids=self.object_ids,
-        )
+        return self._each(lambda values: values[index])
 
     def cpu(self) -> Predictions:
-        return Predictions(
-            logits=self.logits.cpu(),
-            object_scores=self.object_scores.cpu(),
-            picks=self.picks.cpu(),
-            object_ids=self.object_ids,
-        )
+        return self._each(torch.Tensor.cpu)
+
+    def copy_(self, other: Predictions) -> None:
+        """Overwrite with the predictions of as many targets for the same objects."""
+        for mine, theirs in zip(self._values, other._values, strict=True):
+            mine.copy_(theirs)
+
+    @property
+    def _values(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.logits, self.object_scores, self.picks
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Predictions:
+        logits, scores, picks = map(change, self._values)
+        return Predictions(logits=logits, object_scores=scores, picks=picks, object_ids=self.object_ids)
 
     @staticmethod
     def concatenate(parts: list[Predictions]) -> Predictions:

@@ -7,7 +7,6 @@ no reference mask has a value in 1..254: there 255 is object 1 (DAVIS 2016).
 
 from __future__ import annotations
 
-import difflib
 import random
 from collections.abc import Sequence
 from functools import partial
@@ -16,7 +15,7 @@ from typing import TypeVar
 
 from harness.data.group import Frame, Group
 from harness.data.images import check_count, read_image, read_labels_of, reference_objects
-from strategies.errors import UserError
+from strategies.errors import UserError, did_you_mean
 
 PICKINGS = ("first", "even", "random")
 PREFERRED_RESOLUTION = "480p"
@@ -141,12 +140,10 @@ def _clip_names(pictures: Path, asked: Sequence[str] | None) -> list[str]:
         raise UserError("data.clips= names no clip: name some, or leave the option out for all")
     for clip in asked:
         if clip not in there:
-            near = difflib.get_close_matches(clip, there, n=1)
             more = ", ..." if len(there) > MOST_NAMES_LISTED else ""
             raise UserError(
-                f"data.clips={clip} is not in {pictures}"
-                + (f", did you mean {near[0]}" if near else "")
-                + f": choose from {', '.join(there[:MOST_NAMES_LISTED])}{more}"
+                f"data.clips={clip} is not in {pictures}; {did_you_mean(clip, there)}"
+                f"valid: {', '.join(there[:MOST_NAMES_LISTED])}{more}"
             )
     return list(dict.fromkeys(asked))  # a clip named twice is one group
 

@@ -97,7 +97,7 @@ def _attend(model: Sam2, queries: Tensor, memory: Tensor, bank: MemoryBank) -> T
         memory_posision_embeddings=bank.position.expand(memory.shape[0], -1, -1).transpose(0, 1),
         num_object_pointer_tokens=bank.pointer_tokens,
     )
-    # The module answers [L, B, 1, C] or the like by version; tokens and channels are always last.
+    # The module answers with an axis of one before or behind the pairs; tokens and channels come last.
     return out.reshape(memory.shape[0], *out.shape[-2:])
 
 
@@ -121,7 +121,7 @@ def _cross_attention(model: Sam2, layer: HFModule, x: Tensor, key: Tensor, value
     attention = layer.cross_attn_image
     cos, sin = model.rotary
     projected = attention.q_proj(layer.layer_norm2(x)).unflatten(-1, (attention.num_attention_heads, -1))
-    query = rotate(projected.movedim(-2, -4), cos, sin)  # [(O,) heads, T, L, d] after the fold below
+    query = rotate(projected.movedim(-2, -4), cos, sin)  # [heads, T, L, d] or [O, heads, T, L, d]
     query = _fold_targets(query, objects=key.shape[0])
     out = F.scaled_dot_product_attention(query, key, value, scale=attention.scaling)
     return attention.o_proj(out.transpose(1, 2).flatten(2)).unflatten(1, x.shape[-3:-1])

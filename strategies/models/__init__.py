@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 import torch
 from transformers import Sam2VideoConfig, Sam2VideoModel
 
 from strategies.cpu_features import usable_on_cpu
-from strategies.errors import UserError
+from strategies.errors import UserError, did_you_mean
 from strategies.models.configs import MODELS, model_config
 from strategies.models.sam2 import DTYPES, Sam2, check_dtype
 from strategies.models.weights import pretrained, published, shipped_toy
@@ -27,9 +26,7 @@ def load_model(
     are not those of the model.
     """
     if name not in MODELS:
-        close = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise UserError(f"model={name} is not known; {hint}valid: {', '.join(MODELS)}")
+        raise UserError(f"model={name} is not known; {did_you_mean(name, MODELS)}valid: {', '.join(MODELS)}")
     place = usable_device(device)
     _check_usable_dtype(dtype, place)
     network = _network(name, weights, seed).eval()
