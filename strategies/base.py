@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import ClassVar, Self
 
+from strategies.components.flops import PredictionFlops, session_flops
 from strategies.models.sam2 import Sam2
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
@@ -29,6 +30,7 @@ class Strategy(ABC):
     def __init__(self, model: Sam2) -> None:
         self.model = model
         self._object_ids: tuple[int, ...] | None = None
+        self._reference_count = 0
 
     def prepare(self, references: References) -> None:
         """Build the memory bank of a group."""
@@ -36,6 +38,7 @@ class Strategy(ABC):
         with self.model.computing():
             self._prepare(references)
         self._object_ids = references.object_ids
+        self._reference_count = len(references)
 
     def predict(self, targets: VisionFeatures) -> Predictions:
         """Masks of a batch of one or more targets, in their order."""
@@ -45,6 +48,16 @@ class Strategy(ABC):
             raise ValueError("a batch needs at least one target")
         with self.model.computing():
             return self._predict(targets)
+
+    def flops(self, targets: int) -> int:
+        """FLOPs of predicting that many targets of the prepared group: memory attention and mask decoder.
+
+        The encoder and the bank are not in it, not even where a strategy computes them for every target.
+        """
+        if self._object_ids is None:
+            raise RuntimeError("prepare a group before counting the FLOPs of its targets")
+        work = self._flops(self._reference_count)
+        return targets * (work.per_target + len(self._object_ids) * work.per_pair)
 
     def release(self) -> None:
         """Forget the group and free its memory; harmless where there is none."""
@@ -61,6 +74,10 @@ class Strategy(ABC):
 
     @abstractmethod
     def _predict(self, targets: VisionFeatures) -> Predictions: ...
+
+    def _flops(self, references: int) -> PredictionFlops:
+        """Those of the session, the canonical way to compute the masks; strategies that compute less override it."""
+        return session_flops(self.model.network.config, references)
 
     def _release(self) -> None:  # noqa: B027 - a strategy may have nothing to free
         pass

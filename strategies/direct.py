@@ -17,11 +17,13 @@ From: DESIGN sections 1 and 2. Exact up to float noise in every mode.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from strategies.base import Strategy
+from strategies.components.flops import PredictionFlops, per_pair_flops, shared_bank_flops
 from strategies.components.mask_decoder import decode_best
 from strategies.components.memory_attention import condition_per_pair, condition_shared, project_bank
 from strategies.components.memory_bank import MemoryBank, build_memory_bank
@@ -86,6 +88,14 @@ class Direct(Strategy):
         assert self._condition is not None
         conditioned = self._condition(targets.embedding, objects)
         return decode_best(self.model, conditioned, targets, objects=objects.stop - objects.start)
+
+    def _flops(self, references: int) -> PredictionFlops:
+        config = self.model.network.config
+        if self.bank != "shared":
+            return per_pair_flops(config, references)
+        work = shared_bank_flops(config, references)
+        chunks_of_objects = -(-len(self.object_ids) // self._pairs_at_once)  # each begins at layer 0 again
+        return replace(work, per_target=chunks_of_objects * work.per_target)
 
     def _release(self) -> None:
         self._condition = None

@@ -2,7 +2,8 @@
 
 How: for each target the references are encoded again, a session is made and conditioned on them, the target is
 predicted, and everything is thrown away.
-Costs: time = T * (R encodings + R * O conditioning passes + O tracking passes); memory = one session.
+Costs: time = T * (R encodings + R * O conditioning passes + O tracking passes); memory = one session. `flops` counts
+the tracking passes alone, as it does for every strategy: encodings and conditioning passes come on top.
 From: what a first script does (0.19 fps in the field report, DESIGN section 1). Exact by construction.
 """
 
