@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,24 @@ MEGABYTE = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Peaks:
-    """In MiB; None where this system can't tell."""
+    """In MiB; None where this system can't tell. allocated, reserved: by torch's allocator on the GPU."""
 
     rss: float | None
-    vram: float | None
+    allocated: float | None
+    reserved: float | None
+
+    @staticmethod
+    def highest(peaks: Sequence[Peaks]) -> Peaks:
+        """Of several stretches, each by itself."""
+        return Peaks(
+            rss=_highest([one.rss for one in peaks]),
+            allocated=_highest([one.allocated for one in peaks]),
+            reserved=_highest([one.reserved for one in peaks]),
+        )
+
+
+def _highest(values: Sequence[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 class PeakMemory:
@@ -25,11 +40,16 @@ class PeakMemory:
         self._device = device
         self._rss_resets = _reset_peak_rss()
         if device.type == "cuda":
+            torch.cuda.empty_cache()  # so that what is reserved is what this stretch asks for
             torch.cuda.reset_peak_memory_stats(device)
 
     def read(self) -> Peaks:
-        vram = torch.cuda.max_memory_allocated(self._device) / MEGABYTE if self._device.type == "cuda" else None
-        return Peaks(rss=_peak_rss() if self._rss_resets else None, vram=vram)
+        on_gpu = self._device.type == "cuda"
+        return Peaks(
+            rss=_peak_rss() if self._rss_resets else None,
+            allocated=torch.cuda.max_memory_allocated(self._device) / MEGABYTE if on_gpu else None,
+            reserved=torch.cuda.max_memory_reserved(self._device) / MEGABYTE if on_gpu else None,
+        )
 
 
 def _reset_peak_rss() -> bool:
