@@ -18,6 +18,7 @@ from strategies.models.sam2 import DTYPES
 from strategies.vocabulary import VOID
 
 MOST_IDS = VOID - 1
+ISOLATIONS = ("spawn", "inline")
 
 
 @dataclass(kw_only=True)
@@ -79,13 +80,24 @@ class EncodeConfig:
 
 @dataclass(kw_only=True)
 class TimingConfig:
+    """When timing has seen enough; `harness.pairing` says what a block and a round are."""
+
     min_seconds: float = 1.0
-    min_passes: int = 3
+    min_rounds: int = 6
+    width: float = 0.1
     max_seconds: float = 20.0
+    same: float = 0.05
+    groups: int = 4
+    block_seconds: float = 0.5
+    block_mb: int = 1024
+    warmup_seconds: float = 3.0
+    sustained_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        _at_least("timing.min_passes", self.min_passes, 1)
-        _at_least("timing.min_seconds", self.min_seconds, 0)
+        for option in ("min_rounds", "groups", "block_mb"):
+            _at_least(f"timing.{option}", getattr(self, option), 1)
+        for option in ("min_seconds", "width", "same", "block_seconds", "warmup_seconds", "sustained_seconds"):
+            _at_least(f"timing.{option}", getattr(self, option), 0)
         if not self.max_seconds >= self.min_seconds:  # so that NaN is refused too
             raise UserError(
                 f"timing.max_seconds={self.max_seconds} is less than timing.min_seconds={self.min_seconds}; raise it"
@@ -93,14 +105,30 @@ class TimingConfig:
 
 
 @dataclass(kw_only=True)
+class CertifyConfig:
+    """What ``python -m harness.certify`` does."""
+
+    comparisons: int = 40
+    detections: int = 10
+    slowdowns: list[float] = field(default_factory=lambda: [0.02, 0.05, 0.1, 0.2])
+
+    def __post_init__(self) -> None:
+        _at_least("certify.comparisons", self.comparisons, 1)
+        _at_least("certify.detections", self.detections, 1)
+        if not all(slowdown > 0 for slowdown in self.slowdowns):
+            raise UserError(f"certify.slowdowns={list(self.slowdowns)} must be shares above 0, as [0.02,0.05]")
+
+
+@dataclass(kw_only=True)
 class HarnessConfig:
     """One grid point and how it is measured.
 
-    strategy: the class (``_target_``) and the arguments of its constructor, as its YAML gives them; they are as many
-    kinds as there are strategies, so their types are the constructor's.
+    strategy, reference: the class (``_target_``) and the arguments of its constructor, as its YAML gives them; they are
+    as many kinds as there are strategies, so their types are the constructor's.
     """
 
     strategy: dict[str, Any] = field(default_factory=dict)
+    reference: dict[str, Any] = field(default_factory=dict)
     data: DataConfig = MISSING
     model: ModelConfig = MISSING
     batch: int = 8
@@ -115,8 +143,16 @@ class HarnessConfig:
     results: str = "results"
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     timing: TimingConfig = field(default_factory=TimingConfig)
+    certify: CertifyConfig = field(default_factory=CertifyConfig)
+    repeat: int = 0
+    paired: bool = True
     compare: bool = True
     pictures: int = 3
+    project_to: int = 29_066
+    isolation: str = "spawn"
+    timeout: float | None = 600.0
+    monitor_interval: float = 0.2
+    resume: Any = None
     reporter: str | None = None
 
     def __post_init__(self) -> None:
@@ -130,6 +166,13 @@ class HarnessConfig:
                 _at_least(option, getattr(self, option), 1)
         for option in ("seed", "pictures"):
             _at_least(option, getattr(self, option), 0)
+        _at_least("project_to", self.project_to, 1)
+        if self.timeout is not None and not self.timeout > 0:
+            raise UserError(f"timeout={self.timeout} leaves a point no time: give seconds, or null for no limit")
+        _at_least("monitor_interval", self.monitor_interval, 0.01)
+        _one_of("isolation", self.isolation, ISOLATIONS)
+        if not isinstance(self.resume, bool | str | None):
+            raise UserError(f"resume={self.resume} is not known; give true, or the folder of a run")
         _one_of("bank", self.bank, BANKS)
         _one_of("dtype", self.dtype, tuple(DTYPES))
         if not self.results:

@@ -11,19 +11,24 @@ from typing import Any
 from harness.config import HarnessConfig
 from harness.sources import effective_data
 
+INDECISIVE = ("name", "results", "reporter", "resume", "timeout", "isolation", "certify")
+"""Options that do not change what is measured."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
     """One combination of options.
 
-    strategy: its name in ``conf/strategy``; options: the resolved config, for the record; overrides: what the command
-    line (or the default sweep) set.
+    strategy, reference: names in ``conf/strategy``; options: the resolved config, for the record; overrides: what the
+    command line (or the default sweep) set; module: whose command line that was.
     """
 
     strategy: str
+    reference: str
     config: HarnessConfig
     options: dict[str, Any] = field(repr=False)
     overrides: tuple[str, ...]
+    module: str = "harness"
 
     @property
     def bank(self) -> str:
@@ -40,8 +45,8 @@ class Point:
     @property
     def digest(self) -> str:
         """Hash of the options that decide what is measured; a bank that the strategy has no use for is not one."""
-        decisive = {key: value for key, value in self.options.items() if key not in ("name", "results", "reporter")}
-        return _hash({**decisive, "bank": self.bank, "strategy_name": self.strategy})
+        decisive = {key: value for key, value in self.options.items() if key not in INDECISIVE}
+        return _hash({**decisive, "bank": self.bank, "strategy_name": self.strategy, "reference_name": self.reference})
 
     @property
     def workload(self) -> str:
@@ -52,7 +57,7 @@ class Point:
     @property
     def command(self) -> str:
         """Measures this point again."""
-        return shlex.join(["python", "-m", "harness", *self.overrides])
+        return shlex.join(["python", "-m", self.module, *self.overrides])
 
 
 def distinct(points: list[Point]) -> list[Point]:

@@ -19,7 +19,10 @@ TABLE = {
     "objects": "d",
     "status": "",
     "fps": ".1f",
-    "objects_per_s": ".1f",
+    "speedup": ".2f",
+    "speedup_lo": ".2f",
+    "speedup_hi": ".2f",
+    "verdict": "",
     "bank_s": ".3f",
     "iou_min": ".4f",
     "jf": ".3f",
@@ -27,7 +30,7 @@ TABLE = {
     "vram_peak_mb": ".0f",
 }
 """Columns of the closing table and their formats."""
-WHERE_DIFFERENT = {"model": "", "data": "", "dtype": "", "refs": "d", "targets": "d"}
+WHERE_DIFFERENT = {"model": "", "data": "", "dtype": "", "reference": "", "refs": "d", "targets": "d"}
 """More columns, for runs whose points differ in them."""
 
 
@@ -52,6 +55,13 @@ class Progress:
         )
         self._task = self._bar.add_task("sweep", total=total)
 
+    def keep(self, points: int) -> None:
+        """So many points have their results from before."""
+        if points:
+            self._done = points
+            self._bar.advance(self._task, points)
+            self._console.print(f"{points} of {self._total} points have their results already", markup=False)
+
     def begin(self, name: str) -> None:
         self._began = time.monotonic()
         self._bar.update(self._task, description=name)
@@ -63,9 +73,9 @@ class Progress:
         self._done += 1
         self._bar.advance(self._task)
         seconds = time.monotonic() - self._began
-        told = f"{row['fps']:.1f} frames/s" if row.get("fps") is not None else row.get("reason")
         self._console.print(
-            f"[{self._done}/{self._total}] {row['point']}: {row['status']}, {told} ({seconds:.1f} s)", markup=False
+            f"[{self._done}/{self._total}] {row['point']}: {row['status']}, {_told(row)} ({seconds:.1f} s)",
+            markup=False,
         )
 
     def __enter__(self) -> Self:
@@ -76,6 +86,15 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+
+
+def _told(row: dict[str, Any]) -> str:
+    if row.get("fps") is None or row["status"] != "ok":
+        return str(row.get("reason"))
+    told = f"{row['fps']:.1f} frames/s"
+    if row.get("speedup") is None:
+        return told
+    return f"{told}, {row['speedup']:.2f}x {row['reference']} ({row['verdict']})"
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:

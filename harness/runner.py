@@ -1,92 +1,85 @@
-"""One grid point: prepare every group, time the targets, compare the masks."""
+"""One grid point: are the masks right, how fast, at what cost. Runs in the point's own process."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import partial
+from contextlib import nullcontext
+from dataclasses import asdict
 from statistics import mean, median
 from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from harness.agreement import Agreement, AgreementMeter
+from harness.agreement import Agreement
+from harness.contest import Contest, hold_contest, run_sustained
+from harness.cost import cost, measure_matrix_rate
 from harness.environment import device_name
-from harness.memory import PeakMemory
+from harness.monitor import SUSTAINED
 from harness.pictures import PictureBook
 from harness.points import Point
 from harness.results import PointResult
-from harness.scores import ScoreMeter, Scores
-from harness.timing import Sample, device_clock, frames_per_second, timed_passes, timed_repeats
-from harness.workload import EncodedGroup, Workload, limited
+from harness.scores import Scores
+from harness.speedup import outliers, verdict
+from harness.timing import Clock, device_clock
+from harness.verification import Meters, Verified, disagreement, verify
+from harness.workload import Workload
 from strategies.base import Strategy
 from strategies.models.sam2 import Sam2
-from strategies.vocabulary import Predictions, VisionFeatures
 
-MOST_RELATIVE_DLOGIT = {"fp32": 1e-4}
-"""How far an exact strategy's logits may differ, as a share of their scale; the noise measured in fp32 is 5e-7."""
-LEAST_IOU_MEAN = {"bf16": 0.98, "fp16": 0.99}
-"""In reduced precision near-ties flip, so the masks as a whole must agree."""
+Tell = Callable[[str], None]
+"""Takes note of the stage that begins."""
 
 
-def measure_point(point: Point, workload: Workload, pictures: PictureBook) -> PointResult:
+def measure_point(
+    point: Point, workload: Workload, pictures: PictureBook, *, clock: Clock | None = None, tell: Tell = lambda _: None
+) -> PointResult:
     """The point's result, with status ``ok`` or ``wrong``; whatever the strategy raises comes through."""
-    config, model = point.config, workload.model
-    expected = workload.expected(config.objects) if config.compare else [None] * len(workload.groups)
-    meters = _Meters(agreement=AgreementMeter(), repeated=AgreementMeter(), scores=ScoreMeter())
-    samples: list[Sample] = []
-    bank_seconds: dict[str, list[float]] = {}
-    pairs = 0
-    clock = device_clock(model.device)
-    peaks = PeakMemory(model.device)
-    with make_strategy(config.strategy, model) as strategy:
-        for encoded, reference in zip(workload.groups, expected, strict=True):
-            references = limited(encoded.references, config.objects)
-            if encoded is workload.groups[0]:
-                strategy.prepare(references)  # warms up
-            bank_seconds[encoded.group.name] = timed_repeats(
-                partial(strategy.prepare, references), clock=clock, options=config.timing
-            )
-            check = _Check(point, encoded, reference, meters)
-            if encoded is workload.groups[0]:
-                check.keep_pictures(pictures)
-            samples += timed_passes(
-                group=encoded.group.name,
-                targets=len(encoded.targets),
-                batch=config.batch,
-                load=_loader(encoded, workload),
-                predict=strategy.predict,
-                check=check,
-                clock=clock,
-                options=config.timing,
-            )
-            pairs += len(encoded.targets) * len(references.object_ids)
-    peak = peaks.read()
-    targets = sum(len(encoded.targets) for encoded in workload.groups)
-    fps = frames_per_second(samples)
-    agreed, scored = meters.agreement.result(), meters.scores.result()
-    reason = meters.disagreement(config.dtype) if strategy.exact else None
-    row = describe(point, workload) | {
-        "status": "ok" if reason is None else "wrong",
-        "reason": reason,
-        "fps": fps,
-        "objects_per_s": fps * pairs / targets,
-        "encode_fps": workload.encoded_frames / workload.encode_seconds,
-        "bank_s": mean(median(seconds) for seconds in bank_seconds.values()) if strategy.builds_bank else None,
-        "peak_rss_mb": peak.rss,
-        "vram_peak_mb": peak.vram,
-    }
+    config, model, meters = point.config, workload.model, Meters()
+    clock = clock or device_clock(model.device)
+    expected = None
+    if config.compare:
+        tell("predicting what to compare with")
+        expected = workload.expected(config.objects)
+    reference = make_strategy(config.reference, model) if config.paired else None
+    with make_strategy(config.strategy, model) as candidate, reference or nullcontext():
+        tell("checking the masks")
+        verified = verify(point, workload, candidate, expected=expected, meters=meters, pictures=pictures, clock=clock)
+        tell("timing")
+        contest = hold_contest(config, workload, candidate, reference, expected=expected, meters=meters, clock=clock)
+        sustained = None
+        if model.device.type == "cuda" and config.timing.sustained_seconds > 0:
+            tell(SUSTAINED)
+            sustained = run_sustained(config, workload, candidate, clock=clock)
+    tell("measuring the matrix rate")
+    matrix_rate = measure_matrix_rate(model.device, config.dtype, clock)
+    reason = _reason(meters, candidate, reference, config.dtype)
     return PointResult(
-        row=row
-        | _columns(agreed, ("iou_mean", "iou_p1", "iou_min", "max_abs_dlogit", "gate_flips", "pick_flips"))
-        | _columns(scored, ("j", "f", "jf")),
+        row=describe(point, workload)
+        | {"status": "ok" if reason is None else "wrong", "reason": reason or contest.note}
+        | _speed(point, workload, contest)
+        | (_speedup(contest, config.timing.same) if reason is None else {})
+        | _memory(verified, candidate)
+        | _cost(point, workload, verified, contest, matrix_rate)
+        | _columns(meters.agreement.result(), ("iou_mean", "iou_p1", "iou_min", "max_abs_dlogit"))
+        | _columns(meters.agreement.result(), ("gate_flips", "pick_flips"))
+        | _columns(meters.scores.result(), ("j", "f", "jf")),
         config=point.options,
-        samples=samples,
+        samples=contest.blocks,
         details={
-            "bank_seconds": bank_seconds,
-            "agreement": asdict(agreed) if agreed is not None else None,
-            "scores": asdict(scored) if scored is not None else None,
+            "bank_seconds": verified.bank_seconds,
+            "log_ratios": contest.log_ratios,
+            "outliers": {group: outliers(ratios) for group, ratios in contest.log_ratios.items()},
+            "warm_ups": {
+                group: {side: [asdict(one) for one in warmed] for side, warmed in sides.items()}
+                for group, sides in contest.warm_ups.items()
+            },
+            "alternating": contest.alternating,
+            "sustained": None if sustained is None else asdict(sustained),
+            "agreement": _dict(meters.agreement.result()),
+            "agreement_of_timed_blocks": _dict(meters.repeated.result()),
+            "noise_floor": _dict(meters.floor.result()),
+            "scores": _dict(meters.scores.result()),
         },
     )
 
@@ -114,91 +107,83 @@ def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
         "objects": config.objects,
         "refs": config.refs,
         "targets": config.targets,
+        "repeat": config.repeat,
         "command": point.command,
     }
     if workload is not None:
-        references = [limited(encoded.references, config.objects) for encoded in workload.groups]
+        groups = [encoded.group for encoded in workload.groups]
         row["device"] = device_name(workload.model.device)
-        row["objects"] = max(len(reference.object_ids) for reference in references)
-        row["refs"] = max(len(reference) for reference in references)
-        row["targets"] = sum(len(encoded.targets) for encoded in workload.groups)
+        row["objects"] = max(len(group.object_ids[: config.objects]) for group in groups)
+        row["refs"] = max(len(group.references) for group in groups)
+        row["targets"] = sum(len(group.targets) for group in groups)
     return row
 
 
-def disagreement(agreed: Agreement, dtype: str) -> str | None:
-    """Why an exact strategy's masks do not count as those of `sequential`; None where they do."""
-    if dtype in MOST_RELATIVE_DLOGIT:
-        most = MOST_RELATIVE_DLOGIT[dtype]
-        if agreed.relative_dlogit > most:
-            return f"logits differ from sequential by {agreed.relative_dlogit:.1e} of their scale, more than {most:.0e}"
-        flips = agreed.gate_flips + agreed.pick_flips
-        return f"{flips} gate or best-of-3 flips against sequential" if flips else None
-    least = LEAST_IOU_MEAN[dtype]
-    if agreed.iou_mean < least:
-        return f"mean IoU with sequential is {agreed.iou_mean:.3f}, less than {least} in {dtype}"
-    return None
+def _reason(meters: Meters, candidate: Strategy, reference: Strategy | None, dtype: str) -> str | None:
+    """Why the masks do not count as right."""
+    floor = meters.floor.result()
+    if reference is not None and reference.exact and floor is not None and disagreement(floor, dtype) is not None:
+        return f"the reference strategy itself is wrong: {disagreement(floor, dtype)}"
+    return meters.disagreement(dtype) if candidate.exact else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Meters:
-    """agreement, scores: of the first pass, each target once. repeated: of the timed passes, which must agree too."""
-
-    agreement: AgreementMeter
-    repeated: AgreementMeter
-    scores: ScoreMeter
-
-    def disagreement(self, dtype: str) -> str | None:
-        results = [meter.result() for meter in (self.agreement, self.repeated)]
-        return next(filter(None, (disagreement(result, dtype) for result in results if result is not None)), None)
-
-
-class _Check:
-    """What happens to a batch of predictions outside the clock: agreement always, scores and pictures once a target."""
-
-    def __init__(self, point: Point, encoded: EncodedGroup, expected: Predictions | None, meters: _Meters) -> None:
-        self._point = point
-        self._encoded = encoded
-        self._expected = expected
-        self._meters = meters
-        self._pictures: PictureBook | None = None
-        self._seen = 0
-
-    def keep_pictures(self, pictures: PictureBook) -> None:
-        object_ids = limited(self._encoded.references, self._point.config.objects).object_ids
-        pictures.scene(self._scene, self._encoded.group, object_ids)
-        self._pictures = pictures
-
-    @property
-    def _scene(self) -> str:
-        objects = self._point.config.objects
-        return f"{self._point.workload[:8]}-o{'all' if objects is None else objects}"
-
-    def __call__(self, chosen: slice, predictions: Predictions) -> None:
-        predictions = predictions.cpu()
-        if self._expected is not None:
-            meter = self._meters.agreement if chosen.start >= self._seen else self._meters.repeated
-            meter.update(self._encoded.group.name, self._expected[chosen], predictions)
-        for index, target in enumerate(range(chosen.start, chosen.stop)):
-            if target >= self._seen:
-                self._score(target, predictions, index)
-                self._seen = target + 1
-
-    def _score(self, target: int, predictions: Predictions, index: int) -> None:
-        frame = self._encoded.group.targets[target]
-        if frame.labels is not None:
-            labels = frame.labels()
-            predicted = predictions.label_map(index, size=labels.shape[:2]).numpy()
-            self._meters.scores.update(self._encoded.group.name, predictions.object_ids, predicted, labels)
-        if self._pictures is not None and target < self._pictures.targets:
-            self._pictures.add(self._scene, self._point.name, target, predictions, index)
+def _speed(point: Point, workload: Workload, contest: Contest) -> dict[str, Any]:
+    groups = [encoded.group for encoded in workload.groups]
+    targets = sum(len(group.targets) for group in groups)
+    pairs = sum(len(group.targets) * len(group.object_ids[: point.config.objects]) for group in groups)
+    return {
+        "fps": contest.fps,
+        "objects_per_s": contest.fps * pairs / targets,
+        "encode_fps": workload.encoded_frames / workload.encode_seconds,
+        "cpu_s_per_1000": contest.cpu_seconds_per_target * 1000,
+        "blocks": len(contest.blocks),
+        "converged": contest.converged,
+        "reference": point.reference if point.config.paired else None,
+    }
 
 
-def _loader(encoded: EncodedGroup, workload: Workload) -> Callable[[slice], VisionFeatures]:
-    """Reads a batch from disk and puts it on the device, both outside the clock."""
-    device = workload.model.device
+def _speedup(contest: Contest, same: float) -> dict[str, Any]:
+    if contest.speedup is None:
+        return {}
+    return {
+        "speedup": contest.speedup.ratio,
+        "speedup_lo": contest.speedup.lo,
+        "speedup_hi": contest.speedup.hi,
+        "verdict": verdict(contest.speedup, band=same),
+    }
 
-    return lambda chosen: encoded.targets[chosen].clone().to(device)
+
+def _memory(verified: Verified, candidate: Strategy) -> dict[str, Any]:
+    banks = (median(seconds) for seconds in verified.bank_seconds.values())
+    return {
+        "bank_s": mean(banks) if candidate.builds_bank else None,
+        "peak_rss_mb": verified.peaks.rss,
+        "vram_peak_mb": verified.peaks.allocated,
+        "vram_reserved_mb": verified.peaks.reserved,
+    }
+
+
+def _cost(point: Point, workload: Workload, verified: Verified, contest: Contest, matrix_rate: float) -> dict[str, Any]:
+    found = cost(
+        fps=contest.fps,
+        encode_fps=workload.encoded_frames / workload.encode_seconds,
+        flops_per_target=verified.flops_per_target,
+        matrix_rate=matrix_rate,
+        project_to=point.config.project_to,
+    )
+    stages = (found.projected_predict_s, found.projected_encode_s)
+    return {
+        "gflop_per_target": found.gflops_per_target,
+        "gflop_per_s": found.achieved_gflops_per_s,
+        "matrix_gflop_per_s": found.matrix_gflops_per_s,
+        "matrix_share": found.matrix_share,
+        "projected_min": sum(seconds for seconds in stages if seconds is not None) / 60,
+    }
 
 
 def _columns(measured: Agreement | Scores | None, names: tuple[str, ...]) -> dict[str, Any]:
     return {} if measured is None else {name: getattr(measured, name) for name in names}
+
+
+def _dict(measured: Agreement | Scores | None) -> dict[str, Any] | None:
+    return None if measured is None else asdict(measured)

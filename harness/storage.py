@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from pathlib import Path
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from strategies.errors import UserError
 from strategies.vocabulary import Predictions, VisionFeatures
+
+_SHAPES = "shapes.json"
 
 
 def disk_tensor(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -28,12 +31,17 @@ def disk_tensor(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tenso
             f"{path.parent} has no room for {size / 1e9:.1f} GB of the targets' features ({error.strerror}); lower "
             "targets= or point TMPDIR to a larger disk"
         ) from error
-    return torch.from_file(str(path), shared=True, size=math.prod(shape), dtype=dtype).view(shape)
+    return _mapped(path, shape, dtype)
 
 
 def disk_features(folder: Path, like: VisionFeatures, count: int) -> VisionFeatures:
     """Room on disk for the features of ``count`` frames of the same shapes as ``like``."""
     return VisionFeatures(**_rooms(folder, count, embedding=like.embedding, stride4=like.stride4, stride8=like.stride8))
+
+
+def stored_features(folder: Path) -> VisionFeatures:
+    """What `disk_features` made room for, in this process or another."""
+    return VisionFeatures(**_opened(folder))
 
 
 def disk_predictions(folder: Path, like: Predictions, count: int) -> Predictions:
@@ -42,8 +50,23 @@ def disk_predictions(folder: Path, like: Predictions, count: int) -> Predictions
     return Predictions(**rooms, object_ids=like.object_ids)
 
 
+def stored_predictions(folder: Path, object_ids: tuple[int, ...]) -> Predictions:
+    """What `disk_predictions` made room for, in this process or another."""
+    return Predictions(**_opened(folder), object_ids=object_ids)
+
+
 def _rooms(folder: Path, count: int, **samples: Tensor) -> dict[str, Tensor]:
     folder.mkdir(parents=True)
-    return {
-        name: disk_tensor(folder / name, (count, *sample.shape[1:]), sample.dtype) for name, sample in samples.items()
-    }
+    shapes = {name: (count, *sample.shape[1:]) for name, sample in samples.items()}
+    told = {name: [str(samples[name].dtype).removeprefix("torch."), shape] for name, shape in shapes.items()}
+    (folder / _SHAPES).write_text(json.dumps(told), encoding="utf-8")
+    return {name: disk_tensor(folder / name, shape, samples[name].dtype) for name, shape in shapes.items()}
+
+
+def _opened(folder: Path) -> dict[str, Tensor]:
+    told = json.loads((folder / _SHAPES).read_text(encoding="utf-8"))
+    return {name: _mapped(folder / name, tuple(shape), getattr(torch, dtype)) for name, (dtype, shape) in told.items()}
+
+
+def _mapped(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return torch.from_file(str(path), shared=True, size=math.prod(shape), dtype=dtype).view(shape)

@@ -1,116 +1,115 @@
-"""The sweep: points in order, one shared workload after another, every result on disk as soon as it is there."""
+"""The sweep: one point after another, each in its own process, every result on disk as soon as it is there."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-
-import torch
+from typing import Protocol
 
 from harness.environment import describe_environment
-from harness.pictures import PictureBook
+from harness.failures import Failure
+from harness.identity import identity_of
+from harness.isolation import Outcome, run_inline, run_spawned
+from harness.jobs import EncodeJob, Job, MeasureJob, resolve_device
 from harness.points import Point
 from harness.progress import Progress
 from harness.results import PointResult, RunFolder
-from harness.runner import describe, measure_point
+from harness.runner import describe
+from harness.scratch import scratch_folder
 from harness.sources import open_groups
-from harness.workload import Workload
 from strategies.errors import UserError
-from strategies.models import load_model, usable_device
 
 
-def resolve_device(device: str) -> torch.device:
-    """``auto`` is the first CUDA device where there is one, else the CPU; UserError where it is not usable."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return usable_device(device)
+class Launch(Protocol):
+    """Does a job somewhere and tells how it ended."""
+
+    def __call__(self, point: Point, job: Job, on_stage: Callable[[str], None], /) -> Outcome: ...
 
 
-def run_sweep(points: Sequence[Point], run: RunFolder, progress: Progress) -> None:
-    """Measure all points; those that fail get their status and the sweep goes on.
+def launch(point: Point, job: Job, on_stage: Callable[[str], None], /) -> Outcome:
+    """As the point's options say: in a process of its own, or in this one."""
+    if point.config.isolation == "inline":
+        return run_inline(job, on_stage=on_stage)
+    return run_spawned(job, timeout=point.config.timeout, on_stage=on_stage)
+
+
+def run_sweep(points: Sequence[Point], run: RunFolder, progress: Progress, *, launch: Launch = launch) -> None:
+    """Measure all points that the run has no result of; those that fail get their status and the sweep goes on.
 
     Raises UserError, after all other points are done, where a point could not be measured because of its input.
     """
-    run.write_json("environment.json", describe_environment(resolve_device(points[0].config.device)))
+    environment = describe_environment(resolve_device(points[0].config.device))
+    run.write_json("environment.json", environment)
     run.write_json(
         "plan.json", [{"point": point.name, "command": point.command, "options": point.options} for point in points]
     )
+    asked = [_Asked(point=point, identity=identity_of(point, environment)) for point in points]
+    left = [one for one in asked if not run.finished(one.point.name, one.identity)]
+    run.write_summary()
+    progress.keep(len(asked) - len(left))
     refused: list[UserError] = []
-    for _, sharing in groupby(points, key=lambda point: point.workload):
-        refused += _run_workload(list(sharing), run, progress)
+    for _, sharing in groupby(left, key=lambda one: one.point.workload):
+        with scratch_folder() as folder:
+            refused += _run_workload(list(sharing), run, progress, launch, folder)
     if refused:
         raise refused[0]
 
 
-def _run_workload(points: list[Point], run: RunFolder, progress: Progress) -> list[UserError]:
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    point: Point
+    identity: dict[str, str]
+
+
+def _run_workload(
+    asked: list[_Asked], run: RunFolder, progress: Progress, launch: Launch, folder: Path
+) -> list[UserError]:
     """Measure points that share a workload; where it can't be made, that is how they all end."""
     refused: list[UserError] = []
 
-    def end(result: PointResult, error: Exception | None) -> None:
-        if isinstance(error, UserError):
-            refused.append(error)
-        run.add(result)
+    def end(one: _Asked, outcome: Outcome) -> None:
+        if outcome.failure is not None and outcome.failure.refused:
+            refused.append(UserError(outcome.failure.reason))
+        result = outcome.result or _failed(one.point, outcome)
+        run.add(result, one.identity)
         progress.end(result.row)
 
-    with tempfile.TemporaryDirectory(prefix="sambatch-") as folder:
-        progress.begin(points[0].name)
-        try:
-            workload = _encode(points[0], Path(folder), progress)
-        except Exception as error:
-            for point in points:
-                end(_failed(point, None, error), error)
-            return refused
-        pictures = PictureBook(run.path, targets=points[0].config.pictures)
-        for point in points:
-            progress.begin(point.name)
-            try:
-                result, failure = _measure(point, workload, pictures), None
-            except Exception as error:  # a strategy may raise anything, and no point ends the sweep
-                result, failure = _failed(point, workload, error), error
-            end(result, failure)
+    encoded: Outcome | None = None
+    for one in asked:
+        point = one.point
+        progress.begin(point.name)
+        if (reason := _reason_to_skip(point)) is not None:
+            end(one, Outcome(failure=Failure(status="skipped", reason=reason)))
+            continue
+        if encoded is None:
+            encoded = launch(point, EncodeJob(point=point, folder=folder), progress.stage)
+        if encoded.failure is not None:
+            end(one, encoded)
+            continue
+        job = MeasureJob(point=point, folder=folder, run_folder=run.path, began=time.time())
+        end(one, launch(point, job, progress.stage))
     return refused
 
 
-def _measure(point: Point, workload: Workload, pictures: PictureBook) -> PointResult:
-    if point.config.batch > workload.largest_group:
-        reason = (
-            f"batch={point.config.batch} is more than the {workload.largest_group} targets of the largest group; "
+def _reason_to_skip(point: Point) -> str | None:
+    """What makes a point pointless, as far as it shows before anything is read."""
+    largest = max(len(group.targets) for group in open_groups(point.config))
+    if point.config.batch > largest:
+        return (
+            f"batch={point.config.batch} is more than the {largest} targets of the largest group; "
             "raise targets= or lower batch="
         )
-        return _ended(point, workload, "skipped", reason)
-    return measure_point(point, workload, pictures)
+    return None
 
 
-def _failed(point: Point, workload: Workload | None, error: Exception) -> PointResult:
-    if isinstance(error, UserError):
-        return _ended(point, workload, "skipped", str(error))
-    first = (str(error).strip() or "no message").splitlines()[0]
-    status = "oom" if _out_of_memory(error) else "crash"
-    return _ended(point, workload, status, f"{type(error).__name__}: {first}")
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """torch has a class of its own for GPUs only; its CPU allocator says it in words."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def _ended(point: Point, workload: Workload | None, status: str, reason: str) -> PointResult:
-    return PointResult(row=describe(point, workload) | {"status": status, "reason": reason}, config=point.options)
-
-
-def _encode(point: Point, folder: Path, progress: Progress) -> Workload:
-    config = point.config
-    progress.stage("loading the model")
-    torch.backends.cudnn.allow_tf32 = False  # on by default, and fp32 should mean fp32
-    model = load_model(
-        config.model.name,
-        weights=config.model.weights,
-        device=str(resolve_device(config.device)),
-        dtype=config.dtype,
-        seed=config.seed,
+def _failed(point: Point, outcome: Outcome) -> PointResult:
+    failure = outcome.failure
+    assert failure is not None
+    return PointResult(
+        row=describe(point) | {"status": failure.status, "reason": failure.reason},
+        config=point.options,
+        details={"output": outcome.output},
     )
-    groups = open_groups(config)
-    progress.stage("encoding frames")
-    return Workload(model, groups, options=config.encode, folder=folder)

@@ -1,10 +1,12 @@
-"""The encoder's stage: groups with their vision features, made once and shared by all strategies.
+"""The encoder's stage: groups with their vision features, made once and on disk, for all points that share them.
 
-References stay in memory; targets' features go to disk, chunk by chunk, because a 1024 px frame's take 17 MB.
+Points run in processes of their own, so the features lie in files: each worker maps what it needs. A 1024 px frame's
+take 17 MB, which is why targets are written chunk by chunk and references are read a group at a time.
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections import deque
@@ -20,7 +22,7 @@ from torch import Tensor
 
 from harness.config import EncodeConfig
 from harness.data.group import Frame, Group
-from harness.storage import disk_features, disk_predictions
+from harness.storage import disk_features, disk_predictions, stored_features, stored_predictions
 from strategies.models.sam2 import Sam2
 from strategies.preprocessing import image_to_pixels, label_map_to_masks
 from strategies.sequential import Sequential
@@ -29,79 +31,98 @@ from strategies.vocabulary import Predictions, References, VisionFeatures
 Item = TypeVar("Item")
 
 
+def encode_workload(model: Sam2, groups: Sequence[Group], *, options: EncodeConfig, folder: Path) -> None:
+    """Encode all frames of all groups into ``folder``, which a `Workload` then opens.
+
+    A first frame is encoded outside the clock: it warms up.
+    """
+    model.encode_pixels(image_to_pixels(groups[0].references[0].image(), side=model.side)[None])
+    began = time.perf_counter()
+    for index, group in enumerate(groups):
+        _encode_group(model, group, options=options, folder=folder / str(index))
+    frames = sum(len(group.references) + len(group.targets) for group in groups)
+    told = {"encode_seconds": time.perf_counter() - began, "encoded_frames": frames}
+    (folder / "encoded.json").write_text(json.dumps(told), encoding="utf-8")
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncodedGroup:
     """A group ready for any strategy: ``targets`` are on the CPU, on disk, in the order of ``group.targets``."""
 
     group: Group
-    references: References
     targets: VisionFeatures
+    folder: Path
+
+    def references(self, device: torch.device, objects: int | None = None) -> References:
+        """The references on ``device``, with the first ``objects`` objects; with all where it is None."""
+        stored = torch.load(self.folder / "references.pt", mmap=True, weights_only=True)
+        references = References(
+            features=VisionFeatures(**stored["features"]).to(device),
+            masks=stored["masks"],
+            object_ids=self.group.object_ids,
+            pixels=stored["pixels"],
+        )
+        return references if objects is None else references.first_objects(objects)
 
 
 class Workload:
-    """Encoded groups, and the reference strategy's predictions for them, made when first asked for."""
+    """Encoded groups, and the predictions of `sequential` for them, made by whoever first asks for them."""
 
-    def __init__(self, model: Sam2, groups: Sequence[Group], *, options: EncodeConfig, folder: Path) -> None:
+    def __init__(self, model: Sam2, groups: Sequence[Group], folder: Path) -> None:
+        """Opens what `encode_workload` left in ``folder`` for the same groups."""
         self.model = model
         self._folder = folder
-        self._expected: dict[int | None, list[Predictions]] = {}
-        began = time.perf_counter()
         self.groups = [
-            _encode_group(model, group, options=options, folder=folder / str(index))
+            EncodedGroup(
+                group=group, targets=stored_features(folder / str(index) / "targets"), folder=folder / str(index)
+            )
             for index, group in enumerate(groups)
         ]
-        self.encode_seconds = time.perf_counter() - began
+        told = json.loads((folder / "encoded.json").read_text(encoding="utf-8"))
+        self.encode_seconds: float = told["encode_seconds"]
         """Wall time of the stage, from the first file read to the last feature on disk."""
-        self.encoded_frames = sum(len(group.references) + len(group.targets) for group in groups)
-
-    @property
-    def largest_group(self) -> int:
-        """Most targets of any group."""
-        return max(len(group.targets) for group in self.groups)
+        self.encoded_frames: int = told["encoded_frames"]
 
     def expected(self, objects: int | None) -> list[Predictions]:
         """What `sequential` predicts for every target of every group, for the first ``objects`` objects."""
-        if objects not in self._expected:
-            folder = Path(tempfile.mkdtemp(dir=self._folder))
-            self._expected[objects] = [
-                _predict_to_disk(self.model, encoded, objects, folder / str(index))
-                for index, encoded in enumerate(self.groups)
-            ]
-        return self._expected[objects]
+        stored = self._folder / f"expected-{'all' if objects is None else objects}"
+        if not stored.exists():
+            partial = Path(tempfile.mkdtemp(dir=self._folder))
+            for index, encoded in enumerate(self.groups):
+                _predict_to_disk(self.model, encoded, objects, partial / str(index))
+            partial.rename(stored)  # so that a worker killed meanwhile leaves nothing that looks whole
+        return [
+            stored_predictions(stored / str(index), encoded.group.object_ids[:objects])
+            for index, encoded in enumerate(self.groups)
+        ]
 
 
-def limited(references: References, objects: int | None) -> References:
-    """The references with the first ``objects`` objects; all where it is None."""
-    return references if objects is None else references.first_objects(objects)
-
-
-def _predict_to_disk(model: Sam2, encoded: EncodedGroup, objects: int | None, folder: Path) -> Predictions:
+def _predict_to_disk(model: Sam2, encoded: EncodedGroup, objects: int | None, folder: Path) -> None:
     stored: Predictions | None = None
     with Sequential(model) as strategy:
-        strategy.prepare(limited(encoded.references, objects))
+        strategy.prepare(encoded.references(model.device, objects))
         for index in range(len(encoded.targets)):
             one = strategy.predict(encoded.targets[index : index + 1].to(model.device))
             if stored is None:
                 stored = disk_predictions(folder, one, len(encoded.targets))
             stored[index : index + 1].copy_(one)
-    assert stored is not None
-    return stored
 
 
-def _encode_group(model: Sam2, group: Group, *, options: EncodeConfig, folder: Path) -> EncodedGroup:
+def _encode_group(model: Sam2, group: Group, *, options: EncodeConfig, folder: Path) -> None:
+    folder.mkdir(parents=True)
     loaded = list(_prefetch(lambda frame: _load_reference(frame, group, model.side), group.references, options))
     pixels = torch.stack([pixels for pixels, _ in loaded])
-    parts = [model.encode_pixels(chunk) for chunk in pixels.split(options.batch)]
-    references = References(
-        features=VisionFeatures.concatenate(parts),
-        masks=torch.stack([masks for _, masks in loaded]),
-        object_ids=group.object_ids,
-        pixels=pixels,
-    )
-    return EncodedGroup(group=group, references=references, targets=_encode_targets(model, group, options, folder))
+    features = VisionFeatures.concatenate([model.encode_pixels(chunk) for chunk in pixels.split(options.batch)])
+    stored = {
+        "features": dict(vars(features.to("cpu"))),
+        "masks": torch.stack([masks for _, masks in loaded]),
+        "pixels": pixels,
+    }
+    torch.save(stored, folder / "references.pt")
+    _encode_targets(model, group, options, folder / "targets")
 
 
-def _encode_targets(model: Sam2, group: Group, options: EncodeConfig, folder: Path) -> VisionFeatures:
+def _encode_targets(model: Sam2, group: Group, options: EncodeConfig, folder: Path) -> None:
     stored: VisionFeatures | None = None
     start = 0
     pictures = _prefetch(lambda frame: image_to_pixels(frame.image(), side=model.side), group.targets, options)
@@ -112,8 +133,6 @@ def _encode_targets(model: Sam2, group: Group, options: EncodeConfig, folder: Pa
         stop = start + len(features)
         stored[start:stop].copy_(features)
         start = stop
-    assert stored is not None
-    return stored
 
 
 def _load_reference(frame: Frame, group: Group, side: int) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,8 @@ from harness.points import Point
 ROOT = Path(__file__).resolve().parents[1]
 TINY = (
     *("data.groups=1", "targets=3", "data.parts=2", "objects=2", "pictures=1"),
-    *("timing.min_seconds=0", "timing.min_passes=1"),
+    *("timing.min_seconds=0", "timing.min_rounds=1", "timing.max_seconds=0", "timing.warmup_seconds=0"),
+    *("isolation=inline",),
 )
 """Options of a sweep whose points take a fraction of a second each."""
 
@@ -115,11 +116,18 @@ def point(
     arguments = {"bank": options.get("bank", "shared")} if strategy == "direct" else {}
     config = HarnessConfig(
         strategy={"_target_": TARGETS[strategy], **arguments},
+        reference={"_target_": TARGETS["sequential"]},
         data=data or SyntheticConfig(name="synthetic", groups=1, parts=2),
         model=ModelConfig(name="toy"),
         **options,
     )
-    return Point(strategy=strategy, config=config, options=asdict(config), overrides=tuple(overrides))
+    return Point(
+        strategy=strategy,
+        reference="sequential",
+        config=config,
+        options=asdict(config),
+        overrides=tuple(overrides),
+    )
 
 
 def row(name: str = "direct-shared-b1-oall-0", **changes: Any) -> dict[str, Any]:

@@ -11,7 +11,16 @@ import pytest
 from tests.harness_runs import TINY, complaint, exit_code, only_run, run, runs, summary
 from tests.pictures import halve, write_mask, write_picture
 
-FAST = ("strategy=direct", "batch=1", "timing.min_seconds=0", "timing.min_passes=1", "pictures=1")
+FAST = (
+    "strategy=direct",
+    "batch=1",
+    "timing.min_seconds=0",
+    "timing.min_rounds=1",
+    "timing.max_seconds=0",
+    "timing.warmup_seconds=0",
+    "pictures=1",
+    "isolation=inline",
+)
 IDS = (1, 2)
 
 
@@ -68,12 +77,18 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (["objects=9999"], ["objects=9999", "254"]),
         (["refs=null"], ["refs=null", "give a number"]),
         (["data.absent=1"], ["data.absent=1"]),
-        (["timing.min_seconds=30"], ["timing.max_seconds=20", "timing.min_seconds=30"]),
+        (["timing.min_seconds=30"], ["timing.max_seconds=8", "timing.min_seconds=30"]),
         (["dtype=fp8"], ["dtype=fp8", "fp32, bf16, fp16"]),
         (["device=gpu"], ["device=gpu", "cuda:N"]),
         (["bank=shred"], ["bank=shred", "shared, expand, repeat"]),
         (["compare=perhaps"], ["compare=perhaps"]),
         (["name=a/b"], ["name=a/b"]),
+        (["timeout=0"], ["timeout=0", "null"]),
+        (["isolation=vm"], ["isolation=vm", "spawn, inline"]),
+        (["resume=results/none"], ["resume=results/none", "folder of a run"]),
+        (["timing.min_rounds=0"], ["timing.min_rounds=0"]),
+        (["timing.width=nan"], ["timing.width=nan"]),
+        (["strategy@reference=sequental"], ["sequental", "did you mean sequential"]),
         (["data=folder"], ["data.root", "missing"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,

@@ -58,6 +58,12 @@ YAMLS = {
 }
 
 
+GPU_COLUMNS = (
+    *("vram_peak_mb", "vram_reserved_mb", "vram_device_mb", "gpu_util_mean", "gpu_power_w", "energy_j_per_1000"),
+    *("gpu_temperature_c", "gpu_clock_mhz", "throttle", "foreign_processes"),
+)
+
+
 def own_strategies(folder: Path) -> str:
     """Writes the strategies and their YAMLs into a user's folder; the option that makes them known."""
     (folder / "my_strategies.py").write_text(STRATEGIES)
@@ -121,7 +127,8 @@ def test_the_summary_has_the_documented_columns_and_every_number_that_a_cpu_give
     assert header == ",".join(COLUMNS)
     for row in plain.rows:
         empty = {column for column in COLUMNS if row[column] == ""}
-        assert empty == {"reason", "vram_peak_mb", "gpu_util_mean"}
+        assert empty == {"reason", "speedup_lo", "speedup_hi", *GPU_COLUMNS}, "one round has no interval"
+        assert row["verdict"] == "unclear"
         assert (row["objects"], row["refs"], row["targets"], row["bank"]) == ("2", "2", "3", "shared")
         assert float(row["fps"]) > 0
         assert float(row["iou_min"]) > 0.99
@@ -137,7 +144,7 @@ def test_every_point_has_a_file_with_its_row_its_options_and_its_samples(plain: 
         }
         assert stored["config"]["batch"] == int(row["batch"])
         assert stored["config"]["strategy"]["_target_"] == "strategies.direct.Direct"
-        assert sum(sample["targets"] for sample in stored["samples"]) == 3
+        assert [sample["targets"] for sample in stored["samples"]] == [3] * 4
         assert all(sample["seconds"] > 0 for sample in stored["samples"])
         assert set(stored["details"]["agreement"]["per_object"]) == {"specimen000/1", "specimen000/2"}
 
@@ -289,7 +296,7 @@ def test_help_names_the_choices_and_runs_nothing(
     monkeypatch.chdir(tmp_path)
     assert exit_code("--help") == 0
     out = capsys.readouterr().out
-    for word in ("strategy: direct, rebuild, sequential", "batch: 8", "min_passes"):
+    for word in ("strategy: direct, rebuild, sequential", "batch: 8", "min_rounds"):
         assert word in out
     assert list(tmp_path.iterdir()) == []
 

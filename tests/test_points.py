@@ -67,7 +67,7 @@ def test_where_results_go_does_not_change_what_is_measured(changes: dict[str, An
         {"seed": 1},
         {"compare": False},
         {"bank": "repeat"},
-        {"timing": TimingConfig(min_passes=4)},
+        {"timing": TimingConfig(min_rounds=4)},
         {"encode": EncodeConfig(batch=1)},
         {"data": SyntheticConfig(name="synthetic", groups=1, parts=2, absent=0)},
     ],
@@ -118,7 +118,7 @@ def test_distinct_keeps_every_point_once_and_those_that_share_features_together(
 
 @pytest.mark.parametrize(
     "changes",
-    [{"batch": 9}, {"bank": "repeat"}, {"compare": False}, {"pictures": 0}, {"timing": TimingConfig(min_passes=4)}],
+    [{"batch": 9}, {"bank": "repeat"}, {"compare": False}, {"pictures": 0}, {"timing": TimingConfig(min_rounds=4)}],
     ids=lambda changes: next(iter(changes)),
 )
 def test_options_of_the_prediction_stage_share_features(changes: dict[str, Any]) -> None:

@@ -7,13 +7,14 @@ import json
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.results import COLUMNS, STATUSES, PointResult, RunFolder
-from harness.timing import Sample
+from harness.pairing import Block
+from harness.results import COLUMNS, SPEEDUP, STATUSES, PointResult, RunFolder
 from tests.harness_runs import ended, row, strict_json, summary
 
 
@@ -21,14 +22,15 @@ def result(name: str = "one", **changes: Any) -> PointResult:
     return PointResult(row=row(name, **changes), config={"batch": 1})
 
 
+def block(number: int = 0, seconds: float = 1.0) -> Block:
+    return Block(group="bees", round=number, place=1, side="candidate", targets=2, seconds=seconds, cpu_seconds=0.5)
+
+
 # --- a point -------------------------------------------------------------------------------------------------------
 
 
 def test_a_point_is_stored_with_its_row_its_options_and_every_sample_in_order(tmp_path: Path) -> None:
-    samples = [
-        Sample(group="bees", pass_number=number, first=0, targets=2, seconds=seconds)
-        for number, seconds in enumerate([0.5, 0.25, 0.75])
-    ]
+    samples = [block(number, seconds) for number, seconds in enumerate([0.5, 0.25, 0.75])]
     details = {"agreement": {"per_object": {"bees/1": {"iou_mean": 1.0}}}}
     RunFolder(tmp_path / "run").add(PointResult(row=row("one"), config={"batch": 1}, samples=samples, details=details))
     stored = strict_json(tmp_path / "run" / "points" / "one.json")
@@ -36,7 +38,10 @@ def test_a_point_is_stored_with_its_row_its_options_and_every_sample_in_order(tm
     assert stored["config"] == {"batch": 1}
     assert stored["details"] == details
     assert [sample["seconds"] for sample in stored["samples"]] == [0.5, 0.25, 0.75]
-    assert stored["samples"][1] == {"group": "bees", "pass_number": 1, "first": 0, "targets": 2, "seconds": 0.25}
+    assert stored["samples"][1] == asdict(samples[1])
+    assert PointResult.from_json(stored) == PointResult(
+        row=row("one"), config={"batch": 1}, samples=samples, details=details
+    )
 
 
 def test_a_row_with_an_unknown_column_is_refused() -> None:
@@ -57,6 +62,14 @@ def test_every_status_can_be_stored(status: str, tmp_path: Path) -> None:
     assert [line["status"] for line in summary(run.path)] == [status]
 
 
+@pytest.mark.parametrize("status", [status for status in STATUSES if status != "ok"])
+@pytest.mark.parametrize("column", SPEEDUP)
+def test_fast_but_wrong_can_not_be_written_down(status: str, column: str) -> None:
+    with pytest.raises(ValueError, match="has no speed-up"):
+        result(status=status, **{column: 2.0})
+    assert result(status="ok", **{column: 2.0}).row[column] == 2.0
+
+
 # --- numbers that JSON can't hold ----------------------------------------------------------------------------------
 
 
@@ -66,7 +79,7 @@ def test_numbers_that_are_not_finite_become_null_wherever_they_are(tmp_path: Pat
         PointResult(
             row=row("one", max_abs_dlogit=math.inf, iou_min=0.5),
             config={"nested": [math.nan, 1.5, (math.inf, "inf")]},
-            samples=[Sample(group="bees", pass_number=0, first=0, targets=1, seconds=math.inf)],
+            samples=[block(seconds=math.inf)],
             details={"agreement": {"relative_dlogit": -math.inf, "per_object": {"bees/1": {"iou_mean": math.nan}}}},
         )
     )

@@ -16,10 +16,11 @@ from harness.config import EncodeConfig, SyntheticConfig, TimingConfig
 from harness.pictures import PictureBook
 from harness.points import Point
 from harness.results import COLUMNS, PointResult
-from harness.runner import describe, disagreement, measure_point
+from harness.runner import describe, measure_point
 from harness.sources import open_groups
-from harness.workload import Workload
-from strategies import Direct, Predictions, References, Sam2, VisionFeatures
+from harness.verification import disagreement
+from harness.workload import Workload, encode_workload
+from strategies import Direct, Predictions, Sam2, VisionFeatures
 from tests.harness_runs import point
 
 TARGETS = 3
@@ -27,8 +28,11 @@ SMALL: dict[str, Any] = {
     "data": SyntheticConfig(name="synthetic", groups=2, parts=3, height=64, width=96, absent=0),
     "targets": TARGETS,
     "refs": 1,
-    "timing": TimingConfig(min_seconds=0, min_passes=2),
+    "timing": TimingConfig(min_seconds=0, min_rounds=1, max_seconds=0, warmup_seconds=0),
 }
+
+
+LONG = TimingConfig(min_seconds=0, min_rounds=10, max_seconds=60, width=1e9, warmup_seconds=0)
 
 
 def agreement(**changes: Any) -> Agreement:
@@ -104,6 +108,7 @@ def test_a_point_that_never_ran_is_described_by_what_was_asked_for() -> None:
         "objects": None,
         "refs": None,
         "targets": 16,
+        "repeat": 0,
         "command": "python -m harness batch=3",
     }
 
@@ -123,13 +128,48 @@ class Approximate(Lying):
 class Tiring(Lying):
     """Right until every target was predicted once."""
 
-    def _prepare(self, references: References) -> None:
-        super()._prepare(references)
+    def __init__(self, model: Sam2, **options: Any) -> None:
+        super().__init__(model, **options)
         self._seen = 0
 
     def _predict(self, targets: VisionFeatures) -> Predictions:
         self._seen += len(targets)
-        return Direct._predict(self, targets) if self._seen <= TARGETS else super()._predict(targets)
+        return Direct._predict(self, targets) if self._seen <= 2 * TARGETS else super()._predict(targets)
+
+
+class KeepingByPlace(Direct):
+    """A cheat: remembers the answer of each call since the group was prepared, and how many calls there were."""
+
+    def __init__(self, model: Sam2, **options: Any) -> None:
+        super().__init__(model, **options)
+        self._answers: dict[object, Predictions] = {}
+
+    def _predict(self, targets: VisionFeatures) -> Predictions:
+        key = self._key(targets)
+        if key not in self._answers:
+            self._answers[key] = super()._predict(targets)
+        return self._answers[key]
+
+    def _key(self, targets: VisionFeatures) -> object:
+        return self.object_ids, len(targets)
+
+
+class KeepingByLook(KeepingByPlace):
+    """A better cheat: knows a picture again by its colours, wherever they are."""
+
+    def _key(self, targets: VisionFeatures) -> object:
+        return tuple(round(float(value), 3) for value in targets.embedding.mean(dim=(1, 2, 3)))
+
+
+class KeepingByContent(KeepingByPlace):
+    """An honest one: knows just the same features again, so its answers are right; but they never come again."""
+
+    kept = 0
+
+    def _key(self, targets: VisionFeatures) -> object:
+        key = targets.embedding.numpy().tobytes()
+        KeepingByContent.kept += key in self._answers
+        return key
 
 
 class Bench:
@@ -138,7 +178,8 @@ class Bench:
     def __init__(self, model: Sam2, folder: Path) -> None:
         groups = open_groups(point(**SMALL).config)
         self.folder = folder
-        self.workload = Workload(model, groups, options=EncodeConfig(), folder=folder / "features")
+        encode_workload(model, groups, options=EncodeConfig(), folder=folder / "features")
+        self.workload = Workload(model, groups, folder / "features")
 
     def measure(self, strategy: str = "direct", *, target: type | None = None, **options: Any) -> PointResult:
         measured = self.point(strategy, target=target, **options)
@@ -171,6 +212,7 @@ def test_a_measured_point_is_ok_and_says_what_was_measured(measured: PointResult
     for column in ("fps", "objects_per_s", "encode_fps", "bank_s", "peak_rss_mb"):
         assert row[column] > 0, column
     assert row["vram_peak_mb"] is None
+    assert row["cpu_s_per_1000"] > 0
     assert row["objects_per_s"] == pytest.approx(3 * row["fps"])
 
 
@@ -185,14 +227,37 @@ def test_its_masks_are_compared_with_sequential_and_with_the_truth(measured: Poi
     assert details["agreement"]["targets"] == 6, "each target once, however many passes there are"
 
 
-def test_its_samples_cover_every_target_of_every_group_in_every_pass(measured: PointResult) -> None:
-    taken = [(one.group, one.pass_number, one.first, one.targets) for one in measured.samples]
+def test_its_samples_are_the_blocks_of_every_group_in_order(measured: PointResult) -> None:
+    taken = [(one.group, one.round, one.place, one.side, one.targets) for one in measured.samples]
     assert taken == [
-        (group, number, first, count)
+        (group, 0, place, side, TARGETS)
         for group in ("specimen000", "specimen001")
-        for number in range(2)
-        for first, count in ((0, 2), (2, 1))
+        for place, side in enumerate(["reference", "candidate", "candidate", "reference"])
     ]
+    assert measured.row["blocks"] == len(taken)
+
+
+def test_its_speed_is_told_against_the_reference_strategy(measured: PointResult) -> None:
+    row = measured.row
+    assert row["reference"] == "sequential"
+    assert row["speedup"] > 0
+    assert row["verdict"] == "unclear", "one round has no interval"
+    assert row["converged"] is False
+    assert set(measured.details["log_ratios"]) == {"specimen000", "specimen001"}
+
+
+def test_alone_a_point_has_no_speed_up(bench: Bench) -> None:
+    result = bench.measure(paired=False, pictures=0)
+    assert result.row["fps"] > 0
+    assert not {"speedup", "verdict"} & set(result.row)
+    assert {block.side for block in result.samples} == {"candidate"}
+    assert result.details["agreement_of_timed_blocks"]["targets"] > 0, "checked against the expected masks"
+
+
+def test_the_reference_is_compared_with_sequential_too_which_gives_the_noise_floor(measured: PointResult) -> None:
+    floor = measured.details["noise_floor"]
+    assert floor["targets"] > 0
+    assert floor["iou_min"] == 1
 
 
 def test_pictures_of_the_first_targets_show_ids_of_the_group(bench: Bench, measured: PointResult) -> None:
@@ -218,6 +283,38 @@ def test_wrong_masks_are_wrong_and_say_by_how_much(bench: Bench) -> None:
     assert result.row["status"] == "wrong"
     assert "sequential" in result.row["reason"]
     assert result.row["iou_mean"] < 1
+
+
+@pytest.mark.parametrize("cheat", [KeepingByPlace, KeepingByLook])
+def test_a_strategy_that_keeps_its_answers_is_wrong(bench: Bench, cheat: type) -> None:
+    result = bench.measure(target=cheat, batch=3, pictures=0)
+    assert result.row["status"] == "wrong"
+    assert "speedup" not in result.row
+
+
+def test_answers_kept_by_content_are_of_no_use_while_timed(bench: Bench) -> None:
+    KeepingByContent.kept = 0
+    result = bench.measure(target=KeepingByContent, batch=3, pictures=0, timing=LONG)
+    assert result.row["status"] == "ok"
+    timed = sum(block.side == "candidate" for block in result.samples)
+    assert timed >= 20
+    # Warming up repeats the first batch: that it may know again.
+    warmed = sum(len(one["seconds"]) for sides in result.details["warm_ups"].values() for one in sides["candidate"])
+    assert KeepingByContent.kept <= warmed + len(bench.workload.groups)
+
+
+def test_a_wrong_point_has_no_speed_up(bench: Bench) -> None:
+    row = bench.measure(target=Lying, pictures=0).row
+    assert row["fps"] > 0
+    assert not {"speedup", "speedup_lo", "speedup_hi", "verdict"} & set(row)
+
+
+def test_a_wrong_reference_is_named(bench: Bench) -> None:
+    made = bench.point(pictures=0)
+    made.config.reference["_target_"] = f"{Lying.__module__}.{Lying.__qualname__}"
+    result = measure_point(made, bench.workload, PictureBook(bench.folder / "run", targets=0))
+    assert result.row["status"] == "wrong"
+    assert "reference strategy itself" in result.row["reason"]
 
 
 def test_masks_that_are_wrong_only_while_timed_are_wrong(bench: Bench) -> None:

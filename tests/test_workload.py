@@ -15,12 +15,13 @@ from torch import Tensor
 from harness.config import EncodeConfig
 from harness.data.group import Frame, Group
 from harness.data.synthetic import synthetic_groups
-from harness.workload import Workload, limited
+from harness.workload import Workload, encode_workload
 from strategies import Sam2, Sequential, VisionFeatures
 from strategies.errors import UserError
 from strategies.preprocessing import image_to_pixels
 from tests.models import assert_same_masks, masks_of
 
+CPU = torch.device("cpu")
 RELATIVE = 1e-5
 """Features of one frame, computed in batches of different sizes, relative to the largest."""
 
@@ -32,7 +33,9 @@ def drawn(*, groups: int = 1, targets: int = 5) -> list[Group]:
 def encoded(
     model: Sam2, folder: Path, groups: list[Group] | None = None, *, batch: int = 2, workers: int = 2
 ) -> Workload:
-    return Workload(model, groups or drawn(), options=EncodeConfig(batch=batch, workers=workers), folder=folder)
+    groups = groups or drawn()
+    encode_workload(model, groups, options=EncodeConfig(batch=batch, workers=workers), folder=folder)
+    return Workload(model, groups, folder)
 
 
 def levels(features: VisionFeatures) -> dict[str, Tensor]:
@@ -65,7 +68,7 @@ def test_features_on_disk_are_those_of_the_model_in_the_order_of_the_targets(mod
 
 def test_references_have_their_features_their_masks_and_their_pixels(model: Sam2, workload: Workload) -> None:
     for one in workload.groups:
-        references, frames = one.references, one.group.references
+        references, frames = one.references(CPU), one.group.references
         images, labels = [frame.image() for frame in frames], [frame.labels() for frame in frames if frame.labels]
         expected = model.references(images, labels, object_ids=one.group.object_ids)
         assert_same_features(references.features, expected.features)
@@ -81,12 +84,13 @@ def test_the_batch_of_the_encoder_does_not_matter(
 ) -> None:
     other = encoded(model, tmp_path, batch=batch, workers=workers)
     assert_same_features(other.groups[0].targets, workload.groups[0].targets)
-    assert_same_features(other.groups[0].references.features, workload.groups[0].references.features)
+    assert_same_features(other.groups[0].references(CPU).features, workload.groups[0].references(CPU).features)
 
 
 def test_targets_are_on_disk_and_may_be_sliced_like_tensors(model: Sam2, tmp_path: Path) -> None:
     (group,) = encoded(model, tmp_path).groups
-    bytes_on_disk = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    names = levels(group.targets)
+    bytes_on_disk = sum(path.stat().st_size for path in tmp_path.rglob("targets/*") if path.name in names)
     assert bytes_on_disk == sum(level.nbytes for level in levels(group.targets).values())
     assert torch.equal(group.targets[3:5].embedding[1], group.targets.embedding[4])
 
@@ -102,18 +106,41 @@ def test_a_workload_counts_its_frames_and_its_seconds(workload: Workload) -> Non
 @pytest.mark.parametrize("objects", [None, 1])
 def test_the_masks_to_agree_with_are_those_of_sequential(model: Sam2, workload: Workload, objects: int | None) -> None:
     for one, stored in zip(workload.groups, workload.expected(objects), strict=True):
-        assert_same_masks(stored, masks_of(Sequential(model), limited(one.references, objects), one.targets))
+        assert_same_masks(stored, masks_of(Sequential(model), one.references(CPU, objects), one.targets))
 
 
-def test_they_are_made_once(workload: Workload) -> None:
-    assert workload.expected(1) is workload.expected(1)
+def test_who_opens_the_workload_later_finds_them_made(model: Sam2, tmp_path: Path) -> None:
+    first = encoded(model, tmp_path)
+    (made,) = first.expected(1)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    again = Workload(model, [one.group for one in first.groups], tmp_path)
+    assert_same_masks(again.expected(1)[0], made)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == written
 
 
-def test_limited_keeps_the_first_objects_or_all(workload: Workload) -> None:
-    references = workload.groups[0].references
-    assert limited(references, 1).object_ids == (1,)
-    assert torch.equal(limited(references, 1).masks[:, 0], references.masks[:, 0])
-    assert limited(references, None) is references
+def test_masks_half_made_by_a_worker_that_died_are_made_again(
+    model: Sam2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workload = encoded(model, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Sequential, "_predict", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            workload.expected(1)
+    (made,) = workload.expected(1)
+    assert_same_masks(
+        made, masks_of(Sequential(model), workload.groups[0].references(CPU, 1), workload.groups[0].targets)
+    )
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_references_may_be_limited_to_the_first_objects(workload: Workload) -> None:
+    every = workload.groups[0].references(CPU)
+    first = workload.groups[0].references(CPU, 1)
+    assert (every.object_ids, first.object_ids) == ((1, 2), (1,))
+    assert torch.equal(first.masks[:, 0], every.masks[:, 0])
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
@@ -175,7 +202,7 @@ def test_pictures_are_read_once_and_never_far_ahead(
     meter, batch, count = Meter(), 2, 30
     group = with_targets(meter.image, count)
     monkeypatch.setattr(model, "encode_pixels", meter.counting(model.encode_pixels))
-    meter.encoded = -len(group.references)  # they are encoded too, and not counted
+    meter.encoded = -len(group.references) - 1  # they are encoded too, the first one twice, and not counted
     encoded(model, tmp_path, [group], batch=batch)
     assert sorted(meter.read) == list(range(count))
     assert meter.encoded == count

@@ -15,20 +15,30 @@ from strategies.models.weights import pretrained, published, shipped_toy
 
 
 def load_model(
-    name: str = "toy", *, weights: str | None = None, device: str = "cpu", dtype: str = "fp32", seed: int = 0
+    name: str = "toy",
+    *,
+    weights: str | None = None,
+    device: str = "cpu",
+    dtype: str = "fp32",
+    seed: int = 0,
+    known_usable: bool = False,
 ) -> Sam2:
     """A model by its name, ready to predict.
 
     weights: None takes the toy's shipped weights or the published checkpoint from the hub's cache or the hub; a folder
     is read with ``from_pretrained``; ``random`` keeps the real architecture with weights drawn from ``seed``, for
     measuring speed without a download.
+    known_usable: another process has loaded this on this machine, so that the CPU need not be asked again whether it
+    bears the dtype, which takes seconds.
     Raises UserError where the name is unknown, the device or the dtype is not usable, or the weights can't be had or
     are not those of the model.
     """
     if name not in MODELS:
         raise UserError(f"model={name} is not known; {did_you_mean(name, MODELS)}valid: {', '.join(MODELS)}")
     place = usable_device(device)
-    _check_usable_dtype(dtype, place)
+    check_dtype(dtype)
+    if not known_usable:
+        _check_usable_dtype(dtype, place)
     network = _network(name, weights, seed).eval()
     network.requires_grad_(False)
     return Sam2(network, name=name, device=str(place), dtype=dtype)
@@ -53,7 +63,6 @@ def usable_device(name: str) -> torch.device:
 
 
 def _check_usable_dtype(dtype: str, device: torch.device) -> None:
-    check_dtype(dtype)
     if device.type == "cpu" and dtype != "fp32" and not usable_on_cpu(DTYPES[dtype]):
         raise UserError(
             f"dtype={dtype} is not usable on this CPU (it announces instructions that kill the process): set "

@@ -1,0 +1,39 @@
+"""The folder under TMPDIR that a sweep's features lie in while it runs."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PREFIX = "sambatch-features-"
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A new folder, gone afterwards. What runs left behind that were killed is removed first.
+
+    Whose sweep still runs is told by a lock, which the system takes back however a process ends; a process number
+    would not do, because TMPDIR may be shared with other containers.
+    """
+    _remove_abandoned(Path(tempfile.gettempdir()))
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(temporary: Path) -> None:
+    for lock in temporary.glob(f"{PREFIX}*/lock"):
+        try:
+            with lock.open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.parent, ignore_errors=True)
+        except OSError:  # locked, another user's, or already gone
+            continue
