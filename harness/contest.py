@@ -40,6 +40,7 @@ class Contest:
     fps: float
     cpu_seconds_per_target: float
     converged: bool
+    """Whether time, rounds and the width of the interval over all groups became what was asked for."""
     warm_ups: dict[str, dict[SideName, list[WarmUp]]]
     alternating: bool
     note: str | None
@@ -102,7 +103,7 @@ def hold_contest(
             encoded, workload.model.device, None if expected is None else expected[index]
         )
     targets = {workload.groups[index].group.name: len(workload.groups[index].targets) for index in chosen}
-    return _summary(timed, targets, ring, seed=config.seed)
+    return _summary(timed, targets, ring, rule, config)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,14 +252,16 @@ def _bytes(features: VisionFeatures) -> int:
     return sum(level.nbytes for level in (features.embedding, features.stride4, features.stride8))
 
 
-def _summary(timed: dict[str, Rounds], targets: dict[str, int], ring: _Ring, *, seed: int) -> Contest:
+def _summary(
+    timed: dict[str, Rounds], targets: dict[str, int], ring: _Ring, rule: StopRule, config: HarnessConfig
+) -> Contest:
     blocks = [block for rounds in timed.values() for block in rounds.blocks]
     log_ratios = {group: rounds.log_ratios for group, rounds in timed.items() if rounds.log_ratios}
     per_target = {group: median(_per_target(rounds, "candidate")) for group, rounds in timed.items()}
     speedup = None
     if len(log_ratios) == len(timed):
         weights = [targets[group] * median(_per_target(rounds, "reference")) for group, rounds in timed.items()]
-        speedup = estimate(list(log_ratios.values()), weights, seed=seed)
+        speedup = estimate(list(log_ratios.values()), weights, seed=config.seed)
     of_candidate = [block for block in blocks if block.side == "candidate"]
     return Contest(
         blocks=blocks,
@@ -266,11 +269,23 @@ def _summary(timed: dict[str, Rounds], targets: dict[str, int], ring: _Ring, *, 
         speedup=speedup,
         fps=sum(targets.values()) / sum(targets[group] * seconds for group, seconds in per_target.items()),
         cpu_seconds_per_target=sum(one.cpu_seconds for one in of_candidate) / sum(one.targets for one in of_candidate),
-        converged=all(rounds.converged for rounds in timed.values()),
+        converged=_long_enough(timed, rule) and (speedup is None or _narrow(speedup, config.timing.width)),
         warm_ups=ring.warm_ups,
         alternating=ring.alternating,
         note=ring.note,
     )
+
+
+def _long_enough(timed: dict[str, Rounds], rule: StopRule) -> bool:
+    """Whether each group had its time and its rounds; how narrow its own interval is does not matter."""
+    return all(
+        rule.enough(timed=sum(block.seconds for block in rounds.blocks), rounds=rounds.count, width=0.0)
+        for rounds in timed.values()
+    )
+
+
+def _narrow(speedup: SpeedUp, width: float) -> bool:
+    return speedup.width is not None and speedup.width <= width
 
 
 def _per_target(rounds: Rounds, side: str) -> Sequence[float]:

@@ -81,11 +81,18 @@ LEAST_ROUNDS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Rounds:
-    """What was timed of one group, in order; ``log_ratios`` has one number a round, empty where there was no pair."""
+    """What was timed of one group, in order; ``log_ratios`` has one number a round, empty where there was no pair.
+
+    converged: whether the group's own rule was content, rather than its time over.
+    """
 
     blocks: list[Block] = field(repr=False)
     log_ratios: list[float]
     converged: bool
+
+    @property
+    def count(self) -> int:
+        return self.blocks[-1].round + 1
 
 
 class Pairing(Generic[Inputs, Outputs]):

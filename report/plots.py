@@ -1,132 +1,142 @@
-"""Plots of a run: throughput against batch, and what the masks look like."""
+"""Plots of speed against batch, a panel for each object count: frames per second, and speed-up."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
-from PIL import Image
-
-from report.run import Run
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 # Okabe and Ito's palette, told apart by colour-blind readers too; a name keeps its colour in every plot of a run.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-MASK_COLOURS = mpl.colormaps["tab20"]
-MOST_PREDICTIONS = 4
-BASELINE = "sequential"
+APART = 0.06
+"""Octaves between points of one batch in the plot of speed-ups, whose error bars would cover each other;"""
+FURTHEST = 0.3
+"""and at most so many from their batch."""
+
+Draw = Callable[[Axes, pd.DataFrame, str, str], None]
+"""Draws one strategy's points of one object count, in a colour, with a marker."""
 
 
-def style(labels: list[str]) -> dict[str, tuple[str, str]]:
+def style(labels: Iterable[str]) -> dict[str, tuple[str, str]]:
     """(colour, marker) of every strategy of a run."""
-    ordered = sorted(labels)
+    ordered = sorted(set(labels))
     return {name: (COLOURS[at % len(COLOURS)], MARKERS[at % len(MARKERS)]) for at, name in enumerate(ordered)}
 
 
+def plain(text: str) -> str:
+    """For a plot, which would take what is between dollars for a formula."""
+    return text.replace("$", r"\$")
+
+
 def plot_throughput(summary: pd.DataFrame, path: Path) -> bool:
-    """Frames per second against batch, a panel for each object count; False where nothing was measured."""
-    measured = summary[summary["fps"].notna() & (summary["status"] == "ok")]
+    """Frames per second against batch; False where nothing was measured."""
+    measured = summary[_positive(summary["fps"]) & (summary["status"] == "ok")]
     if measured.empty:
         return False
-    styles = style(sorted(measured["label"].unique()))
-    counts = sorted(measured["objects"].unique())
-    figure = Figure(figsize=(1.5 + 3.6 * len(counts), 3.6), layout="constrained")
-    panels = np.atleast_1d(np.array(figure.subplots(1, len(counts), sharey=True)))
-    for panel, objects in zip(panels, counts, strict=True):
-        of_count = measured[measured["objects"] == objects]
-        for name, (colour, marker) in styles.items():
-            line = of_count[of_count["label"] == name].groupby("batch")["fps"].max()
-            if not line.empty:
-                panel.plot(line.index, line.values, marker=marker, color=colour, label=name)
-        _throughput_axes(
-            panel, f"{int(objects)} object{'s' if objects != 1 else ''}", sorted(measured["batch"].unique())
-        )
-    panels[0].set_ylabel("frames per second")
-    handles, names = _legend(panels)
-    figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), frameon=False)
+    figure, _ = _panels(measured, _draw_throughput, style(summary["label"]), "frames per second")
     figure.savefig(path, dpi=150)
     return True
 
 
-def _throughput_axes(panel: Axes, title: str, batches: list[int]) -> None:
-    panel.set_xscale("log", base=2)
-    panel.set_yscale("log")
-    panel.set_xticks(batches, [str(batch) for batch in batches])
-    panel.yaxis.set_major_formatter(ScalarFormatter())
-    panel.set_xlabel("batch (targets)")
-    panel.set_title(title, fontsize=10)
-    panel.grid(visible=True, which="major", alpha=0.3)
-    panel.spines[["top", "right"]].set_visible(False)
+def plot_speedup(summary: pd.DataFrame, path: Path, *, bands: Sequence[float]) -> bool:
+    """Speed-up with its interval against batch; False where there is none. Points that did not converge are hollow.
 
-
-def _legend(panels: np.ndarray) -> tuple[list, list[str]]:
-    named = {}
-    for panel in panels:
-        named.update(dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True)))
-    return list(named.values()), list(named)
-
-
-def plot_masks(run: Run, path: Path) -> bool:
-    """Reference, target, truth and predictions of a few targets; False where the run kept no pictures.
-
-    Shows the scene with most objects, and of each strategy the point with the largest batch.
+    bands: what counts as the same speed; not shown where points differ in it.
     """
-    scenes = sorted((run.folder / "pictures").glob("*/reference.png"), key=lambda file: _objects_in(file.parent))
-    if not scenes:
+    measured = summary[_positive(summary["speedup"])]
+    if measured.empty:
         return False
-    scene = scenes[-1].parent
-    targets = sorted(scene.glob("target[0-9].png"))  # ten are as many as a page bears
-    shown = _points_of(run, scene)
-    columns = 3 + len(shown)
-    figure = Figure(figsize=(1.9 * columns, 1.9 * len(targets) + 0.3), layout="constrained")
-    panels = np.array(figure.subplots(len(targets), columns, squeeze=False))
-    for row, target in zip(panels, targets, strict=True):
-        pictures = [
-            ("reference", _overlay(scene / "reference.png", scene / "reference-labels.png")),
-            ("target", _overlay(target, None)),
-            ("truth", _overlay(target, scene / f"{target.stem}-labels.png")),
-            *((name, _overlay(target, scene / f"{target.stem}-{point}.png")) for name, point in shown.items()),
-        ]
-        for panel, (title, picture) in zip(row, pictures, strict=True):
-            panel.set_axis_off()
-            if picture is None:
-                panel.text(0.5, 0.5, "none", ha="center", va="center", transform=panel.transAxes)
-            else:
-                panel.imshow(picture)
-            if row is panels[0] or target == targets[0]:
-                panel.set_title(title, fontsize=8)
-    figure.savefig(path, dpi=110)
+    figure, panels = _panels(_spread(measured), _draw_speedup, style(summary["label"]), "speed-up")
+    for panel in panels:
+        panel.axhline(1, color="0.4", linewidth=1, zorder=0)
+        if len(bands) == 1:
+            panel.axhspan(1 / (1 + bands[0]), 1 + bands[0], color="0.88", zorder=-1)
+        _label_speeds(panel)
+    figure.savefig(path, dpi=150)
     return True
 
 
-def _objects_in(scene: Path) -> int:
-    labels = scene / "reference-labels.png"
-    return len(np.unique(np.array(Image.open(labels)))) if labels.exists() else 0
+def _positive(values: pd.Series) -> pd.Series:
+    """What a logarithmic axis can show."""
+    return np.isfinite(values) & (values > 0)
 
 
-def _points_of(run: Run, scene: Path) -> dict[str, str]:
-    """Strategy to the point whose predictions of the scene are shown."""
-    chosen: dict[str, str] = {}
-    for _, row in run.summary.sort_values("batch").iterrows():
-        if (scene / f"target0-{row['point']}.png").exists():
-            chosen[row["label"]] = row["point"]
-    baseline_first = sorted(chosen.items(), key=lambda item: (not item[0].startswith(BASELINE), item[0]))
-    return dict(baseline_first[:MOST_PREDICTIONS])
+def _panels(
+    measured: pd.DataFrame, draw: Draw, styles: dict[str, tuple[str, str]], ylabel: str
+) -> tuple[Figure, list[Axes]]:
+    counts = sorted(measured["objects"].unique())
+    batches = sorted(measured["batch"].unique())
+    figure = Figure(figsize=(1.5 + 3.6 * len(counts), 3.6), layout="constrained")
+    panels = list(figure.subplots(1, len(counts), sharey=True, squeeze=False)[0])
+    for panel, objects in zip(panels, counts, strict=True):
+        panel.set_xscale("log", base=2)
+        panel.set_yscale("log")
+        for name, of_name in measured[measured["objects"] == objects].groupby("label"):
+            draw(panel, of_name, *styles[str(name)])
+        panel.set_xticks(batches, [f"{batch:.0f}" for batch in batches])
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.set_xlim(batches[0] / 2**0.5, batches[-1] * 2**0.5)
+        panel.set_xlabel("batch (targets)")
+        panel.set_title(f"{objects:.0f} object{'s' if objects != 1 else ''}", fontsize=10)
+        panel.grid(visible=True, which="major", alpha=0.3)
+        panel.spines[["top", "right"]].set_visible(False)
+    for panel in panels:
+        _label_speeds(panel)
+    panels[0].set_ylabel(ylabel)
+    named = {name: handle for panel in panels for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)}
+    figure.legend(
+        list(named.values()), list(named), loc="outside lower center", ncols=min(4, len(named) or 1), frameon=False
+    )
+    return figure, panels
 
 
-def _overlay(picture: Path, labels: Path | None) -> np.ndarray | None:
-    """A picture with its objects tinted; None where there is no label map."""
-    image = np.array(Image.open(picture).convert("RGB"), dtype=np.float32) / 255
-    if labels is None:
-        return image
-    if not labels.exists():
-        return None
-    ids = np.array(Image.open(labels))
-    tints = MASK_COLOURS((ids.astype(int) - 1) % MASK_COLOURS.N)[..., :3]
-    shown = (ids > 0)[..., None]
-    return np.clip(np.where(shown, 0.4 * image + 0.6 * tints, 0.6 * image), 0, 1)
+def _draw_throughput(panel: Axes, points: pd.DataFrame, colour: str, marker: str) -> None:
+    line = points.groupby("batch")["fps"].max()
+    panel.plot(line.index, line.to_numpy(), marker=marker, color=colour, label=plain(points["label"].iloc[0]))
+
+
+def _draw_speedup(panel: Axes, points: pd.DataFrame, colour: str, marker: str) -> None:
+    line = points.groupby("batch")[["place", "speedup"]].median()
+    panel.plot(line["place"], line["speedup"], color=colour, linewidth=1, alpha=0.6)
+    panel.plot([], [], marker=marker, color=colour, markersize=6, linewidth=1, label=plain(points["label"].iloc[0]))
+    for converged, those in points.groupby(points["converged"] != "False"):
+        below = (those["speedup"] - those["speedup_lo"]).clip(lower=0)
+        above = (those["speedup_hi"] - those["speedup"]).clip(lower=0)
+        panel.errorbar(
+            those["place"],
+            those["speedup"],
+            yerr=[below, above],
+            fmt=marker,
+            color=colour,
+            markersize=6,
+            markerfacecolor=colour if converged else "white",
+            elinewidth=1.2,
+            capsize=2.5,
+        )
+
+
+def _spread(measured: pd.DataFrame) -> pd.DataFrame:
+    """With a column ``place``: the batch, moved a little where several points have the same batch and objects."""
+    together = measured.sort_values(["label", "repeat"]).groupby(["objects", "batch"])
+    rank, count = together.cumcount(), together["label"].transform("size")
+    furthest = (APART * (count - 1) / 2).clip(upper=FURTHEST)
+    moved = (2 * rank / (count - 1).clip(lower=1) - 1) * furthest
+    return measured.assign(place=measured["batch"] * 2.0 ** moved.where(count > 1, 0))
+
+
+def _label_speeds(panel: Axes) -> None:
+    """Numbers on a logarithmic axis, however much or little it spans."""
+    low, high = panel.get_ylim()
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    steps = (1,) if len(powers) > 5 else (1, 2, 5)
+    ticks = [step * power for power in powers for step in steps if low <= step * power <= high]
+    if len(ticks) < 3:
+        ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
+    panel.set_yticks(ticks, [f"{tick:.4g}" for tick in ticks])
+    panel.yaxis.set_minor_locator(NullLocator())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,31 +10,90 @@ from typing import Any
 
 import pandas as pd
 
+from harness.results import COLUMNS
 from strategies.errors import UserError
 
 COUNTS = ("refs", "targets")
 MAY_VARY = ("model", "data", "device", "dtype", *COUNTS)
-"""Columns that tell a run's points apart besides strategy, bank, batch and objects."""
+"""Columns that tell a run's points apart besides strategy, bank, batch, objects and repeat."""
+TEXTS = (
+    *("point", "strategy", "bank", "model", "data", "device", "dtype", "status", "reason"),
+    *("reference", "verdict", "converged", "throttle", "command"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """summary: a row a point, as in summary.csv, and its ``label``."""
+    """summary: a row a point, with all `COLUMNS` of summary.csv, and its ``label``.
+
+    points: what points/*.json hold, by the point's name; those that can't be read are missing. environment: empty where
+    it can't be read.
+    """
 
     folder: Path
     environment: dict[str, Any]
     summary: pd.DataFrame
+    points: dict[str, dict[str, Any]]
+
+    def stored(self, *keys: str) -> list[Any]:
+        """The value at a place in the points' files, of those that have one there."""
+        values = (dig(content, *keys) for content in self.points.values())
+        return [value for value in values if value is not None]
 
 
 def read_run(folder: Path) -> Run:
-    """Raises UserError where the folder holds no run."""
-    if not (folder / "summary.csv").is_file():
+    """Of a run that was cut off anywhere, all that can be read. Raises UserError where the folder holds no run.
+
+    Where the summary lacks a point, or how it ended, its own file tells, which was written before.
+    """
+    contents = {path.stem: read_object(path) for path in sorted((folder / "points").glob("*.json"))}
+    points = {
+        name: content
+        for name, content in contents.items()
+        if content is not None and isinstance(dig(content, "row"), dict)
+    }
+    rows = _summary_rows(folder / "summary.csv")
+    for name, content in points.items():
+        if rows.get(name, {}).get("status") != content["row"].get("status"):
+            rows[name] = _texts(content["row"])
+    if not rows:
         raise UserError(f"{folder} holds no finished point: give the folder of a run, as results/latest")
-    summary = pd.read_csv(
-        folder / "summary.csv", dtype={"reason": str, "bank": str}, keep_default_na=False, na_values=[""]
-    )
-    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-    return Run(folder=folder, environment=environment, summary=_labelled(summary))
+    summary = pd.DataFrame(list(rows.values()), columns=list(COLUMNS), dtype=str).replace("", None)
+    environment = read_object(folder / "environment.json") or {}
+    return Run(folder=folder, environment=environment, summary=_labelled(_typed(summary)), points=points)
+
+
+def _summary_rows(path: Path) -> dict[str, dict[str, str]]:
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        return {row["point"]: row for row in csv.DictReader(file) if row.get("point") and row.get("status")}
+
+
+def _texts(row: dict[str, Any]) -> dict[str, str]:
+    """A row as summary.csv would hold it."""
+    return {name: "" if value is None else str(value) for name, value in row.items()}
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """A JSON file's object; None where it is missing or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def dig(content: Any, *keys: str) -> Any:
+    """The value under a key, and under a key of that, and so on; None where there is no such place."""
+    for key in keys:
+        content = content.get(key) if isinstance(content, dict) else None
+    return content
+
+
+def _typed(summary: pd.DataFrame) -> pd.DataFrame:
+    numbers = {name: pd.to_numeric(summary[name], errors="coerce") for name in COLUMNS if name not in TEXTS}
+    return summary.assign(**numbers)
 
 
 def _labelled(summary: pd.DataFrame) -> pd.DataFrame:
@@ -42,7 +102,9 @@ def _labelled(summary: pd.DataFrame) -> pd.DataFrame:
 
     def label(row: pd.Series) -> str:
         name = str(row["strategy"]) if pd.isna(row["bank"]) else f"{row['strategy']} ({row['bank']})"
-        told = [f"{column} {row[column]:g}" if column in COUNTS else str(row[column]) for column in varying]
-        return ", ".join([name, *told])
+        known = [column for column in varying if pd.notna(row[column])]
+        return ", ".join(
+            [name, *(f"{column} {row[column]:g}" if column in COUNTS else row[column] for column in known)]
+        )
 
     return summary.assign(label=[label(row) for _, row in summary.iterrows()])
