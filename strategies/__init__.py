@@ -3,8 +3,11 @@
 from strategies.base import Strategy
 from strategies.direct import Direct
 from strategies.errors import UserError
+from strategies.extended_session import ExtendedSession
 from strategies.models import MODELS, load_model
 from strategies.models.sam2 import Sam2
+from strategies.multi_session import MultiSession
+from strategies.propagate import Propagate
 from strategies.rebuild import Rebuild
 from strategies.sequential import Sequential
 from strategies.vocabulary import Predictions, References, VisionFeatures
@@ -12,7 +15,10 @@ from strategies.vocabulary import Predictions, References, VisionFeatures
 __all__ = [
     "MODELS",
     "Direct",
+    "ExtendedSession",
+    "MultiSession",
     "Predictions",
+    "Propagate",
     "Rebuild",
     "References",
     "Sam2",

@@ -21,7 +21,7 @@ class Strategy(ABC):
     mode and in the model's dtype.
     """
 
-    exact: ClassVar[bool] = True
+    exact: bool = True
     """Whether the masks equal those of `sequential`, whatever the order and batch of targets (DESIGN section 1)."""
 
     builds_bank: ClassVar[bool] = True

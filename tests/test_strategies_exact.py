@@ -11,7 +11,17 @@ import torch
 from hypothesis import example, given, note, settings
 from hypothesis import strategies as st
 
-from strategies import Direct, Predictions, Rebuild, References, Sam2, Sequential, Strategy
+from strategies import (
+    Direct,
+    ExtendedSession,
+    MultiSession,
+    Predictions,
+    Rebuild,
+    References,
+    Sam2,
+    Sequential,
+    Strategy,
+)
 from strategies.direct import BANKS
 from tests.models import (
     MOST_TARGETS,
@@ -141,8 +151,29 @@ def test_rebuild_equals_sequential(model: Sam2, pictures: Pictures, case: Case) 
 
 @pytest.mark.parametrize(
     "make",
-    [Sequential, Direct, lambda model: Direct(model, chunk_tokens=3 * TOKENS)],
-    ids=["sequential", "direct", "direct in small chunks"],
+    [
+        lambda model, count: MultiSession(model, sessions=count),
+        lambda model, count: ExtendedSession(model, slots=count),
+    ],
+    ids=["multi_session", "extended_session"],
+)
+@settings(deadline=None, derandomize=True, max_examples=10)
+@given(case=cases(references=(1, 6)), count=st.integers(1, 5))
+@example(case=ABSENT_FROM_ALL_BUT_ONE, count=3)
+@example(case=ABSENT_FROM_THE_FIRST, count=4)
+@example(case=EVERYTHING_AT_ONCE, count=4)
+def test_strategies_of_many_sessions_or_slots_equal_sequential(
+    model: Sam2, pictures: Pictures, make: Callable[[Sam2, int], Strategy], case: Case, count: int
+) -> None:
+    targets = pick(pictures.targets, case.targets)
+    masks = masks_of(make(model, count), case.references(model, pictures), targets, batch=case.batch)
+    assert_same_masks(masks, sequential_masks(model, pictures, case))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [Sequential, MultiSession, ExtendedSession, Direct, lambda model: Direct(model, chunk_tokens=3 * TOKENS)],
+    ids=["sequential", "multi_session", "extended_session", "direct", "direct in small chunks"],
 )
 @settings(deadline=None, derandomize=True, max_examples=5)
 @given(order=st.permutations(range(MOST_TARGETS)), batch=st.integers(1, MOST_TARGETS))

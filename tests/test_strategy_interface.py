@@ -10,7 +10,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from strategies import Direct, Predictions, Rebuild, References, Sam2, Sequential, Strategy, UserError, VisionFeatures
+from strategies import (
+    Direct,
+    ExtendedSession,
+    MultiSession,
+    Predictions,
+    Propagate,
+    Rebuild,
+    References,
+    Sam2,
+    Sequential,
+    Strategy,
+    UserError,
+    VisionFeatures,
+)
 from strategies.direct import BANKS
 from tests.models import TOKENS, Pictures, assert_same_masks, group, masks_of, pick
 
@@ -18,8 +31,26 @@ MakeStrategy = Callable[[Sam2], Strategy]
 
 every_strategy = pytest.mark.parametrize(
     "make",
-    [Rebuild, Sequential, Direct, lambda model: Direct(model, bank="expand")],
-    ids=["rebuild", "sequential", "direct", "direct bank=expand"],
+    [
+        Rebuild,
+        Sequential,
+        Propagate,
+        MultiSession,
+        ExtendedSession,
+        lambda model: ExtendedSession(model, positions="raw"),
+        Direct,
+        lambda model: Direct(model, bank="expand"),
+    ],
+    ids=[
+        "rebuild",
+        "sequential",
+        "propagate",
+        "multi_session",
+        "extended_session",
+        "extended_session positions=raw",
+        "direct",
+        "direct bank=expand",
+    ],
 )
 
 
@@ -170,7 +201,11 @@ def test_predictions_have_the_documented_shapes_and_dtypes(model: Sam2, pictures
     assert (masks.picks.shape, masks.picks.dtype) == ((2, 3), torch.int64)
 
 
-@pytest.mark.parametrize("make", [Sequential, Direct], ids=["sequential", "direct"])
+@pytest.mark.parametrize(
+    "make",
+    [Sequential, lambda model: MultiSession(model, sessions=1), ExtendedSession, Direct],
+    ids=["sequential", "multi_session sessions=1", "extended_session", "direct"],
+)
 def test_no_target_goes_through_the_memory_encoder(model: Sam2, pictures: Pictures, make: MakeStrategy) -> None:
     batches: list[int] = []
     with make(model) as strategy:

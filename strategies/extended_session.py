@@ -1,0 +1,83 @@
+"""extended_session: one HF session with a slot for every target of a batch.
+
+How: the session is conditioned on the references once (frames 0..R-1) and has B slots more, frames R..R+B-1. The
+features of up to B targets are put into the slots at once; then the network runs slot by slot and object by object.
+A slot's outputs are kept aside and cleared before the next slot runs, in either mode: they hold no memory features, as
+the memory encoder does not run on targets, and the network fails on a remembered frame without them.
+
+``positions`` says where in time a slot sees the references, which the network encodes into their object pointers:
+
+- ``raw``: where the session has them. An offset is the slot's frame less the reference's, over the session's length
+  less 1 (at most 15), so masks depend on the slot that a target happens to get, and on B (DESIGN section 3, trap 4);
+- ``pinned``: just before the slot, in a session of R+1 frames. The session is told that it has so many frames, and the
+  references' memories are moved next to each slot before its turn. That changes frame numbers in a session of our own
+  and nothing in the network, and the arithmetic is that of `sequential`.
+
+Costs: time = T * O forward passes of batch one over R * (h*w + C/64) memory tokens, as `sequential`: slots gather the
+features but save no pass. Memory = one session, at 1024 px R * O * 8.75 MB (outputs and masks), plus the features of B
+targets, 16 MB each in fp32, of which the session holds views.
+From: the field report's way to batch with the session API (DESIGN section 1). Exact where pinned.
+"""
+
+from __future__ import annotations
+
+from strategies.base import Strategy
+from strategies.errors import UserError
+from strategies.models.sam2 import Sam2
+from strategies.session import CandidateWatch, ConditionedSession
+from strategies.vocabulary import Predictions, References, VisionFeatures
+
+POSITIONS = ("pinned", "raw")
+
+
+class ExtendedSession(Strategy):
+    """One session with many slots; see the module's docstring.
+
+    slots: B; a larger batch goes through them in rounds, and a smaller one leaves the last of them empty.
+    """
+
+    _session: ConditionedSession | None = None
+
+    def __init__(self, model: Sam2, *, slots: int = 8, positions: str = "pinned") -> None:
+        super().__init__(model)
+        if slots < 1:
+            raise UserError(f"slots={slots} must be at least 1")
+        if positions not in POSITIONS:
+            raise UserError(f"positions={positions} is not known; choose one of {', '.join(POSITIONS)}")
+        self.slots = slots
+        self.positions = positions
+        self.exact = positions == "pinned"
+
+    def _prepare(self, references: References) -> None:
+        self._first = len(references)
+        self._session = ConditionedSession(self.model, references, frames=self._first + self.slots)
+        if self.positions == "pinned":
+            for frame in range(self._first + 1, self._first + self.slots):
+                del self._session.hf.processed_frames[frame]
+
+    def _predict(self, targets: VisionFeatures) -> Predictions:
+        rounds = [targets[start : start + self.slots] for start in range(0, len(targets), self.slots)]
+        with CandidateWatch(self.model) as watch:
+            return Predictions.concatenate([masks for part in rounds for masks in self._predict_round(part, watch)])
+
+    def _predict_round(self, targets: VisionFeatures, watch: CandidateWatch) -> list[Predictions]:
+        assert self._session is not None
+        slots = range(self._first, self._first + len(targets))
+        for index, slot in enumerate(slots):
+            self._session.put(slot, targets[index : index + 1])
+        predictions = []
+        for slot in slots:
+            if self.positions == "pinned":
+                self._move_references_before(slot)
+            predictions.append(self._session.predict(slot, watch))
+        self._session.hf.cache.clear_all()  # the references' features, too, have been used for the last time
+        return predictions
+
+    def _move_references_before(self, slot: int) -> None:
+        assert self._session is not None
+        for outputs in self._session.hf.output_dict_per_obj.values():
+            memories = outputs["cond_frame_outputs"].values()
+            outputs["cond_frame_outputs"] = dict(zip(range(slot - self._first, slot), memories, strict=True))
+
+    def _release(self) -> None:
+        self._session = None
