@@ -90,12 +90,15 @@ class Direct(Strategy):
         return decode_best(self.model, conditioned, targets, objects=objects.stop - objects.start)
 
     def _flops(self, references: int) -> PredictionFlops:
-        config = self.model.network.config
         if self.bank != "shared":
-            return per_pair_flops(config, references)
-        work = shared_bank_flops(config, references)
+            return per_pair_flops(self.model.network.config, references)
+        work = self._shared_flops(references)
         chunks_of_objects = -(-len(self.object_ids) // self._pairs_at_once)  # each begins at layer 0 again
         return replace(work, per_target=chunks_of_objects * work.per_target)
+
+    def _shared_flops(self, references: int) -> PredictionFlops:
+        """Of what `_shared` makes, where all objects go through it at once."""
+        return shared_bank_flops(self.model.network.config, references)
 
     def _release(self) -> None:
         self._condition = None

@@ -59,9 +59,19 @@ def shared_bank_flops(config: Config, references: int) -> PredictionFlops:
     Keys and values belong to the bank, not to the prediction. Layer 0's self-attention and the projection of its
     cross-attention's queries know no object.
     """
+    return _projected_once(config, _cross_attention(config, references))
+
+
+def raw_values_flops(config: Config, references: int) -> PredictionFlops:
+    """As `shared_bank_flops`, attending over the raw memory: `kernels.memory_attention.FusedMemoryAttention`."""
+    return _projected_once(config, _raw_cross_attention(config, references))
+
+
+def _projected_once(config: Config, cross_attention: int) -> PredictionFlops:
+    """cross_attention: of one layer, from projected queries and keys on."""
     layers = config.memory_attention_num_layers
     per_target = _self_attention(config) + _query_projection(config)
-    per_layer = per_target + _cross_attention(config, references) + _feed_forward(config)
+    per_layer = per_target + cross_attention + _feed_forward(config)
     return PredictionFlops(per_target=per_target, per_pair=layers * per_layer - per_target + _decode_best(config))
 
 
@@ -108,6 +118,14 @@ def _cross_attention(config: Config, references: int) -> int:
     tokens, width = _image_tokens(config), _attention_width(config)
     output = _linear(tokens, width, config.memory_attention_hidden_size)
     return _attention(tokens, memory_tokens(config, references), width) + output
+
+
+def _raw_cross_attention(config: Config, references: int) -> int:
+    """From projected queries and keys: scores, weighted raw memory, and the product that takes it to the output."""
+    tokens, memories = _image_tokens(config), memory_tokens(config, references)
+    scores = _linear(tokens, _attention_width(config), memories)
+    weighted = _linear(tokens, memories, MEMORY_WIDTH)
+    return scores + weighted + _linear(tokens, MEMORY_WIDTH, config.memory_attention_hidden_size)
 
 
 def _feed_forward(config: Config) -> int:

@@ -1,0 +1,74 @@
+"""triton: `direct` with its shared bank, whose attentions run in fused Triton kernels.
+
+How: as ``direct bank=shared``, and cross-attention is one kernel from rotary encoding to residual. It attends over the
+raw 64-wide memory instead of projected values of 256, which takes 320 instead of 512 multiply-adds for every query and
+key, and lets one tile of keys and memory serve all queries that fit. ``self_attention``: ``library`` rotates in a
+kernel and leaves the rest to the fastest attention that torch has; ``fused`` runs it in the same kernel as
+cross-attention. Tiles are tuned at first use on a device and remembered on disk.
+
+Costs: time = about one forward pass per chunk; memory = keys of every layer and the memory once (O * M tokens), plus
+``chunk_tokens`` tokens of activations. Needs a CUDA GPU, or ``TRITON_INTERPRET=1`` in the environment from the start,
+which is slow and there for tests.
+From: DESIGN sections 2 and 8; FlashAttention-2 and -3 for the kernel. Exact up to the dtype's noise.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+from strategies.components.flops import PredictionFlops, raw_values_flops
+from strategies.components.memory_bank import MemoryBank
+from strategies.direct import Condition, Direct
+from strategies.errors import UserError
+from strategies.models.sam2 import Sam2
+
+SELF_ATTENTIONS = ("library", "fused")
+
+
+class Triton(Direct):
+    """Batched components with fused attention; see the module's docstring.
+
+    self_attention: ``library`` or ``fused``; chunk_tokens: as in `Direct`.
+    """
+
+    def __init__(self, model: Sam2, *, self_attention: str = "library", chunk_tokens: int = 65_536) -> None:
+        super().__init__(model, bank="shared", chunk_tokens=chunk_tokens)
+        if self_attention not in SELF_ATTENTIONS:
+            raise UserError(f"self_attention={self_attention} is not known; choose one of {', '.join(SELF_ATTENTIONS)}")
+        _check_machine(model)
+        _check_model(model)
+        self.self_attention = self_attention
+
+    def _shared(self, bank: MemoryBank) -> Condition:
+        from strategies.kernels.memory_attention import (
+            FusedMemoryAttention,
+        )  # needs triton, which not all machines have
+
+        fused = self.self_attention == "fused"
+        return FusedMemoryAttention(self.model, bank, fused_self_attention=fused).condition
+
+    def _shared_flops(self, references: int) -> PredictionFlops:
+        return raw_values_flops(self.model.network.config, references)
+
+
+def _check_machine(model: Sam2) -> None:
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if importlib.util.find_spec("triton") is None or not (model.device.type == "cuda" or interpreted):
+        raise UserError(
+            f"strategy triton needs a CUDA GPU and the package triton, and the model is on {model.device}: set "
+            "device=cuda where there is one (or TRITON_INTERPRET=1, to try it slowly on a CPU), else use direct"
+        )
+
+
+def _check_model(model: Sam2) -> None:
+    attention = model.network.memory_attention.layers[0].cross_attn_image
+    heads, widths = attention.num_attention_heads, (attention.head_dim, attention.hidden_size)
+    if heads != 1:
+        raise UserError(
+            f"strategy triton serves memory attention of one head, and {model.name} has {heads}: use direct"
+        )
+    if any(width & (width - 1) for width in widths):
+        raise UserError(
+            f"strategy triton serves widths that are powers of two, and {model.name} has {widths}: use direct"
+        )

@@ -1,0 +1,267 @@
+"""The Triton kernels against float64 on drawn inputs, into outputs that are NaN before.
+
+They run on a GPU where there is one. Elsewhere they run in Triton's interpreter, which has to be on before anything
+imports triton: `test_triton.py` starts a process for that, or do it yourself: ``TRITON_INTERPRET=1 pytest FILE``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from strategies import Sam2
+from strategies.components import memory_attention
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+pytest.importorskip("triton")
+if not (INTERPRETED or torch.cuda.is_available()):
+    pytest.skip("no CUDA: test_triton.py runs them with TRITON_INTERPRET=1", allow_module_level=True)
+
+from triton import OutOfResources  # noqa: E402
+
+from strategies.kernels import attention  # noqa: E402 - not where there is no Triton
+from strategies.kernels.attention import attend  # noqa: E402
+from strategies.kernels.rotary import rotate  # noqa: E402
+
+DEVICE = "cpu" if INTERPRETED else "cuda"
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+TABLE_ROWS = 24
+"""Of the rotary tables in these tests; no tile has as many queries."""
+
+TOLERANCE = {torch.float32: 16 * 2**-23, torch.bfloat16: 2 * 2**-7, torch.float16: 2 * 2**-10}
+"""Of a row, relative to its norm, beside the same computation in float64.
+
+Steps of the dtype (twice its rounding). Rotated query, shares and attended values are each rounded once, half a step at
+worst and independent of each other; the interpreter cuts bf16 off where a GPU rounds, which costs a step and points in
+one direction. In fp32 the roundings of up to 256 summands count.
+"""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Inputs:
+    """Arguments of `attend`."""
+
+    query: Tensor
+    cos: Tensor
+    sin: Tensor
+    keys: Tensor
+    values: Tensor
+    weight: Tensor
+    bias: Tensor
+    residual: Tensor
+    scale: float
+
+    def arguments(self) -> dict[str, Any]:
+        return {name: value.to(DEVICE) if isinstance(value, Tensor) else value for name, value in vars(self).items()}
+
+
+def draw(
+    *,
+    groups: int = 2,
+    queries: int = 37,
+    count: int = 50,
+    width: int = 128,
+    value_width: int = 64,
+    columns: int = 128,
+    dtype: torch.dtype = torch.float32,
+    shared: bool = False,
+    seed: int = 0,
+) -> Inputs:
+    """Normal inputs, scores of deviation 2 (so that shares differ), results of deviation about 1."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int, std: float = 1.0) -> Tensor:
+        return std * torch.randn(*shape, generator=generator)
+
+    angles = normal(TABLE_ROWS, width // 2, std=3.0)
+    of_queries = 1 if shared else groups
+    return Inputs(
+        query=normal(of_queries, queries, width, std=2.0).to(dtype),
+        cos=angles.cos(),
+        sin=angles.sin(),
+        keys=normal(groups, count, width).to(dtype),
+        values=normal(groups, count, value_width).to(dtype),
+        weight=normal(columns, value_width, std=value_width**-0.5).to(dtype),
+        bias=normal(columns),
+        residual=normal(of_queries, queries, columns),
+        scale=width**-0.5,
+    )
+
+
+def exact(inputs: Inputs) -> Tensor:
+    """float64 ``[G, N, C]`` without the residual, of the inputs as they are rounded."""
+    pairs = inputs.query.double().unflatten(-1, (-1, 2))
+    rows = torch.arange(pairs.shape[1]) % TABLE_ROWS
+    cos, sin = inputs.cos[rows].double(), inputs.sin[rows].double()
+    even, odd = pairs.unbind(-1)
+    query = torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1).flatten(-2)
+    shares = (inputs.scale * query @ inputs.keys.double().mT).softmax(dim=-1)
+    return shares @ inputs.values.double() @ inputs.weight.double().mT + inputs.bias.double()
+
+
+def attended(inputs: Inputs) -> Tensor:
+    """What the kernel makes of them, on the CPU."""
+    with _empty_is_nan():
+        return attend(**inputs.arguments()).cpu()
+
+
+@contextmanager
+def _empty_is_nan() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert torch.ones(1).new_empty(2, 2, device=DEVICE).isnan().all()
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def assert_close(inputs: Inputs, out: Tensor) -> None:
+    expected = exact(inputs)
+    assert out.shape == expected.shape
+    assert out.dtype == inputs.residual.dtype
+    error = (out.double() - inputs.residual.double() - expected).norm(dim=-1) / expected.norm(dim=-1)
+    assert error.max() <= TOLERANCE[inputs.query.dtype]
+
+
+# --- attention -----------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, derandomize=True, max_examples=24)
+@given(
+    groups=st.integers(1, 3),
+    queries=st.integers(1, 80),
+    count=st.integers(1, 80),
+    dtype=st.sampled_from(DTYPES),
+    shared=st.booleans(),
+    seed=st.integers(0, 10_000),
+)
+@example(groups=1, queries=1, count=1, dtype=torch.float32, shared=False, seed=1)
+@example(groups=1, queries=64, count=64, dtype=torch.bfloat16, shared=False, seed=2)
+@example(groups=3, queries=65, count=33, dtype=torch.float32, shared=True, seed=3)
+def test_attention_is_that_of_float64(
+    groups: int, queries: int, count: int, dtype: torch.dtype, shared: bool, seed: int
+) -> None:
+    inputs = draw(groups=groups, queries=queries, count=count, dtype=dtype, shared=shared, seed=seed)
+    assert_close(inputs, attended(inputs))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("width", "value_width", "columns"), [(256, 64, 256), (256, 256, 256), (128, 128, 128), (64, 16, 32), (16, 64, 16)]
+)
+def test_attention_has_the_widths_of_the_published_models_and_of_others(
+    width: int, value_width: int, columns: int, dtype: torch.dtype
+) -> None:
+    inputs = draw(width=width, value_width=value_width, columns=columns, dtype=dtype)
+    assert_close(inputs, attended(inputs))
+
+
+@pytest.mark.parametrize("size", attention.KERNELS)
+def test_every_tile_is_right(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = draw(groups=1, queries=150, count=140, width=256, columns=256, dtype=DTYPES[size == 2])
+    for tile in attention.HALF if size == 2 else attention.SINGLE:
+        monkeypatch.setitem(attention.KERNELS, size, attention.tuned((tile,)))
+        with suppress(OutOfResources):  # on a smaller GPU, where the tuner drops that tile
+            assert_close(inputs, attended(inputs))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_one_key_that_outweighs_all_others_gets_everything(dtype: torch.dtype) -> None:
+    """Scores of some thousands: a softmax that does not subtract its maximum ends in inf / inf."""
+    for winner in (0, 31, 49):  # in the first tile, at its end, in the tail
+        inputs = draw(dtype=dtype)
+        inputs.keys[:, winner] = 0
+        inputs = replace(inputs, query=inputs.query * 200, keys=inputs.keys * 0.01)
+        towards = memory_attention.rotate(
+            inputs.query[:, :1], inputs.cos[:1].repeat_interleave(2, -1), inputs.sin[:1].repeat_interleave(2, -1)
+        )
+        inputs.keys[:, winner] = (towards[:, 0] * 0.1).to(dtype)
+        out = attended(inputs)[:, 0] - inputs.residual[:, 0]
+        alone = inputs.values[:, winner].double() @ inputs.weight.double().mT + inputs.bias.double()
+        assert torch.isfinite(out).all()
+        assert ((out - alone).norm(dim=-1) / alone.norm(dim=-1)).max() <= TOLERANCE[dtype]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, about NaN in the interpreter
+def test_nothing_is_read_beyond_the_end_of_a_group() -> None:
+    inputs = draw(groups=3)
+    poisoned = {
+        name: torch.cat([getattr(inputs, name)[:2], torch.full_like(getattr(inputs, name)[2:], float("nan"))])
+        for name in ("query", "keys", "values", "residual")
+    }
+    assert torch.equal(attended(replace(inputs, **poisoned))[:2], attended(inputs)[:2])
+
+
+def test_groups_may_share_queries_and_residual() -> None:
+    inputs = draw(groups=3, shared=True)
+    copies = replace(inputs, query=inputs.query.repeat(3, 1, 1), residual=inputs.residual.repeat(3, 1, 1))
+    assert torch.equal(attended(inputs), attended(copies))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_query_does_not_depend_on_those_beside_it(dtype: torch.dtype) -> None:
+    inputs = draw(queries=3 * TABLE_ROWS, dtype=dtype)
+    tail = slice(TABLE_ROWS, None)  # the same rows of the tables, elsewhere in a tile
+    alone = replace(inputs, query=inputs.query[:, tail].contiguous(), residual=inputs.residual[:, tail].contiguous())
+    assert torch.equal(attended(alone), attended(inputs)[:, tail])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_result_has_the_residuals_dtype(dtype: torch.dtype) -> None:
+    inputs = draw(dtype=torch.bfloat16)
+    out = attended(replace(inputs, residual=inputs.residual.to(dtype)))
+    assert out.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_attention_twice_is_bit_equal(dtype: torch.dtype) -> None:
+    inputs = draw(dtype=dtype)
+    assert torch.equal(attended(inputs), attended(inputs))
+
+
+def test_inputs_that_do_not_fit_are_refused() -> None:
+    inputs = draw()
+    for change, message in {
+        "values": (inputs.values[:, 1:].contiguous(), "do not fit together"),
+        "query": (inputs.query.bfloat16(), "differ in dtype"),
+        "keys": (inputs.keys.mT.contiguous().mT, "contiguous"),
+    }.items():
+        with pytest.raises(ValueError, match=message[1]):
+            attend(**replace(inputs, **{change: message[0]}).arguments())
+    with pytest.raises(ValueError, match="powers of two"):
+        attend(**draw(columns=48).arguments())
+
+
+# --- rotary encoding -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rotary_encoding_is_that_of_the_component(model: Sam2, dtype: torch.dtype) -> None:
+    cos, sin = model.rotary
+    x = torch.randn(3, *cos.shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    with _empty_is_nan():
+        ours = rotate(*(each.to(DEVICE) for each in (x, cos[:, ::2].contiguous(), sin[:, ::2].contiguous()))).cpu()
+    theirs = memory_attention.rotate(x, cos, sin)
+    assert ours.dtype == dtype
+    # The interpreter cuts bf16 off: a step of the dtype. Elsewhere only the last bit of fp32 may differ.
+    assert torch.allclose(ours.double(), theirs.double(), rtol=torch.finfo(dtype).eps, atol=1e-6)
+
+
+def test_rotary_encoding_knows_odd_sizes_and_small_widths() -> None:
+    for rows, width in ((7, 16), (100, 64), (1, 256)):
+        angles = torch.randn(rows, width // 2, generator=torch.Generator().manual_seed(rows))
+        x = torch.randn(2, rows, width, generator=torch.Generator().manual_seed(width))
+        with _empty_is_nan():
+            ours = rotate(*(each.to(DEVICE) for each in (x, angles.cos(), angles.sin()))).cpu()
+        whole = angles.repeat_interleave(2, dim=-1)
+        assert torch.allclose(ours, memory_attention.rotate(x, whole.cos(), whole.sin()), atol=1e-6)
