@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cache
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ DECISIVE = ("device", "cpu", "gpu", "python", "packages", "threads")
 def identity_of(point: Point, environment: dict[str, Any]) -> dict[str, str]:
     """Of a point's options, of the code that measures it, and of the machine."""
     modules = {
-        str(options["_target_"]).rpartition(".")[0] for options in (point.config.strategy, point.config.reference)
+        str(options.get("_target_")).rpartition(".")[0] for options in (point.config.strategy, point.config.reference)
     }
     return {
         "config": point.digest,
@@ -37,10 +39,23 @@ def _code(modules: tuple[str, ...]) -> str:
     for package in PACKAGES:
         files += sorted(path for path in (root / package).rglob("*") if path.suffix in SUFFIXES)
     for module in modules:
-        spec = find_spec(module)
-        if spec is not None and spec.origin is not None:
-            files.append(Path(spec.origin))
+        files += _sources(module)
     return _hash(*(part for path in files for part in (path.name.encode(), path.read_bytes())))
+
+
+def _sources(module: str) -> list[Path]:
+    """The files of a module and of the packages around it, as far as there are any. Nothing is imported: that is the
+    user's code, and runs in the points' own processes only."""
+    files: list[Path] = []
+    places: Sequence[str] | None = None
+    for name in filter(None, module.split(".")):
+        spec = find_spec(name) if places is None else PathFinder.find_spec(name, places)
+        if spec is None:
+            break
+        if spec.has_location:
+            files.append(Path(str(spec.origin)))
+        places = spec.submodule_search_locations or []
+    return files
 
 
 def _hash(*parts: bytes) -> str:

@@ -39,7 +39,7 @@ class Point:
     def name(self) -> str:
         """Readable and distinct within any sweep; also a file name."""
         objects = "all" if self.config.objects is None else self.config.objects
-        readable = [self.strategy, self.bank, f"b{self.config.batch}", f"o{objects}"]
+        readable = [self.strategy.replace("/", "."), self.bank, f"b{self.config.batch}", f"o{objects}"]
         return "-".join([*filter(None, readable), self.digest[:8]])
 
     @property

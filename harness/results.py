@@ -53,7 +53,7 @@ class PointResult:
 
     def __post_init__(self) -> None:
         unknown = set(self.row) - set(COLUMNS)
-        if unknown or self.row.get("status") not in STATUSES:
+        if unknown or self.row.get("status") not in STATUSES or not isinstance(self.row.get("point"), str):
             raise ValueError(f"not a result row: {self.row}")
         if self.row["status"] != "ok" and any(self.row.get(column) is not None for column in SPEEDUP):
             raise ValueError(f"a point that is {self.row['status']} has no speed-up: {self.row}")
@@ -80,7 +80,7 @@ class RunFolder:
         (path / "points").mkdir(parents=True, exist_ok=True)
         self._rows: dict[str, dict[str, Any]] = {}
         self._identities: dict[str, Mapping[str, str]] = {}
-        for stored in sorted((path / "points").glob("*.json")):
+        for stored in sorted((path / "points").glob("*.json"), key=lambda file: file.stat().st_mtime):
             self._read(stored)
         _point_latest(path)
 
@@ -144,7 +144,7 @@ def _csv(rows: Iterable[dict[str, Any]]) -> str:
 def _write(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
+        with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:  # for names of files, any bytes
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -162,6 +162,7 @@ def _point_latest(path: Path) -> None:
     """Best effort: a file system without links, or a folder of that name, leaves no link."""
     partial = path.parent / f".latest-{path.name}"
     with suppress(OSError):
+        partial.unlink(missing_ok=True)  # of a run that was killed here
         partial.symlink_to(path.name)
         try:
             partial.replace(path.parent / "latest")

@@ -21,8 +21,9 @@ def scratch_folder() -> Iterator[Path]:
     """
     _remove_abandoned(Path(tempfile.gettempdir()))
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    with (folder / "lock").open("w") as lock:
+    with (folder / "unlocked").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        (folder / "unlocked").rename(folder / "lock")  # never seen without its lock
         try:
             yield folder
         finally:

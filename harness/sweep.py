@@ -106,8 +106,7 @@ def _reason_to_skip(point: Point) -> str | None:
 
 
 def _failed(point: Point, outcome: Outcome) -> PointResult:
-    failure = outcome.failure
-    assert failure is not None
+    failure = outcome.failure or Failure(status="crash", reason="the worker said that it was done and told no result")
     return PointResult(
         row=describe(point) | {"status": failure.status, "reason": failure.reason},
         config=point.options,

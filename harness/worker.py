@@ -6,13 +6,14 @@ standard output and error are the strategy's own affair.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pickle
+import select
 import signal
 import struct
 import sys
-import threading
 from dataclasses import asdict
 from typing import Any
 
@@ -30,7 +31,7 @@ def main() -> int:
 
     (length,) = LENGTH.unpack(_read(LENGTH.size))
     content = _read(length)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    _die_with_parent()
     try:
         result = pickle.loads(content).run(lambda stage: say("stage", stage))
     except BaseException as error:  # SystemExit too: whatever a strategy raises, somebody must be told
@@ -43,7 +44,7 @@ def main() -> int:
 
 
 def _read(count: int) -> bytes:
-    """Of standard input, past Python's buffer: `_die_with_parent` reads there too."""
+    """Of standard input, past Python's buffer: `_die_with_parent` looks there too."""
     parts = b""
     while len(parts) < count:
         part = os.read(0, count - len(parts))
@@ -54,12 +55,16 @@ def _read(count: int) -> bytes:
 
 
 def _die_with_parent() -> None:
-    """Standard input ends when the parent does, however it ends; then nobody waits for this worker any more.
+    """Standard input ends when the parent does, however it ends; then the system is to kill this worker.
 
-    The worker leads a process group, and takes with it whatever the strategy started.
+    The worker leads a process group, and takes with it whatever the strategy started. A thread that waits for the end
+    would not do: a strategy that hangs in C may hold the interpreter.
     """
-    os.read(0, 1)
-    os.killpg(0, signal.SIGKILL)
+    fcntl.fcntl(0, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([0], [], [], 0)[0]:  # it ended before that was arranged
+        os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

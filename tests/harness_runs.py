@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,35 @@ def complaint(err: str) -> str:
     assert err.count("\n") == 1, err
     assert err.startswith("error: "), err
     return err.removeprefix("error: ").strip()
+
+
+# --- processes ----------------------------------------------------------------------------------------------------
+
+
+def wait_for(condition: Callable[[], bool], *, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+def is_running(process: int) -> bool:
+    """False too for one that is dead and that nobody has waited for yet."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+    return "State:\tZ" not in status
+
+
+def processes_in(folder: Path) -> list[int]:
+    """Those that run with this folder as their working directory: a command, its workers, and what they started."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (entry / "cwd").readlink() == folder.resolve() and is_running(int(entry.name)):
+                found.append(int(entry.name))
+    return found
 
 
 # --- what a run leaves ---------------------------------------------------------------------------------------------

@@ -5,8 +5,6 @@ from __future__ import annotations
 import shlex
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import pytest
 from PIL import Image
 
 from harness.results import COLUMNS
-from tests.harness_runs import TINY, exit_code, only_run, run, runs, start, strict_json, summary
+from tests.harness_runs import TINY, exit_code, only_run, run, runs, start, strict_json, summary, wait_for
 
 STRATEGIES = '''
 import time
@@ -117,8 +115,8 @@ def test_the_run_is_a_folder_named_by_time_and_name_and_latest_points_there(plai
     assert plain.run.name.endswith("-two batches")
     assert (results / "latest").resolve() == plain.run.resolve()
     assert sorted(path.name for path in plain.run.iterdir() if path.name != "multirun.yaml") == [
-        *("environment.json", "masks.png", "pictures", "plan.json", "points", "report.md", "summary.csv"),
-        "throughput.png",
+        *("environment.json", "masks.png", "pictures", "plan.json", "points", "report.md", "series.png"),
+        *("speedup.png", "summary.csv", "throughput.png"),
     ]
 
 
@@ -259,13 +257,6 @@ def test_nothing_temporary_stays_after_failures(mixed: Sweep) -> None:
 
 
 # --- Ctrl-C --------------------------------------------------------------------------------------------------------
-
-
-def wait_for(condition: Callable[[], bool], *, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
 
 
 def test_an_interrupted_sweep_keeps_its_finished_points_and_their_report(tmp_path: Path) -> None:
