@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Literal, Protocol, TypeVar
 
 from harness.config import TimingConfig
-from harness.speedup import estimate, log_ratio
+from harness.speedup import FEW, estimate, log_ratio
 from harness.timing import Clock
 
 Inputs = TypeVar("Inputs")
@@ -64,7 +64,7 @@ class StopRule:
         """
         return StopRule(
             min_seconds=options.min_seconds / groups,
-            min_rounds=max(LEAST_ROUNDS if groups > 1 else 1, -(-options.min_rounds // groups)),
+            min_rounds=max(FEW if groups > 1 else 1, -(-options.min_rounds // groups)),
             width=options.width * groups**0.5,
             max_seconds=options.max_seconds / groups,
         )
@@ -73,10 +73,6 @@ class StopRule:
         """timed: seconds in blocks. width: of the interval, hi / lo - 1; None where there is none yet."""
         narrow = width is not None and width <= self.width
         return timed >= self.min_seconds and rounds >= self.min_rounds and narrow
-
-
-LEAST_ROUNDS = 5
-"""Of each group where there are several; `harness.speedup` tells how often an interval over fewer misses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +121,7 @@ class Pairing(Generic[Inputs, Outputs]):
         self._blocks: list[Block] = []
 
     def paired(self, reference: Side[Inputs, Outputs], candidate: Side[Inputs, Outputs]) -> Rounds:
-        """ABBA rounds until the rule is content or its time is over; one round at least."""
+        """ABBA rounds until the rule is content or its time is over; two rounds at least, for one has no interval."""
         log_ratios: list[float] = []
 
         def one_round(number: int) -> float | None:
@@ -139,7 +135,7 @@ class Pairing(Generic[Inputs, Outputs]):
             log_ratios.append(log_ratio((a1, a2), (b1, b2)))
             return estimate([log_ratios], [1.0], seed=self._seed).width
 
-        converged = self._repeat(one_round)
+        converged = self._repeat(one_round, least=2)
         return Rounds(blocks=self._blocks, log_ratios=log_ratios, converged=converged)
 
     def alone(self, candidate: Side[Inputs, Outputs]) -> Rounds:
@@ -150,10 +146,10 @@ class Pairing(Generic[Inputs, Outputs]):
             self._check(number, None, actual)
             return 0.0
 
-        return Rounds(blocks=self._blocks, log_ratios=[], converged=self._repeat(one_round))
+        return Rounds(blocks=self._blocks, log_ratios=[], converged=self._repeat(one_round, least=1))
 
-    def _repeat(self, one_round: Callable[[int], float | None]) -> bool:
-        """Whether the rule was content. A round that would end after ``max_seconds`` does not begin."""
+    def _repeat(self, one_round: Callable[[int], float | None], *, least: int) -> bool:
+        """Whether the rule was content. After the ``least`` rounds, none begins that would end after ``max_seconds``."""
         began = self._clock()
         number = 0
         while True:
@@ -164,7 +160,7 @@ class Pairing(Generic[Inputs, Outputs]):
             if self._rule.enough(timed=timed, rounds=number, width=width):
                 return True
             now = self._clock()
-            if now - began + (now - round_began) > self._rule.max_seconds:
+            if number >= least and now - began + (now - round_began) > self._rule.max_seconds:
                 return False
 
     def _timed(
@@ -201,11 +197,16 @@ STEADY_SPREAD = 0.1
 
 
 def warm_up(call: Callable[[], object], *, clock: Clock, max_seconds: float) -> WarmUp:
-    """Call until three in a row took the same time to 10 %, or ``max_seconds`` are over; one call at least."""
-    seconds: list[float] = []
-    began = clock()
+    """Call until three in a row took the same time to 10 %, or ``max_seconds`` are over; two calls at least.
+
+    The first call is not counted among these seconds: it may compile, or capture a graph.
+    """
+    start = clock()
+    call()
+    began = now = clock()
+    seconds = [now - start]
     while True:
-        start = clock()
+        start = now
         call()
         now = clock()
         seconds.append(now - start)

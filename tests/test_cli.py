@@ -125,8 +125,8 @@ def test_the_summary_has_the_documented_columns_and_every_number_that_a_cpu_give
     assert header == ",".join(COLUMNS)
     for row in plain.rows:
         empty = {column for column in COLUMNS if row[column] == ""}
-        assert empty == {"reason", "speedup_lo", "speedup_hi", *GPU_COLUMNS}, "one round has no interval"
-        assert row["verdict"] == "unclear"
+        assert empty == {"reason", *GPU_COLUMNS}
+        assert row["verdict"] in ("faster", "slower", "same", "unclear")
         assert (row["objects"], row["refs"], row["targets"], row["bank"]) == ("2", "2", "3", "shared")
         assert float(row["fps"]) > 0
         assert float(row["iou_min"]) > 0.99
@@ -142,7 +142,7 @@ def test_every_point_has_a_file_with_its_row_its_options_and_its_samples(plain: 
         }
         assert stored["config"]["batch"] == int(row["batch"])
         assert stored["config"]["strategy"]["_target_"] == "strategies.direct.Direct"
-        assert [sample["targets"] for sample in stored["samples"]] == [3] * 4
+        assert [sample["targets"] for sample in stored["samples"]] == [3] * 8
         assert all(sample["seconds"] > 0 for sample in stored["samples"])
         assert set(stored["details"]["agreement"]["per_object"]) == {"specimen000/1", "specimen000/2"}
 

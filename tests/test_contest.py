@@ -136,7 +136,7 @@ def test_masks_of_timed_blocks_are_compared_with_the_references_of_the_same_roun
     hold(workload, Direct(model), Sequential(model), meters=meters)
     agreed = meters.repeated.result()
     assert agreed is not None
-    assert agreed.targets == 3 * 2 * TARGETS, "two candidate blocks of a round in each of three groups"
+    assert agreed.targets == 3 * 2 * 2 * TARGETS, "two candidate blocks a round, two rounds, three groups"
     assert agreed.relative_dlogit <= 1e-4
 
 
@@ -162,7 +162,7 @@ def test_at_most_so_many_groups_are_timed(workload: Workload, model: Sam2) -> No
     contest = hold(workload, Direct(model), Sequential(model), timing=options)
     assert list(contest.log_ratios) == ["specimen000", "specimen001"]
     assert contest.speedup is not None
-    assert contest.speedup.rounds == 2
+    assert contest.speedup.rounds == 2 * 2
 
 
 @quick

@@ -230,8 +230,9 @@ def test_its_masks_are_compared_with_sequential_and_with_the_truth(measured: Poi
 def test_its_samples_are_the_blocks_of_every_group_in_order(measured: PointResult) -> None:
     taken = [(one.group, one.round, one.place, one.side, one.targets) for one in measured.samples]
     assert taken == [
-        (group, 0, place, side, TARGETS)
+        (group, number, place, side, TARGETS)
         for group in ("specimen000", "specimen001")
+        for number in range(2)
         for place, side in enumerate(["reference", "candidate", "candidate", "reference"])
     ]
     assert measured.row["blocks"] == len(taken)
@@ -241,8 +242,8 @@ def test_its_speed_is_told_against_the_reference_strategy(measured: PointResult)
     row = measured.row
     assert row["reference"] == "sequential"
     assert row["speedup"] > 0
-    assert row["verdict"] == "unclear", "one round has no interval"
-    assert row["converged"] is False
+    assert row["speedup_lo"] <= row["speedup"] <= row["speedup_hi"]
+    assert row["verdict"] in ("faster", "slower", "same", "unclear")
     assert set(measured.details["log_ratios"]) == {"specimen000", "specimen001"}
 
 
