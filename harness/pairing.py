@@ -125,10 +125,12 @@ class Pairing(Generic[Inputs, Outputs]):
         log_ratios: list[float] = []
 
         def one_round(number: int) -> float | None:
-            first, last = self._inputs(2 * number), self._inputs(2 * number + 1)
+            first = self._inputs(2 * number)
             expected, a1 = self._timed(reference, "reference", number, 0, first)
             actual, b1 = self._timed(candidate, "candidate", number, 1, first)
             self._check(2 * number, expected, actual)
+            # Only now: whoever comes first after new inputs pays for fresh memory, and each side does so once.
+            last = self._inputs(2 * number + 1)
             actual, b2 = self._timed(candidate, "candidate", number, 2, last)
             expected, a2 = self._timed(reference, "reference", number, 3, last)
             self._check(2 * number + 1, expected, actual)
@@ -149,7 +151,7 @@ class Pairing(Generic[Inputs, Outputs]):
         return Rounds(blocks=self._blocks, log_ratios=[], converged=self._repeat(one_round, least=1))
 
     def _repeat(self, one_round: Callable[[int], float | None], *, least: int) -> bool:
-        """Whether the rule was content. After the ``least`` rounds, none begins that would end after ``max_seconds``."""
+        """Whether the rule was content. After ``least`` rounds none begins that would end after ``max_seconds``."""
         began = self._clock()
         number = 0
         while True:
