@@ -108,6 +108,8 @@ def _certify(arguments: list[str]) -> int:
         raise UserError(f"certify takes one point, not {len(points)}: give one value for each option")
     grid = comparisons(points[0])
     code, run = measure(grid)
+    if code:  # a certificate of what is there so far would replace a whole one
+        raise UserError(f"not every comparison of {run.path} was made: give the same command again with resume=true")
     certificate = certificate_of(run, grid)
     if certificate is None:
         raise UserError(f"no comparison of {run.path} came to an end: see its report")

@@ -85,12 +85,12 @@ class TimingConfig:
     min_seconds: float = 1.0
     min_rounds: int = 6
     width: float = 0.1
-    max_seconds: float = 20.0
+    max_seconds: float = 5.0
     same: float = 0.05
     groups: int = 4
-    block_seconds: float = 0.5
+    block_seconds: float = 0.25
     block_mb: int = 1024
-    warmup_seconds: float = 3.0
+    warmup_seconds: float = 1.0
     sustained_seconds: float = 10.0
 
     def __post_init__(self) -> None:

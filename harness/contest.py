@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
@@ -114,12 +114,19 @@ class Sustained:
     seconds: float
 
 
-def run_sustained(config: HarnessConfig, workload: Workload, candidate: Strategy, *, clock: Clock) -> Sustained:
-    """For ``timing.sustained_seconds``, so that counters with windows of up to a second show this strategy alone."""
+def run_sustained(
+    config: HarnessConfig, workload: Workload, candidate: Strategy, *, clock: Clock, begin: Callable[[], None]
+) -> Sustained:
+    """For ``timing.sustained_seconds``, so that counters with windows of up to a second show this strategy alone.
+
+    begin: called when the candidate is prepared and warm.
+    """
     encoded, device = workload.groups[0], workload.model.device
     batch = encoded.targets[: config.batch].clone().to(device)
     candidate.prepare(encoded.references(device, config.objects))
     candidate.predict(batch)
+    clock()  # waits for the device
+    begin()
     targets, began = 0, clock()
     while (now := clock()) - began < config.timing.sustained_seconds:
         for _ in range(BATCHES_AT_ONCE):

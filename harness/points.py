@@ -56,8 +56,9 @@ class Point:
 
     @property
     def command(self) -> str:
-        """Measures this point again."""
-        return shlex.join(["python", "-m", self.module, *self.overrides])
+        """Measures this point again, from the start."""
+        overrides = [word for word in self.overrides if not word.startswith("resume=")]
+        return shlex.join(["python", "-m", self.module, *overrides])
 
 
 def distinct(points: list[Point]) -> list[Point]:

@@ -15,6 +15,7 @@ from harness.agreement import Agreement
 from harness.contest import Contest, hold_contest, run_sustained
 from harness.cost import cost, measure_matrix_rate
 from harness.environment import device_name
+from harness.failures import out_of_memory
 from harness.monitor import SUSTAINED
 from harness.pictures import PictureBook
 from harness.points import Point
@@ -49,10 +50,9 @@ def measure_point(
         contest = hold_contest(config, workload, candidate, reference, expected=expected, meters=meters, clock=clock)
         sustained = None
         if model.device.type == "cuda" and config.timing.sustained_seconds > 0:
-            tell(SUSTAINED)
-            sustained = run_sustained(config, workload, candidate, clock=clock)
+            sustained = run_sustained(config, workload, candidate, clock=clock, begin=lambda: tell(SUSTAINED))
     tell("measuring the matrix rate")
-    matrix_rate = measure_matrix_rate(model.device, config.dtype, clock)
+    matrix_rate = _matrix_rate(model, config.dtype, clock)
     reason = _reason(meters, candidate, reference, config.dtype)
     return PointResult(
         row=describe(point, workload)
@@ -163,7 +163,19 @@ def _memory(verified: Verified, candidate: Strategy) -> dict[str, Any]:
     }
 
 
-def _cost(point: Point, workload: Workload, verified: Verified, contest: Contest, matrix_rate: float) -> dict[str, Any]:
+def _matrix_rate(model: Sam2, dtype: str, clock: Clock) -> float | None:
+    """None where there is no room for its matrices: no reason to lose a point that has been measured."""
+    try:
+        return measure_matrix_rate(model.device, dtype, clock)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        return None
+
+
+def _cost(
+    point: Point, workload: Workload, verified: Verified, contest: Contest, matrix_rate: float | None
+) -> dict[str, Any]:
     found = cost(
         fps=contest.fps,
         encode_fps=workload.encoded_frames / workload.encode_seconds,

@@ -21,6 +21,7 @@ class Slowed(Strategy):
     def __init__(self, model: Sam2, *, strategy: dict[str, Any], share: float) -> None:
         super().__init__(model)
         self._strategy = make_strategy(strategy, model)
+        self.exact, self.builds_bank = self._strategy.exact, self._strategy.builds_bank
         self._share = share
         self._clock = device_clock(model.device)
 

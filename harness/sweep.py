@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.environment import describe_environment
-from harness.failures import Failure
+from harness.failures import Failure, failure_of
 from harness.identity import identity_of
 from harness.isolation import Outcome, run_inline, run_spawned
 from harness.jobs import EncodeJob, Job, MeasureJob, resolve_device
@@ -81,8 +81,8 @@ def _run_workload(
     for one in asked:
         point = one.point
         progress.begin(point.name)
-        if (reason := _reason_to_skip(point)) is not None:
-            end(one, Outcome(failure=Failure(status="skipped", reason=reason)))
+        if (failure := _reason_to_skip(point)) is not None:
+            end(one, Outcome(failure=failure))
             continue
         if encoded is None:
             encoded = launch(point, EncodeJob(point=point, folder=folder), progress.stage)
@@ -94,15 +94,19 @@ def _run_workload(
     return refused
 
 
-def _reason_to_skip(point: Point) -> str | None:
+def _reason_to_skip(point: Point) -> Failure | None:
     """What makes a point pointless, as far as it shows before anything is read."""
-    largest = max(len(group.targets) for group in open_groups(point.config))
-    if point.config.batch > largest:
-        return (
-            f"batch={point.config.batch} is more than the {largest} targets of the largest group; "
-            "raise targets= or lower batch="
-        )
-    return None
+    try:
+        largest = max(len(group.targets) for group in open_groups(point.config))
+    except UserError as error:  # the data were there when the sweep began
+        return failure_of(error)
+    if point.config.batch <= largest:
+        return None
+    reason = (
+        f"batch={point.config.batch} is more than the {largest} targets of the largest group; "
+        "raise targets= or lower batch="
+    )
+    return Failure(status="skipped", reason=reason)
 
 
 def _failed(point: Point, outcome: Outcome) -> PointResult:

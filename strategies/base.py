@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Self
 
 from strategies.components.flops import PredictionFlops, session_flops
 from strategies.models.sam2 import Sam2
@@ -24,7 +24,7 @@ class Strategy(ABC):
     exact: bool = True
     """Whether the masks equal those of `sequential`, whatever the order and batch of targets (DESIGN section 1)."""
 
-    builds_bank: ClassVar[bool] = True
+    builds_bank: bool = True
     """Whether `prepare` builds the memory bank; a strategy that builds it for every target has no such stage."""
 
     def __init__(self, model: Sam2) -> None:

@@ -249,6 +249,14 @@ def test_a_sustained_run_goes_on_for_its_time_and_counts_its_targets(workload: W
     ticks = iter(range(100))
     config = point(batch=2, timing=TimingConfig(sustained_seconds=3)).config
     strategy = Noted(model)
-    found = run_sustained(config, workload, strategy, clock=lambda: float(next(ticks)))
-    assert found.targets == 2 * (len(strategy.given) - 1), "but for the call that warms up"
+    given_before: list[int] = []
+    found = run_sustained(
+        config,
+        workload,
+        strategy,
+        clock=lambda: float(next(ticks)),
+        begin=lambda: given_before.append(len(strategy.given)),
+    )
+    assert given_before == [1], "it begins when one call has warmed up"
+    assert found.targets == 2 * (len(strategy.given) - 1)
     assert found.seconds == 3
