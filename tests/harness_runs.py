@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -52,7 +53,13 @@ def start(folder: Path, *arguments: str, module: str = "harness") -> subprocess.
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_interrupts,
     )
+
+
+def heed_interrupts() -> None:
+    """Ctrl-C as in a terminal: where the tests run in the background, it would be ignored, by their children too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(folder: Path, *arguments: str, module: str = "harness") -> subprocess.CompletedProcess[str]:
