@@ -54,6 +54,7 @@ def measure_point(
     tell("measuring the matrix rate")
     matrix_rate = _matrix_rate(model, config.dtype, clock)
     reason = _reason(meters, candidate, reference, config.dtype)
+    agreed, scored = meters.agreement.result(), meters.scores.result()
     return PointResult(
         row=describe(point, workload)
         | {"status": "ok" if reason is None else "wrong", "reason": reason or contest.note}
@@ -61,9 +62,8 @@ def measure_point(
         | (_speedup(contest, config.timing.same) if reason is None else {})
         | _memory(verified, candidate)
         | _cost(point, workload, verified, contest, matrix_rate)
-        | _columns(meters.agreement.result(), ("iou_mean", "iou_p1", "iou_min", "max_abs_dlogit"))
-        | _columns(meters.agreement.result(), ("gate_flips", "pick_flips"))
-        | _columns(meters.scores.result(), ("j", "f", "jf")),
+        | _columns(agreed, ("iou_mean", "iou_p1", "iou_min", "max_abs_dlogit", "gate_flips", "pick_flips"))
+        | _columns(scored, ("j", "f", "jf")),
         config=point.options,
         samples=contest.blocks,
         details={
@@ -76,10 +76,10 @@ def measure_point(
             },
             "alternating": contest.alternating,
             "sustained": None if sustained is None else asdict(sustained),
-            "agreement": _dict(meters.agreement.result()),
+            "agreement": _dict(agreed),
             "agreement_of_timed_blocks": _dict(meters.repeated.result()),
             "noise_floor": _dict(meters.floor.result()),
-            "scores": _dict(meters.scores.result()),
+            "scores": _dict(scored),
         },
     )
 
@@ -122,8 +122,10 @@ def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
 def _reason(meters: Meters, candidate: Strategy, reference: Strategy | None, dtype: str) -> str | None:
     """Why the masks do not count as right."""
     floor = meters.floor.result()
-    if reference is not None and reference.exact and floor is not None and disagreement(floor, dtype) is not None:
-        return f"the reference strategy itself is wrong: {disagreement(floor, dtype)}"
+    if reference is not None and reference.exact and floor is not None:
+        fault = disagreement(floor, dtype)
+        if fault is not None:
+            return f"the reference strategy itself is wrong: {fault}"
     return meters.disagreement(dtype) if candidate.exact else None
 
 
