@@ -14,6 +14,7 @@ from omegaconf import MISSING
 from harness.data.davis import PICKINGS
 from strategies.direct import BANKS
 from strategies.errors import UserError
+from strategies.extended_session import POSITIONS
 from strategies.models.sam2 import DTYPES
 from strategies.vocabulary import VOID
 
@@ -136,6 +137,7 @@ class HarnessConfig:
     refs: int | None = 2
     targets: int | None = 16
     bank: str = "shared"
+    positions: str = "pinned"
     dtype: str = "fp32"
     device: str = "auto"
     seed: int = 0
@@ -174,6 +176,7 @@ class HarnessConfig:
         if not isinstance(self.resume, bool | str | None):
             raise UserError(f"resume={self.resume} is not known; give true, or the folder of a run")
         _one_of("bank", self.bank, BANKS)
+        _one_of("positions", self.positions, POSITIONS)
         _one_of("dtype", self.dtype, tuple(DTYPES))
         if not self.results:
             raise UserError("results= is empty: give the folder that runs go to")

@@ -12,13 +12,13 @@ import torch
 
 from harness.blocks import TargetBlock
 from harness.config import HarnessConfig
-from harness.failures import out_of_memory
 from harness.pairing import Block, Pairing, Rounds, SideName, StopRule, WarmUp, targets_per_block, warm_up
 from harness.speedup import SpeedUp, estimate
 from harness.timing import Clock
 from harness.verification import Meters
 from harness.workload import EncodedGroup, Workload
 from strategies.base import Strategy
+from strategies.errors import out_of_memory
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
 BATCHES_AT_ONCE = 4

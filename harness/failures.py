@@ -6,12 +6,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from strategies.errors import UserError
-
-MEMORY_WORDS = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "bad_alloc", "Cannot allocate")
-"""What allocators say that have no exception of their own: torch's on a CPU, CUDA's libraries, C++, the system."""
+from strategies.errors import UnavailableError, UserError, out_of_memory, tells_of_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +21,9 @@ class Failure:
 def failure_of(error: BaseException) -> Failure:
     """Of an exception that a point raised."""
     if isinstance(error, UserError):
-        return Failure(status="skipped", reason=str(error), refused=True)
+        return Failure(status="skipped", reason=str(error), refused=not isinstance(error, UnavailableError))
     first = (str(error).strip() or "no message").splitlines()[0]
     return Failure(status="oom" if out_of_memory(error) else "crash", reason=f"{type(error).__name__}: {first}")
-
-
-def out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError | OSError) and _tells_of_memory(str(error))
 
 
 def failure_of_exit(code: int, *, output: str, doing: str, oom_kills: int) -> Failure:
@@ -47,7 +36,7 @@ def failure_of_exit(code: int, *, output: str, doing: str, oom_kills: int) -> Fa
     said = f"; it last said: {last[:300]}" if last else ""
     if code == -signal.SIGKILL and oom_kills > 0:
         return Failure(status="oom", reason=f"the system killed the worker for want of memory, while {doing}")
-    if "MemoryError" in output or _tells_of_memory(output):
+    if "MemoryError" in output or tells_of_memory(output):
         return Failure(status="oom", reason=f"the worker ran out of memory and could not go on, while {doing}{said}")
     if code < 0:
         name = _signal_name(-code)
@@ -70,7 +59,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # the real-time signals between the first and the last have no name
         return f"signal {number}"
-
-
-def _tells_of_memory(text: str) -> bool:
-    return any(words in text for words in MEMORY_WORDS)

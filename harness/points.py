@@ -13,6 +13,8 @@ from harness.sources import effective_data
 
 INDECISIVE = ("name", "results", "reporter", "resume", "timeout", "isolation", "certify")
 """Options that do not change what is measured."""
+KNOBS = ("bank", "positions")
+"""Options that reach a strategy only where its YAML takes them, so that a sweep of many strategies can set them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,22 +33,24 @@ class Point:
     module: str = "harness"
 
     @property
-    def bank(self) -> str:
-        """Empty for strategies that have no choice of bank."""
-        return str(self.config.strategy.get("bank", ""))
+    def variant(self) -> str:
+        """How the knobs are set that the strategy takes: a switch that is on by its name, others by their value."""
+        taken = {knob: self.config.strategy[knob] for knob in KNOBS if knob in self.config.strategy}
+        words = [knob if value is True else str(value) for knob, value in taken.items()]
+        return "-".join(word for word in words if word not in ("False", "auto"))
 
     @property
     def name(self) -> str:
         """Readable and distinct within any sweep; also a file name."""
         objects = "all" if self.config.objects is None else self.config.objects
-        readable = [self.strategy.replace("/", "."), self.bank, f"b{self.config.batch}", f"o{objects}"]
+        readable = [self.strategy.replace("/", "."), self.variant, f"b{self.config.batch}", f"o{objects}"]
         return "-".join([*filter(None, readable), self.digest[:8]])
 
     @property
     def digest(self) -> str:
-        """Hash of the options that decide what is measured; a bank that the strategy has no use for is not one."""
-        decisive = {key: value for key, value in self.options.items() if key not in INDECISIVE}
-        return _hash({**decisive, "bank": self.bank, "strategy_name": self.strategy, "reference_name": self.reference})
+        """Hash of the options that decide what is measured; of the knobs, those that the strategies take."""
+        decisive = {key: value for key, value in self.options.items() if key not in (*INDECISIVE, *KNOBS)}
+        return _hash({**decisive, "strategy_name": self.strategy, "reference_name": self.reference})
 
     @property
     def workload(self) -> str:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 TABLE = {
     "strategy": "",
-    "bank": "",
+    "variant": "",
     "batch": "d",
     "objects": "d",
     "status": "",

@@ -21,7 +21,7 @@ from harness.pairing import Block
 from strategies.errors import UserError
 
 COLUMNS = (
-    *("point", "strategy", "bank", "model", "data", "device", "dtype", "batch", "objects", "refs", "targets"),
+    *("point", "strategy", "variant", "model", "data", "device", "dtype", "batch", "objects", "refs", "targets"),
     *("status", "reason", "fps", "objects_per_s", "encode_fps", "bank_s", "setup_s"),
     *("reference", "speedup", "speedup_lo", "speedup_hi", "verdict", "blocks", "converged"),
     *("iou_mean", "iou_p1", "iou_min", "max_abs_dlogit", "gate_flips", "pick_flips", "j", "f", "jf"),

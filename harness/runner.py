@@ -15,7 +15,6 @@ from harness.agreement import Agreement
 from harness.contest import Contest, hold_contest, run_sustained
 from harness.cost import cost, measure_matrix_rate
 from harness.environment import device_name
-from harness.failures import out_of_memory
 from harness.monitor import SUSTAINED
 from harness.pictures import PictureBook
 from harness.points import Point
@@ -26,6 +25,7 @@ from harness.timing import Clock, device_clock
 from harness.verification import Meters, Verified, disagreement, verify
 from harness.workload import Workload
 from strategies.base import Strategy
+from strategies.errors import out_of_memory
 from strategies.models.sam2 import Sam2
 
 Tell = Callable[[str], None]
@@ -99,7 +99,7 @@ def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
     row: dict[str, Any] = {
         "point": point.name,
         "strategy": point.strategy,
-        "bank": point.bank,
+        "variant": point.variant,
         "model": config.model.name,
         "data": config.data.name,
         "dtype": config.dtype,

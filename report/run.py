@@ -15,9 +15,9 @@ from strategies.errors import UserError
 
 COUNTS = ("refs", "targets")
 MAY_VARY = ("model", "data", "device", "dtype", *COUNTS)
-"""Columns that tell a run's points apart besides strategy, bank, batch, objects and repeat."""
+"""Columns that tell a run's points apart besides strategy, variant, batch, objects and repeat."""
 TEXTS = (
-    *("point", "strategy", "bank", "model", "data", "device", "dtype", "status", "reason"),
+    *("point", "strategy", "variant", "model", "data", "device", "dtype", "status", "reason"),
     *("reference", "verdict", "converged", "throttle", "command"),
 )
 
@@ -97,11 +97,11 @@ def _typed(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _labelled(summary: pd.DataFrame) -> pd.DataFrame:
-    """With a column ``label``: the strategy with its bank, and whatever else differs between the run's points."""
+    """With a column ``label``: the strategy with its variant, and whatever else differs between the run's points."""
     varying = [column for column in MAY_VARY if summary[column].nunique() > 1]
 
     def label(row: pd.Series) -> str:
-        name = str(row["strategy"]) if pd.isna(row["bank"]) else f"{row['strategy']} ({row['bank']})"
+        name = str(row["strategy"]) if pd.isna(row["variant"]) else f"{row['strategy']} ({row['variant']})"
         known = [column for column in varying if pd.notna(row[column])]
         return ", ".join(
             [name, *(f"{column} {row[column]:g}" if column in COUNTS else row[column] for column in known)]

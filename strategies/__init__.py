@@ -2,7 +2,7 @@
 
 from strategies.base import Strategy
 from strategies.direct import Direct
-from strategies.errors import UserError
+from strategies.errors import UnavailableError, UserError
 from strategies.extended_session import ExtendedSession
 from strategies.models import MODELS, load_model
 from strategies.models.sam2 import Sam2
@@ -10,6 +10,7 @@ from strategies.multi_session import MultiSession
 from strategies.propagate import Propagate
 from strategies.rebuild import Rebuild
 from strategies.sequential import Sequential
+from strategies.triton import Triton
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "Sam2",
     "Sequential",
     "Strategy",
+    "Triton",
+    "UnavailableError",
     "UserError",
     "VisionFeatures",
     "load_model",

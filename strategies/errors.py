@@ -1,9 +1,14 @@
-"""The one exception that means "the user can mend this", and words that its sentences share."""
+"""Exceptions that mean something to whoever runs a strategy, and words that their sentences share."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+
+import torch
+
+MEMORY_WORDS = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "bad_alloc", "Cannot allocate")
+"""What allocators say that have no exception of their own: torch's on a CPU, CUDA's libraries, C++, the system."""
 
 
 class UserError(Exception):
@@ -11,6 +16,25 @@ class UserError(Exception):
 
     Command lines print it without a traceback and exit with code 2.
     """
+
+
+class UnavailableError(UserError):
+    """Nothing is wrong with the input, but this machine can't do it: a strategy needs a GPU or a package.
+
+    A sweep over all strategies goes on and counts the point as skipped.
+    """
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it was for want of memory that something failed, on a GPU or on a CPU."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError | OSError) and tells_of_memory(str(error))
+
+
+def tells_of_memory(text: str) -> bool:
+    """Whether an allocator's words are in it."""
+    return any(words in text for words in MEMORY_WORDS)
 
 
 def did_you_mean(name: str, valid: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 import torch
 
 from strategies.base import Strategy
-from strategies.errors import UserError
+from strategies.errors import UserError, out_of_memory
 from strategies.models.sam2 import Sam2
 from strategies.session import CandidateWatch, TargetSession
 from strategies.vocabulary import Predictions, References, VisionFeatures
@@ -50,7 +50,7 @@ class MultiSession(Strategy):
                 self._lanes.append(_Lane(self.model, references))
             except Exception as error:
                 self._lanes.clear()
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 raise torch.OutOfMemoryError(
                     f"of sessions={self.sessions} only {fitted} fit into memory, with a bank of {len(references)} "
@@ -76,7 +76,7 @@ class MultiSession(Strategy):
 
     def _answers(self, done: list[Future[list[Predictions]]]) -> list[list[Predictions]]:
         for future in done:
-            if (error := future.exception()) is not None and _out_of_memory(error):
+            if (error := future.exception()) is not None and out_of_memory(error):
                 raise torch.OutOfMemoryError(
                     f"{len(done)} sessions at a time ran out of memory over their targets, although the banks of all "
                     f"sessions={self.sessions} fit"
@@ -130,8 +130,3 @@ def _cores_shared_by(threads: int, model: Sam2) -> Iterator[int | None]:
         yield max(1, all_cores // threads)
     finally:
         torch.set_num_threads(all_cores)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """torch's allocator has an exception of its own on a GPU only."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)

@@ -20,7 +20,7 @@ import os
 from strategies.components.flops import PredictionFlops, raw_values_flops
 from strategies.components.memory_bank import MemoryBank
 from strategies.direct import Condition, Direct
-from strategies.errors import UserError
+from strategies.errors import UnavailableError, UserError
 from strategies.models.sam2 import Sam2
 
 SELF_ATTENTIONS = ("library", "fused")
@@ -55,7 +55,7 @@ class Triton(Direct):
 def _check_machine(model: Sam2) -> None:
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     if importlib.util.find_spec("triton") is None or not (model.device.type == "cuda" or interpreted):
-        raise UserError(
+        raise UnavailableError(
             f"strategy triton needs a CUDA GPU and the package triton, and the model is on {model.device}: set "
             "device=cuda where there is one (or TRITON_INTERPRET=1, to try it slowly on a CPU), else use direct"
         )

@@ -173,7 +173,7 @@ def row(name: str = "direct-shared-b1-oall-0", **changes: Any) -> dict[str, Any]
     return {
         "point": name,
         "strategy": "direct",
-        "bank": "shared",
+        "variant": "shared",
         "model": "toy",
         "data": "synthetic",
         "device": "a processor",

@@ -10,7 +10,7 @@ import torch
 
 from harness.failures import Failure, count_oom_kills, failure_of, failure_of_exit
 from harness.results import STATUSES
-from strategies.errors import UserError
+from strategies.errors import UnavailableError, UserError
 
 CPU_ALLOCATOR = (
     "[enforce fail at alloc_cpu.cpp:126] err == 0. DefaultCPUAllocator: can't allocate memory: you tried ..."
@@ -70,6 +70,11 @@ def test_real_allocators_are_understood() -> None:
 def test_bad_input_is_skipped_in_its_own_words_and_is_to_be_mended() -> None:
     sentence = "targets/7.png can't be read;\nreplace it"
     assert failure_of(UserError(sentence)) == Failure(status="skipped", reason=sentence, refused=True)
+
+
+def test_what_this_machine_lacks_is_skipped_and_nobodys_mistake() -> None:
+    sentence = "strategy triton needs a CUDA GPU"
+    assert failure_of(UnavailableError(sentence)) == Failure(status="skipped", reason=sentence, refused=False)
 
 
 # --- ends without a word -------------------------------------------------------------------------------------------

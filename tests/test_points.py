@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -79,7 +80,14 @@ def test_every_other_option_does(changes: dict[str, Any]) -> None:
 
 def test_a_bank_is_no_difference_for_a_strategy_without_one() -> None:
     assert point("sequential", bank="repeat").digest == point("sequential", bank="shared").digest
-    assert point("sequential", bank="repeat").bank == ""
+    assert point("sequential", bank="repeat").variant == ""
+
+
+def test_a_variant_tells_how_the_knobs_are_set_that_the_strategy_takes() -> None:
+    assert point("direct", bank="expand", positions="raw").variant == "expand"
+    made = point("sequential")
+    options = {"_target_": "strategies.extended_session.ExtendedSession", "slots": 8, "positions": "raw"}
+    assert replace(made, config=replace(made.config, strategy=options)).variant == "raw"
 
 
 def test_two_strategies_with_the_same_options_are_two() -> None:

@@ -43,7 +43,7 @@ def test_the_table_has_a_line_a_point_and_only_columns_that_were_measured(capsys
     print_table(
         [
             row("one", batch=8, objects=4, fps=12.34, iou_min=0.98765),
-            ended("two", "skipped", "too large", strategy="sequential", bank="", objects=None),
+            ended("two", "skipped", "too large", strategy="sequential", variant="", objects=None),
         ]
     )
     out = capsys.readouterr().out

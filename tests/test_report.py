@@ -116,7 +116,7 @@ def test_every_point_has_its_line_and_its_command(tmp_path: Path) -> None:
     rows = [
         row("first", batch=1, fps=10.0, command="python -m harness strategy=direct batch=1", **AGREED),
         row("second", batch=8, fps=44.44, command="python -m harness strategy=direct batch=8", **AGREED),
-        row("third", strategy="sequential", bank="", fps=4.0, command="python -m harness strategy=sequential"),
+        row("third", strategy="sequential", variant="", fps=4.0, command="python -m harness strategy=sequential"),
     ]
     text = report_of(tmp_path / "run", rows)
     lines = table_lines(text)
@@ -555,7 +555,7 @@ def test_series_of_any_kind_crash_nothing(tmp_path: Path, changes: dict[str, lis
 
 @pytest.mark.parametrize("name", ["Größe 木", "a|b", "$x_{", "_mine", "a*b*", "%s {}"])
 def test_a_strategy_of_any_name(tmp_path: Path, name: str) -> None:
-    one = row("one", strategy=name, bank="", **FASTER, **AGREED)
+    one = row("one", strategy=name, variant="", **FASTER, **AGREED)
     draw_scene(tmp_path / "run" / "pictures" / "0a1b2c3d-o4", ["one"])
     text = report_of(tmp_path / "run", [one], config=CONFIG, details={"one": {"series": SERIES}})
     assert len({line.replace("\\|", "").count("|") for line in table_lines(text)}) == 1
@@ -580,7 +580,7 @@ def test_a_note_of_a_point_that_is_ok_is_told(tmp_path: Path) -> None:
 
 def test_a_run_of_before_there_were_speed_ups(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "run", [row("one", **AGREED)])
-    kept = ("point", "strategy", "bank", "model", "data", "device", "dtype", "batch", "objects", "refs", "targets")
+    kept = ("point", "strategy", "variant", "model", "data", "device", "dtype", "batch", "objects", "refs", "targets")
     one = row("one", status="ok", reason="")
     lines = [
         ",".join((*kept, "status", "reason", "fps")),

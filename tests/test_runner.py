@@ -100,7 +100,7 @@ def test_a_point_that_never_ran_is_described_by_what_was_asked_for() -> None:
     assert describe(asked) == {
         "point": asked.name,
         "strategy": "direct",
-        "bank": "repeat",
+        "variant": "repeat",
         "model": "toy",
         "data": "synthetic",
         "dtype": "fp32",
