@@ -5,7 +5,9 @@ Masks are compared at the model's low resolution: logits above 0 are object. A "
 Reduced precision can flip two discontinuous choices, the object-score gate and the best of the decoder's candidate
 masks; both are counted apart. A flipped gate moves every logit of its pair by about a thousand, and two closed gates
 agree at -1024 whatever was computed before, so logit differences are taken over pairs whose gate is open on both
-sides. A flipped pick stays in: it puts another candidate's mask in place, and the difference should say so.
+sides. A flipped pick puts another candidate's mask in place. The absolute difference and the IoUs say so; but noise
+and mistakes can be told apart only in pairs that *choose alike*, gate and pick, so what is judged (`typical_dlogit`,
+`relative_dlogit`, `iou_alike`) is of those, and a flip is judged by how near a tie the expected choice was.
 
 Anything that is not finite agrees with nothing, not even with itself. Such a pair has IoU 0 and an infinite logit
 difference, and a score that is not finite counts as a gate flip. This holds for either side, because a reference
@@ -43,9 +45,14 @@ class Agreement:
     iou_mean, iou_p1, iou_min: over all pairs; two empty masks have IoU 1.
     share_at_99: share of pairs with IoU >= 0.99.
     max_abs_dlogit: largest logit difference over pairs whose gate is open on both sides, 0 where there are none.
-    relative_dlogit: that, divided by the largest absolute reference logit of the same pairs; 0 / 0 is 0.
+    relative_dlogit: the largest over those of them that choose alike, divided by the largest absolute reference logit
+    of the same pairs; 0 / 0 is 0. typical_dlogit: as that, but the median pair's largest difference.
+    iou_alike: mean over pairs that choose alike, 1 where there are none.
+    max_abs_dscore, max_abs_diou: largest difference of an object score, and of a candidate's predicted IoU.
     gate_flips: pairs whose object score is above 0 on one side only. pick_flips: pairs whose best candidate differs,
-    closed gates included.
+    closed gates included. excused_flips: how many of both were as near a tie as the meter was told.
+    gate_flip_score: the expected object score, absolute, of the flipped gate that was farthest from a tie;
+    pick_flip_margin: by how much the expected best candidate was ahead in the farthest flipped pick. 0 without flips.
     """
 
     iou_mean: float
@@ -54,22 +61,35 @@ class Agreement:
     share_at_99: float
     max_abs_dlogit: float
     relative_dlogit: float
+    typical_dlogit: float
+    iou_alike: float
+    max_abs_dscore: float
+    max_abs_diou: float
     gate_flips: int
     pick_flips: int
+    excused_flips: int
+    gate_flip_score: float
+    pick_flip_margin: float
     targets: int
     per_object: dict[str, ObjectAgreement] = field(repr=False)
 
 
 class AgreementMeter:
-    """Adds up batches of any number of groups; keeps one IoU per pair and nothing of the masks."""
+    """Adds up batches of any number of groups; keeps a few numbers per pair and nothing of the masks."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, gate_score: float = 0.0, pick_margin: float = 0.0) -> None:
+        """gate_score, pick_margin: how far from a tie the expected choice of an excused flip may be."""
+        self._excusing = gate_score, pick_margin
         self._ious: dict[str, list[npt.NDArray[np.float64]]] = {}
         self._object_ids: dict[str, tuple[int, ...]] = {}
+        self._alike_ious: list[npt.NDArray[np.float64]] = []
+        self._alike_dlogits: list[npt.NDArray[np.float32]] = []
         self._max_abs_dlogit = 0.0
         self._scale = 0.0
-        self._gate_flips = 0
-        self._pick_flips = 0
+        self._max_abs_dscore = 0.0
+        self._max_abs_diou = 0.0
+        self._gate_flips: list[npt.NDArray[np.float32]] = []
+        self._pick_flips: list[npt.NDArray[np.float32]] = []
 
     def update(self, group: str, expected: Predictions, actual: Predictions) -> None:
         """Compares two predictions of the same targets, ``[T, O, H, W]``; ``expected`` is the reference strategy's.
@@ -90,13 +110,20 @@ class AgreementMeter:
 
         iou = _iou(expected_logits > 0, actual_logits > 0).where(finite, 0.0)
         self._ious.setdefault(group, []).append(iou.cpu().numpy())
-        self._gate_flips += int(((expected_open != actual_open) | ~finite_scores).sum())
-        self._pick_flips += int((expected.picks != actual.picks.to(device)).sum())
+        gate_flipped = (expected_open != actual_open) | ~finite_scores
+        pick_flipped = expected.picks != actual.picks.to(device)
+        self._gate_flips.append(_finite(expected_scores.abs())[gate_flipped].cpu().numpy())
+        self._pick_flips.append(_finite(expected.pick_margins)[pick_flipped].cpu().numpy())
+        self._max_abs_dscore = max(self._max_abs_dscore, _largest(_finite((expected_scores - actual_scores).abs())))
+        self._max_abs_diou = max(self._max_abs_diou, _largest(_finite((expected.ious - actual.ious.to(device)).abs())))
 
-        both_open = expected_open & actual_open & finite
-        dlogit = _largest(_peak(expected_logits - actual_logits)[both_open])
-        self._max_abs_dlogit = max(self._max_abs_dlogit, dlogit if bool(finite.all()) else math.inf)
-        self._scale = max(self._scale, _largest(expected_peak[both_open]))
+        dlogit = _peak(expected_logits - actual_logits).where(finite, math.inf)
+        both_open = (expected_open & actual_open) | ~finite
+        alike = (~gate_flipped & ~pick_flipped) | ~finite
+        self._max_abs_dlogit = max(self._max_abs_dlogit, _largest(dlogit[both_open]))
+        self._alike_dlogits.append(dlogit[both_open & alike].cpu().numpy())
+        self._alike_ious.append(iou[alike].cpu().numpy())
+        self._scale = max(self._scale, _largest(expected_peak[both_open & alike & finite]))
 
     def result(self) -> Agreement | None:
         """None where no target was compared, so that there is nothing to agree on."""
@@ -106,15 +133,25 @@ class AgreementMeter:
             return None
         everything = np.concatenate([ious.ravel() for ious in groups.values()])
         overall = _summary(everything)
+        dlogits, alike = np.concatenate(self._alike_dlogits), np.concatenate(self._alike_ious)
+        gates, picks = np.concatenate(self._gate_flips), np.concatenate(self._pick_flips)
+        gate_score, pick_margin = self._excusing
         return Agreement(
             iou_mean=overall.iou_mean,
             iou_p1=overall.iou_p1,
             iou_min=overall.iou_min,
             share_at_99=float((everything >= ALIKE).mean()),
             max_abs_dlogit=self._max_abs_dlogit,
-            relative_dlogit=_ratio(self._max_abs_dlogit, self._scale),
-            gate_flips=self._gate_flips,
-            pick_flips=self._pick_flips,
+            relative_dlogit=_ratio(float(dlogits.max(initial=0)), self._scale),
+            typical_dlogit=_ratio(float(np.median(dlogits)) if len(dlogits) else 0.0, self._scale),
+            iou_alike=float(alike.mean()) if len(alike) else 1.0,
+            max_abs_dscore=self._max_abs_dscore,
+            max_abs_diou=self._max_abs_diou,
+            gate_flips=len(gates),
+            pick_flips=len(picks),
+            excused_flips=int((gates <= gate_score).sum() + (picks <= pick_margin).sum()),
+            gate_flip_score=float(gates.max(initial=0)),
+            pick_flip_margin=float(picks.max(initial=0)),
             targets=targets,
             per_object={
                 f"{group}/{identity}": _summary(ious[:, at])
@@ -128,12 +165,12 @@ def _check(object_ids: tuple[int, ...], expected: Predictions, actual: Predictio
     for name, side in (("expected", expected), ("actual", actual)):
         if side.object_ids != object_ids:
             raise ValueError(f"{name} predictions are of objects {side.object_ids}, not {object_ids}")
-        logits, scores, picks = side.logits.shape, side.object_scores.shape, side.picks.shape
+        logits, scores, ious = side.logits.shape, side.object_scores.shape, side.ious.shape
         pairs = logits[:2]
-        if len(logits) != 4 or pairs[1] != len(object_ids) or not pairs == scores == picks:
+        if len(logits) != 4 or pairs[1] != len(object_ids) or not pairs == scores == ious[:2]:
             raise ValueError(
                 f"{name} predictions do not fit {len(object_ids)} objects: logits {tuple(logits)}, "
-                f"object scores {tuple(scores)}, picks {tuple(picks)}"
+                f"object scores {tuple(scores)}, predicted IoUs {tuple(ious)}"
             )
     if expected.logits.shape != actual.logits.shape:
         raise ValueError(f"logits {tuple(expected.logits.shape)} against {tuple(actual.logits.shape)}")
@@ -150,8 +187,13 @@ def _iou(expected: Tensor, actual: Tensor) -> Tensor:
     return (intersection / union).where(union > 0, 1.0)
 
 
+def _finite(values: Tensor) -> Tensor:
+    """NaN as infinity, so that it is larger than anything."""
+    return values.nan_to_num(nan=math.inf, posinf=math.inf)
+
+
 def _largest(values: Tensor) -> float:
-    return float(values.max()) if len(values) else 0.0
+    return float(values.max()) if values.numel() else 0.0
 
 
 def _ratio(difference: float, scale: float) -> float:

@@ -12,6 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from harness.data.davis import PICKINGS
+from strategies.components.sdpa import CHOICES
 from strategies.direct import BANKS
 from strategies.errors import UserError
 from strategies.extended_session import POSITIONS
@@ -121,6 +122,35 @@ class CertifyConfig:
 
 
 @dataclass(kw_only=True)
+class MarginsConfig:
+    """How much worse than the baseline a point may be; shares of it for speed and memory, differences for masks."""
+
+    speedup: float = 0.1
+    iou_mean: float = 0.005
+    iou_min: float = 0.05
+    jf: float = 0.005
+    memory: float = 0.1
+
+    def __post_init__(self) -> None:
+        for option, margin in vars(self).items():
+            _at_least(f"check.margins.{option}", margin, 0)
+
+
+@dataclass(kw_only=True)
+class CheckConfig:
+    """What ``python -m harness.check`` does."""
+
+    baseline: str | None = None
+    run: str | None = None
+    subset: bool = False
+    retries: int = 2
+    margins: MarginsConfig = field(default_factory=MarginsConfig)
+
+    def __post_init__(self) -> None:
+        _at_least("check.retries", self.retries, 0)
+
+
+@dataclass(kw_only=True)
 class HarnessConfig:
     """One grid point and how it is measured.
 
@@ -138,6 +168,9 @@ class HarnessConfig:
     targets: int | None = 16
     bank: str = "shared"
     positions: str = "pinned"
+    compile: bool = False
+    cuda_graphs: bool = False
+    sdpa: str = "auto"
     dtype: str = "fp32"
     device: str = "auto"
     seed: int = 0
@@ -146,6 +179,7 @@ class HarnessConfig:
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     timing: TimingConfig = field(default_factory=TimingConfig)
     certify: CertifyConfig = field(default_factory=CertifyConfig)
+    check: CheckConfig = field(default_factory=CheckConfig)
     repeat: int = 0
     paired: bool = True
     compare: bool = True
@@ -177,6 +211,7 @@ class HarnessConfig:
             raise UserError(f"resume={self.resume} is not known; give true, or the folder of a run")
         _one_of("bank", self.bank, BANKS)
         _one_of("positions", self.positions, POSITIONS)
+        _one_of("sdpa", self.sdpa, CHOICES)
         _one_of("dtype", self.dtype, tuple(DTYPES))
         if not self.results:
             raise UserError("results= is empty: give the folder that runs go to")

@@ -198,7 +198,7 @@ class _Ring:
                 self._warm(encoded, sides, tail)
             if reference is not None and expected is not None:
                 reference.ready()
-                self._meters.floor.update(encoded.group.name, expected[: len(first)], reference.run([first])[0])
+                self._meters.reference.update(encoded.group.name, expected[: len(first)], reference.run([first])[0])
             pairing = self._pairing(encoded, block, expected)
             return pairing.alone(candidate) if reference is None else pairing.paired(reference, candidate)
         finally:

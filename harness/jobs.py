@@ -109,7 +109,6 @@ def resolve_device(device: str) -> torch.device:
 
 
 def _model(point: Point, *, known_usable: bool) -> Sam2:
-    torch.backends.cudnn.allow_tf32 = False  # on by default, and fp32 should mean fp32
     config = point.config
     return load_model(
         config.model.name,

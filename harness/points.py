@@ -11,9 +11,9 @@ from typing import Any
 from harness.config import HarnessConfig
 from harness.sources import effective_data
 
-INDECISIVE = ("name", "results", "reporter", "resume", "timeout", "isolation", "certify")
+INDECISIVE = ("name", "results", "reporter", "resume", "timeout", "isolation", "certify", "check")
 """Options that do not change what is measured."""
-KNOBS = ("bank", "positions")
+KNOBS = ("bank", "positions", "compile", "cuda_graphs", "sdpa")
 """Options that reach a strategy only where its YAML takes them, so that a sweep of many strategies can set them."""
 
 

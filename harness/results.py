@@ -22,7 +22,7 @@ from strategies.errors import UserError
 
 COLUMNS = (
     *("point", "strategy", "variant", "model", "data", "device", "dtype", "batch", "objects", "refs", "targets"),
-    *("status", "reason", "fps", "objects_per_s", "encode_fps", "bank_s", "setup_s"),
+    *("status", "reason", "fps", "objects_per_s", "encode_fps", "bank_s", "setup_s", "sdpa"),
     *("reference", "speedup", "speedup_lo", "speedup_hi", "verdict", "blocks", "converged"),
     *("iou_mean", "iou_p1", "iou_min", "max_abs_dlogit", "gate_flips", "pick_flips", "j", "f", "jf"),
     *("peak_rss_mb", "cpu_s_per_1000", "vram_peak_mb", "vram_reserved_mb", "vram_device_mb"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -12,10 +13,12 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from harness.agreement import Agreement
+from harness.config import HarnessConfig
 from harness.contest import Contest, hold_contest, run_sustained
 from harness.cost import cost, measure_matrix_rate
 from harness.environment import device_name
 from harness.monitor import SUSTAINED
+from harness.noise import Limits, NoiseFloor
 from harness.pictures import PictureBook
 from harness.points import Point
 from harness.results import PointResult
@@ -25,6 +28,7 @@ from harness.timing import Clock, device_clock
 from harness.verification import Meters, Verified, disagreement, verify
 from harness.workload import Workload
 from strategies.base import Strategy
+from strategies.components.sdpa import observed
 from strategies.errors import out_of_memory
 from strategies.models.sam2 import Sam2
 
@@ -36,12 +40,15 @@ def measure_point(
     point: Point, workload: Workload, pictures: PictureBook, *, clock: Clock | None = None, tell: Tell = lambda _: None
 ) -> PointResult:
     """The point's result, with status ``ok`` or ``wrong``; whatever the strategy raises comes through."""
-    config, model, meters = point.config, workload.model, Meters()
+    config, model = point.config, workload.model
     clock = clock or device_clock(model.device)
-    expected = None
+    expected, noise, meters = None, None, Meters()
     if config.compare:
         tell("predicting what to compare with")
         expected = workload.expected(config.objects)
+        tell("measuring the noise floor")
+        noise = workload.noise_floor(config.objects)
+        meters = Meters.within(Limits.above(noise))
     reference = make_strategy(config.reference, model) if config.paired else None
     with make_strategy(config.strategy, model) as candidate, reference or nullcontext():
         tell("checking the masks")
@@ -51,15 +58,18 @@ def measure_point(
         sustained = None
         if model.device.type == "cuda" and config.timing.sustained_seconds > 0:
             sustained = run_sustained(config, workload, candidate, clock=clock, begin=lambda: tell(SUSTAINED))
+        tell("watching the attention")
+        attention = _attention(config, workload, candidate)
     tell("measuring the matrix rate")
     matrix_rate = _matrix_rate(model, config.dtype, clock)
-    reason = _reason(meters, candidate, reference, config.dtype)
+    reason = _reason(meters, candidate, reference)
     agreed, scored = meters.agreement.result(), meters.scores.result()
     return PointResult(
         row=describe(point, workload)
         | {"status": "ok" if reason is None else "wrong", "reason": reason or contest.note}
         | _speed(point, workload, contest)
         | (_speedup(contest, config.timing.same) if reason is None else {})
+        | {"sdpa": "+".join(backend for backend, _ in attention.most_common()) or None}
         | _memory(verified, candidate)
         | _cost(point, workload, verified, contest, matrix_rate)
         | _columns(agreed, ("iou_mean", "iou_p1", "iou_min", "max_abs_dlogit", "gate_flips", "pick_flips"))
@@ -76,9 +86,12 @@ def measure_point(
             },
             "alternating": contest.alternating,
             "sustained": None if sustained is None else asdict(sustained),
+            "sdpa": dict(attention),
             "agreement": _dict(agreed),
             "agreement_of_timed_blocks": _dict(meters.repeated.result()),
-            "noise_floor": _dict(meters.floor.result()),
+            "reference_agreement": _dict(meters.reference.result()),
+            "noise_floor": _dict(noise),
+            "limits": _dict(meters.limits),
             "scores": _dict(scored),
         },
     )
@@ -119,14 +132,13 @@ def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
     return row
 
 
-def _reason(meters: Meters, candidate: Strategy, reference: Strategy | None, dtype: str) -> str | None:
+def _reason(meters: Meters, candidate: Strategy, reference: Strategy | None) -> str | None:
     """Why the masks do not count as right."""
-    floor = meters.floor.result()
-    if reference is not None and reference.exact and floor is not None:
-        fault = disagreement(floor, dtype)
+    if reference is not None and reference.exact:
+        fault = disagreement(meters.reference.result(), meters.limits)
         if fault is not None:
             return f"the reference strategy itself is wrong: {fault}"
-    return meters.disagreement(dtype) if candidate.exact else None
+    return meters.disagreement() if candidate.exact else None
 
 
 def _speed(point: Point, workload: Workload, contest: Contest) -> dict[str, Any]:
@@ -165,10 +177,24 @@ def _memory(verified: Verified, candidate: Strategy) -> dict[str, Any]:
     }
 
 
+def _attention(config: HarnessConfig, workload: Workload, candidate: Strategy) -> Counter[str]:
+    """How often which of torch's attention kernels was called for one batch of the first group.
+
+    Last of all, because watching takes memory and time. Prepared anew, so that CUDA graphs are recorded meanwhile.
+    """
+    encoded, device = workload.groups[0], workload.model.device
+    batch = encoded.targets[: config.batch].clone().to(device)
+    candidate.prepare(encoded.references(device, config.objects))
+    with observed() as seen:
+        candidate.predict(batch)
+    return seen
+
+
 def _matrix_rate(model: Sam2, dtype: str, clock: Clock) -> float | None:
     """None where there is no room for its matrices: no reason to lose a point that has been measured."""
     try:
-        return measure_matrix_rate(model.device, dtype, clock)
+        with model.computing():  # which decides about TF32
+            return measure_matrix_rate(model.device, dtype, clock)
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -199,5 +225,5 @@ def _columns(measured: Agreement | Scores | None, names: tuple[str, ...]) -> dic
     return {} if measured is None else {name: getattr(measured, name) for name in names}
 
 
-def _dict(measured: Agreement | Scores | None) -> dict[str, Any] | None:
+def _dict(measured: Agreement | Scores | NoiseFloor | Limits | None) -> dict[str, Any] | None:
     return None if measured is None else asdict(measured)

@@ -46,7 +46,7 @@ def stored_features(folder: Path) -> VisionFeatures:
 
 def disk_predictions(folder: Path, like: Predictions, count: int) -> Predictions:
     """Room on disk for the predictions of ``count`` targets for the objects of ``like``."""
-    rooms = _rooms(folder, count, logits=like.logits, object_scores=like.object_scores, picks=like.picks)
+    rooms = _rooms(folder, count, logits=like.logits, object_scores=like.object_scores, ious=like.ious)
     return Predictions(**rooms, object_ids=like.object_ids)
 
 

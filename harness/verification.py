@@ -5,11 +5,13 @@ The candidate is alone on the device here, so the memory peak is its own.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
 
 from harness.agreement import Agreement, AgreementMeter
 from harness.memory import PeakMemory, Peaks
+from harness.noise import Limits
 from harness.pictures import PictureBook
 from harness.points import Point
 from harness.scores import ScoreMeter
@@ -18,28 +20,30 @@ from harness.workload import EncodedGroup, Workload
 from strategies.base import Strategy
 from strategies.vocabulary import Predictions
 
-MOST_RELATIVE_DLOGIT = {"fp32": 1e-4}
-"""How far an exact strategy's logits may differ, as a share of their scale; the noise measured in fp32 is 5e-7."""
-LEAST_IOU_MEAN = {"bf16": 0.98, "fp16": 0.99}
-"""In reduced precision near-ties flip, so the masks as a whole must agree."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Meters:
-    """agreement, scores: each target once. repeated: what the timed blocks predicted, which must agree too. floor: the
-    reference strategy against `sequential`, which is the noise floor where it is itself exact."""
+    """agreement, scores: each target once. repeated: what the timed blocks predicted, which must agree too. reference:
+    the reference strategy against `sequential`. limits: None where nothing is compared."""
 
+    limits: Limits | None = None
     agreement: AgreementMeter = field(default_factory=AgreementMeter)
     repeated: AgreementMeter = field(default_factory=AgreementMeter)
-    floor: AgreementMeter = field(default_factory=AgreementMeter)
+    reference: AgreementMeter = field(default_factory=AgreementMeter)
     scores: ScoreMeter = field(default_factory=ScoreMeter)
 
-    def disagreement(self, dtype: str) -> str | None:
+    @classmethod
+    def within(cls, limits: Limits) -> Meters:
+        agreement, repeated, reference = (
+            AgreementMeter(gate_score=limits.gate_score, pick_margin=limits.pick_margin) for _ in range(3)
+        )
+        return cls(limits=limits, agreement=agreement, repeated=repeated, reference=reference)
+
+    def disagreement(self) -> str | None:
         """Why an exact strategy's masks do not count as those of `sequential`; None where they do."""
-        of_targets, of_blocks = self.agreement.result(), self.repeated.result()
-        if of_targets is not None and (reason := disagreement(of_targets, dtype)) is not None:
+        if (reason := disagreement(self.agreement.result(), self.limits)) is not None:
             return reason
-        if of_blocks is not None and (reason := disagreement(of_blocks, dtype)) is not None:
+        if (reason := disagreement(self.repeated.result(), self.limits)) is not None:
             return f"{reason}, in the timed blocks"
         return None
 
@@ -87,17 +91,28 @@ def verify(
     return Verified(peaks=Peaks.highest(peaks), bank_seconds=bank_seconds, flops_per_target=flops / targets)
 
 
-def disagreement(agreed: Agreement, dtype: str) -> str | None:
-    """Why an exact strategy's masks do not count as those of `sequential`; None where they do."""
-    if dtype in MOST_RELATIVE_DLOGIT:
-        most = MOST_RELATIVE_DLOGIT[dtype]
-        if agreed.relative_dlogit > most:
-            return f"logits differ from sequential by {agreed.relative_dlogit:.1e} of their scale, more than {most:.0e}"
-        flips = agreed.gate_flips + agreed.pick_flips
-        return f"{flips} gate or best-of-3 flips against sequential" if flips else None
-    least = LEAST_IOU_MEAN[dtype]
-    if agreed.iou_mean < least:
-        return f"mean IoU with sequential is {agreed.iou_mean:.3f}, less than {least} in {dtype}"
+def disagreement(agreed: Agreement | None, limits: Limits | None) -> str | None:
+    """Why an exact strategy's masks do not count as those of `sequential`; None where they do, or none were compared.
+
+    What is not finite is beyond every limit, also where `sequential` itself is not.
+    """
+    if agreed is None or limits is None:
+        return None
+    share, most = agreed.typical_dlogit, limits.typical_dlogit
+    if not share <= most or math.isinf(share):
+        return f"logits of the median mask differ from sequential by {share:.1e} of their scale, more than {most:.1e}"
+    share, most = agreed.relative_dlogit, limits.largest_dlogit
+    if not share <= most or math.isinf(share):
+        return f"logits of a mask differ from sequential by {share:.1e} of their scale, more than {most:.1e}"
+    if agreed.excused_flips < agreed.gate_flips + agreed.pick_flips:
+        unexcused = agreed.gate_flips + agreed.pick_flips - agreed.excused_flips
+        return (
+            f"{unexcused} gate or best-of-3 flips against sequential where noise makes none: at object scores up to "
+            f"{agreed.gate_flip_score:.1e} (noise {limits.gate_score:.1e}), leads up to {agreed.pick_flip_margin:.1e} "
+            f"(noise {limits.pick_margin:.1e})"
+        )
+    if not agreed.iou_alike >= limits.iou:
+        return f"mean IoU with sequential is {agreed.iou_alike:.3f}, less than {limits.iou:.3f}"
     return None
 
 

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,8 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.atomic import write_whole
 from harness.config import EncodeConfig
 from harness.data.group import Frame, Group
+from harness.noise import NoiseFloor, Sample, choose, measure_noise
 from harness.storage import disk_features, disk_predictions, stored_features, stored_predictions
 from strategies.models.sam2 import Sam2
 from strategies.preprocessing import image_to_pixels, label_map_to_masks
@@ -66,7 +68,7 @@ class EncodedGroup:
 
 
 class Workload:
-    """Encoded groups, and the predictions of `sequential` for them, made by whoever first asks for them."""
+    """Encoded groups, what `sequential` predicts for them, and its noise; each made by whoever first asks for it."""
 
     def __init__(self, model: Sam2, groups: Sequence[Group], folder: Path) -> None:
         """Opens what `encode_workload` left in ``folder`` for the same groups."""
@@ -95,6 +97,23 @@ class Workload:
             stored_predictions(stored / str(index), encoded.group.object_ids[:objects])
             for index, encoded in enumerate(self.groups)
         ]
+
+    def noise_floor(self, objects: int | None) -> NoiseFloor:
+        """How far `sequential` is from itself on a few of the targets, for the first ``objects`` objects."""
+        stored = self._folder / f"noise-{'all' if objects is None else objects}.json"
+        if not stored.exists():
+            expected = self.expected(objects)
+            samples = [self._sample(index, chosen, expected[index]) for index, chosen in choose(expected).items()]
+            write_whole(stored, json.dumps(asdict(measure_noise(self.model, samples))))
+        return NoiseFloor(**json.loads(stored.read_text(encoding="utf-8")))
+
+    def _sample(self, index: int, chosen: list[int], expected: Predictions) -> Sample:
+        encoded, device = self.groups[index], self.model.device
+        return Sample(
+            references=encoded.references(device, len(expected.object_ids)),
+            targets=VisionFeatures.concatenate([encoded.targets[at : at + 1] for at in chosen]).to(device),
+            expected=Predictions.concatenate([expected[at : at + 1] for at in chosen]),
+        )
 
 
 def _predict_to_disk(model: Sam2, encoded: EncodedGroup, objects: int | None, folder: Path) -> None:

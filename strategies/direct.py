@@ -9,32 +9,45 @@ mask decoder as T * O pairs, in chunks of bounded size. ``bank`` says how the ba
   object form one long query axis, so nothing is copied, expanded or projected twice. Layer 0's self-attention, which
   knows no object, runs once per target.
 
+Options of how it runs:
+
+- ``compile``: by torch.compile, once for each shape (objects, memory tokens, targets of a chunk), which takes a minute
+  on a CPU and needs a C++ compiler there. Groups of the same shape share the compiled code. ``bank=expand`` compiles
+  one pass for each object.
+- ``cuda_graphs``: a chunk's kernels recorded once for each group and shape, and launched at once; CUDA GPUs only.
+- ``sdpa``: which of torch's attention kernels to use, ``auto``, ``flash``, ``cudnn``, ``efficient`` or ``math``.
+
+With ``compile`` or ``cuda_graphs`` every chunk is padded to the size of the largest since `prepare`, so predict a full
+batch first; what is larger gets a shape of its own.
+
 Costs: time = about one forward pass per chunk; memory = the bank plus ``chunk_tokens`` tokens of activations (and, but
-for ``shared``, that many pairs' copies of keys and values), whatever the batch, plus the masks themselves.
+for ``shared``, that many pairs' copies of keys and values; with ``cuda_graphs``, a chunk's inputs and masks once more),
+whatever the batch, plus the masks themselves. No backend but ``math`` makes the matrix of all queries and keys.
 From: DESIGN sections 1 and 2. Exact up to float noise in every mode.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from strategies.base import Strategy
+from strategies.components.compiled import compiled
+from strategies.components.cuda_graphs import CudaRecorder, Graphs
 from strategies.components.flops import PredictionFlops, per_pair_flops, shared_bank_flops
 from strategies.components.mask_decoder import decode_best
-from strategies.components.memory_attention import condition_per_pair, condition_shared, project_bank
+from strategies.components.memory_attention import SharedBank, condition_per_pair, condition_shared, project_bank
 from strategies.components.memory_bank import MemoryBank, build_memory_bank
+from strategies.components.sdpa import attention_by, check_choice, telling_refusals
+from strategies.components.static_shapes import Answers, Chunk, Padded
+from strategies.components.two_way import TwoWay
 from strategies.errors import UserError
 from strategies.models.sam2 import Sam2
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
 BANKS = ("shared", "expand", "repeat")
-
-Condition = Callable[[Tensor, slice], Tensor]
-"""Conditions embeddings ``[T, C, h, w]`` on a slice of the objects: ``[O*T, C, h, w]``."""
 
 
 class Direct(Strategy):
@@ -44,50 +57,74 @@ class Direct(Strategy):
     attention (16 pairs at 1024 px).
     """
 
-    _condition: Condition | None = None
+    _chunk: Chunk | None = None
 
-    def __init__(self, model: Sam2, *, bank: str = "shared", chunk_tokens: int = 65_536) -> None:
+    def __init__(
+        self,
+        model: Sam2,
+        *,
+        bank: str = "shared",
+        chunk_tokens: int = 65_536,
+        compile: bool = False,
+        cuda_graphs: bool = False,
+        sdpa: str = "auto",
+    ) -> None:
+        """Raises UnavailableError where the device has no CUDA graphs, or not that backend of attention."""
         super().__init__(model)
         if bank not in BANKS:
             raise UserError(f"bank={bank} is not known; choose one of {', '.join(BANKS)}")
         if chunk_tokens < 1:
             raise UserError(f"chunk_tokens={chunk_tokens} must be at least 1")
+        check_choice(sdpa, model.device)
         self.bank = bank
+        self.sdpa = sdpa
         self._pairs_at_once = max(1, chunk_tokens // model.embedding_position.shape[1])
+        self._two_way = TwoWay(model)
+        self._compute = compiled(self._network, literally=sdpa == "math") if compile else self._network
+        self._static = compile or cuda_graphs
+        self._recorder = CudaRecorder(model.device) if cuda_graphs else None
 
     def _prepare(self, references: References) -> None:
-        bank = build_memory_bank(self.model, references, chunk=self._pairs_at_once)
-        self._condition = self._shared(bank) if self.bank == "shared" else self._per_pair(bank)
+        with self._telling_refusals(), attention_by(self.sdpa):
+            chunk = self._chunk_on(build_memory_bank(self.model, references, chunk=self._pairs_at_once))
+        if self._recorder is not None:
+            chunk = Graphs(chunk, self._recorder)
+        self._chunk = Padded(chunk) if self._static else chunk
 
-    def _shared(self, bank: MemoryBank) -> Condition:
-        projected = project_bank(self.model, bank)
-        return lambda embedding, objects: condition_shared(self.model, embedding, projected.objects(objects))
+    def _chunk_on(self, memory: MemoryBank) -> Chunk:
+        bank = project_bank(self.model, memory) if self.bank == "shared" else memory
+        return lambda targets, objects: self._compute(targets, bank.objects(objects))
 
-    def _per_pair(self, bank: MemoryBank) -> Condition:
-        copies = self.bank == "repeat"
-        return lambda embedding, objects: condition_per_pair(
-            self.model, embedding, bank.objects(objects), copies=copies
-        )
+    def _network(self, targets: VisionFeatures, bank: SharedBank | MemoryBank) -> Answers:
+        with attention_by(self.sdpa):  # in here, as torch keeps compiled code by its content and not by who calls it
+            if isinstance(bank, SharedBank):
+                conditioned = condition_shared(self.model, targets.embedding, bank)
+            else:
+                conditioned = condition_per_pair(self.model, targets.embedding, bank, copies=self.bank == "repeat")
+            objects = len(conditioned) // len(targets)
+            return decode_best(self.model, self._two_way, conditioned, targets, objects=objects)
 
     def _predict(self, targets: VisionFeatures) -> Predictions:
+        assert self._chunk is not None
         objects = len(self.object_ids)
         objects_at_once = min(objects, self._pairs_at_once)
         targets_at_once = max(1, self._pairs_at_once // objects_at_once)
         rows = []
         for start in range(0, len(targets), targets_at_once):
             part = targets[start : start + targets_at_once]
-            columns = [
-                self._predict_chunk(part, slice(first, min(first + objects_at_once, objects)))
-                for first in range(0, objects, objects_at_once)
-            ]
+            with self._telling_refusals():
+                columns = [
+                    self._chunk(part, slice(first, min(first + objects_at_once, objects)))
+                    for first in range(0, objects, objects_at_once)
+                ]
             rows.append([torch.cat(piece, dim=1) for piece in zip(*columns, strict=True)])
-        logits, scores, picks = (torch.cat(piece) for piece in zip(*rows, strict=True))
-        return Predictions(logits=logits.float(), object_scores=scores.float(), picks=picks, object_ids=self.object_ids)
+        logits, scores, ious = (torch.cat(piece) for piece in zip(*rows, strict=True))
+        return Predictions(
+            logits=logits.float(), object_scores=scores.float(), ious=ious.float(), object_ids=self.object_ids
+        )
 
-    def _predict_chunk(self, targets: VisionFeatures, objects: slice) -> tuple[Tensor, Tensor, Tensor]:
-        assert self._condition is not None
-        conditioned = self._condition(targets.embedding, objects)
-        return decode_best(self.model, conditioned, targets, objects=objects.stop - objects.start)
+    def _telling_refusals(self) -> AbstractContextManager[None]:
+        return telling_refusals(self.sdpa, dtype=self.model.dtype, device=self.model.device)
 
     def _flops(self, references: int) -> PredictionFlops:
         if self.bank != "shared":
@@ -97,8 +134,8 @@ class Direct(Strategy):
         return replace(work, per_target=chunks_of_objects * work.per_target)
 
     def _shared_flops(self, references: int) -> PredictionFlops:
-        """Of what `_shared` makes, where all objects go through it at once."""
+        """Of what `_chunk_on` makes of a shared bank, where all objects go through it at once."""
         return shared_bank_flops(self.model.network.config, references)
 
     def _release(self) -> None:
-        self._condition = None
+        self._chunk = None

@@ -43,6 +43,7 @@ class ConditionedSession:
             session.add_mask_inputs(session.obj_id_to_idx(object_id), frame, mask[None, None])
         session.obj_with_new_inputs = list(self._object_ids)
         self._model.network(session, frame_idx=frame)
+        self._widen_memory()
 
     def put(self, frame: int, target: VisionFeatures) -> None:
         """Put one target's features into a frame."""
@@ -62,6 +63,7 @@ class ConditionedSession:
         """
         watch.start()
         output = self._model.network(self.hf, frame=torch.empty(0, device=self._model.device), frame_idx=frame)
+        self._widen_memory()
         return self._predictions(output.pred_masks, output.object_score_logits, watch)
 
     def forget(self, frame: int) -> None:
@@ -71,11 +73,20 @@ class ConditionedSession:
         for tracked in self.hf.frames_tracked_per_obj.values():
             tracked.pop(frame, None)
 
+    def _widen_memory(self) -> None:
+        """In fp16, keep memory as fp32: the network rounds it to bf16, and autocast joins no bf16 with fp16."""
+        if self._model.dtype != "fp16":
+            return
+        for outputs in self.hf.output_dict_per_obj.values():
+            for frames in outputs.values():
+                for output in frames.values():
+                    output["maskmem_features"] = output["maskmem_features"].float()
+
     def _predictions(self, logits: Tensor, scores: Tensor, watch: CandidateWatch) -> Predictions:
         return Predictions(
             logits=logits.float().transpose(0, 1),
             object_scores=scores.float().reshape(1, -1),
-            picks=watch.picks()[None],
+            ious=watch.ious()[None],
             object_ids=self._object_ids,
         )
 
@@ -98,7 +109,7 @@ class TargetSession:
 
 
 class CandidateWatch:
-    """Notes which candidate mask a session picks: it keeps the mask but not the choice.
+    """Notes the predicted IoUs by which a session picks a candidate mask: it keeps the mask alone.
 
     The decoder is shared by all sessions of a model, so each thread's notes are its own; and as torch takes no lock
     when hooks change, one watch serves all threads of a batch: enter it before they start and leave it after they end.
@@ -124,6 +135,6 @@ class CandidateWatch:
         """Begin anew in this thread."""
         self._of_thread.ious = []
 
-    def picks(self) -> Tensor:
-        """Int64 ``[O]`` of this thread since its start: a session decodes its objects one at a time, in order."""
-        return torch.cat(self._of_thread.ious).argmax(dim=-1).flatten()
+    def ious(self) -> Tensor:
+        """fp32 ``[O, K]`` of this thread since its start: a session decodes its objects one at a time, in order."""
+        return torch.cat(self._of_thread.ious).flatten(0, 1).float()

@@ -18,10 +18,13 @@ import importlib.util
 import os
 
 from strategies.components.flops import PredictionFlops, raw_values_flops
+from strategies.components.mask_decoder import decode_best
 from strategies.components.memory_bank import MemoryBank
-from strategies.direct import Condition, Direct
+from strategies.components.static_shapes import Answers, Chunk
+from strategies.direct import Direct
 from strategies.errors import UnavailableError, UserError
 from strategies.models.sam2 import Sam2
+from strategies.vocabulary import VisionFeatures
 
 SELF_ATTENTIONS = ("library", "fused")
 
@@ -40,13 +43,18 @@ class Triton(Direct):
         _check_model(model)
         self.self_attention = self_attention
 
-    def _shared(self, bank: MemoryBank) -> Condition:
+    def _chunk_on(self, memory: MemoryBank) -> Chunk:
         from strategies.kernels.memory_attention import (
             FusedMemoryAttention,
         )  # needs triton, which not all machines have
 
-        fused = self.self_attention == "fused"
-        return FusedMemoryAttention(self.model, bank, fused_self_attention=fused).condition
+        fused = FusedMemoryAttention(self.model, memory, fused_self_attention=self.self_attention == "fused")
+
+        def chunk(targets: VisionFeatures, objects: slice) -> Answers:
+            conditioned = fused.condition(targets.embedding, objects)
+            return decode_best(self.model, self._two_way, conditioned, targets, objects=objects.stop - objects.start)
+
+        return chunk
 
     def _shared_flops(self, references: int) -> PredictionFlops:
         return raw_values_flops(self.model.network.config, references)

@@ -111,12 +111,12 @@ class Predictions:
 
     logits: fp32 ``[T, O, H, W]``; above 0 is object. A closed gate (score <= 0) sets them all to -1024.
     object_scores: fp32 ``[T, O]``; above 0 the object is in the frame.
-    picks: int64 ``[T, O]``; which of the decoder's candidate masks had the best predicted IoU.
+    ious: fp32 ``[T, O, K]``; the decoder's predicted IoU of each candidate mask, of which the best was taken.
     """
 
     logits: Tensor
     object_scores: Tensor
-    picks: Tensor
+    ious: Tensor
     object_ids: tuple[int, ...]
 
     def __len__(self) -> int:
@@ -134,12 +134,23 @@ class Predictions:
             mine.copy_(theirs)
 
     @property
+    def picks(self) -> Tensor:
+        """Int64 ``[T, O]``: which candidate was taken; the first of equals, as the network does."""
+        return self.ious.argmax(dim=-1)
+
+    @property
+    def pick_margins(self) -> Tensor:
+        """fp32 ``[T, O]``: by how much the predicted IoU of the best candidate exceeds the second best's."""
+        best, second = self.ious.topk(2, dim=-1).values.unbind(dim=-1)
+        return best - second
+
+    @property
     def _values(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.logits, self.object_scores, self.picks
+        return self.logits, self.object_scores, self.ious
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Predictions:
-        logits, scores, picks = map(change, self._values)
-        return Predictions(logits=logits, object_scores=scores, picks=picks, object_ids=self.object_ids)
+        logits, scores, ious = map(change, self._values)
+        return Predictions(logits=logits, object_scores=scores, ious=ious, object_ids=self.object_ids)
 
     @staticmethod
     def concatenate(parts: list[Predictions]) -> Predictions:
@@ -147,7 +158,7 @@ class Predictions:
         return Predictions(
             logits=torch.cat([part.logits for part in parts]),
             object_scores=torch.cat([part.object_scores for part in parts]),
-            picks=torch.cat([part.picks for part in parts]),
+            ious=torch.cat([part.ious for part in parts]),
             object_ids=parts[0].object_ids,
         )
 

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -26,7 +27,7 @@ def predictions(
     return Predictions(
         logits=logits,
         object_scores=torch.ones(pairs) if scores is None else scores,
-        picks=torch.zeros(pairs, dtype=torch.int64) if picks is None else picks,
+        ious=torch.zeros(*pairs, 3) if picks is None else F.one_hot(picks, 3).float(),
         object_ids=ids or tuple(range(1, pairs[1] + 1)),
     )
 
@@ -47,7 +48,7 @@ def take(whole: Predictions, index: Tensor | slice) -> Predictions:
     return Predictions(
         logits=whole.logits[index],
         object_scores=whole.object_scores[index],
-        picks=whole.picks[index],
+        ious=whole.ious[index],
         object_ids=whole.object_ids,
     )
 
@@ -147,6 +148,45 @@ def test_pick_flips_are_counted() -> None:
     expected = predictions(logits, picks=torch.tensor([[0, 1], [2, 0]]))
     actual = predictions(logits, picks=torch.tensor([[0, 2], [1, 0]]))
     assert agreement((expected, actual)).pick_flips == 2
+
+
+def test_what_is_judged_is_of_pairs_that_choose_alike() -> None:
+    expected = predictions(row(4.0, -1.0).repeat(3, 1, 1, 1), picks=torch.tensor([[0], [0], [2]]))
+    actual = predictions(
+        expected.logits + torch.tensor([0.5, 0.1, 9.0])[:, None, None, None], picks=torch.zeros(3, 1).long()
+    )
+    result = agreement((expected, actual))
+    assert result.max_abs_dlogit == 9, "what a flipped pick does is not hidden"
+    assert result.relative_dlogit == 0.5 / 4
+    assert result.typical_dlogit == pytest.approx((0.5 + 0.1) / 2 / 4)
+    assert result.iou_alike == 1
+    assert result.iou_mean == pytest.approx((1 + 1 + 0.5) / 3)
+
+
+def test_differences_of_scores_and_of_predicted_ious_are_the_largest() -> None:
+    expected, actual = random_predictions(1), random_predictions(1)
+    actual.object_scores[2, 1] += 0.25
+    actual.ious[3, 0, 2] -= 0.125
+    result = agreement((expected, actual))
+    assert result.max_abs_dscore == pytest.approx(0.25)
+    assert result.max_abs_diou == pytest.approx(0.125)
+
+
+def test_flips_are_excused_as_near_a_tie_as_the_meter_was_told() -> None:
+    scores = torch.tensor([[0.01], [-0.02], [0.5], [1.0]])
+    ious = torch.tensor([[[0.9, 0.8, 0.0]], [[0.5, 0.49, 0.0]], [[0.5, 0.0, 0.49]], [[0.7, 0.1, 0.3]]])
+    logits = torch.ones(4, 1, 1, 1)
+    expected = Predictions(logits=logits, object_scores=scores, ious=ious, object_ids=(1,))
+    actual = Predictions(logits=logits, object_scores=-scores, ious=1 - ious, object_ids=(1,))
+    for gate_score, pick_margin, excused in ((0.0, 0.0, 0), (0.015, 0.0, 1), (0.02, 0.011, 4), (1.0, 1.0, 8)):
+        meter = AgreementMeter(gate_score=gate_score, pick_margin=pick_margin)
+        meter.update("group", expected, actual)
+        result = meter.result()
+        assert result is not None
+        assert (result.gate_flips, result.pick_flips) == (4, 4)
+        assert result.excused_flips == excused
+        assert result.gate_flip_score == 1.0
+        assert result.pick_flip_margin == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

@@ -78,7 +78,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (["refs=null"], ["refs=null", "give a number"]),
         (["data.absent=1"], ["data.absent=1"]),
         (["timing.min_seconds=30"], ["timing.max_seconds=5", "timing.min_seconds=30"]),
-        (["dtype=fp8"], ["dtype=fp8", "fp32, bf16, fp16"]),
+        (["dtype=fp8"], ["dtype=fp8", "fp32, tf32, bf16, fp16"]),
         (["device=gpu"], ["device=gpu", "cuda:N"]),
         (["bank=shred"], ["bank=shred", "shared, expand, repeat"]),
         (["compare=perhaps"], ["compare=perhaps"]),

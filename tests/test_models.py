@@ -54,7 +54,7 @@ def test_a_name_that_is_near_to_none_is_answered_with_all() -> None:
 
 
 def test_an_unknown_dtype_is_answered_with_those_that_exist() -> None:
-    assert refusal(weights="random", dtype="fp8") == "dtype=fp8 is not known; choose one of fp32, bf16, fp16"
+    assert refusal(weights="random", dtype="fp8") == "dtype=fp8 is not known; choose one of fp32, tf32, bf16, fp16"
 
 
 def test_cuda_where_there_is_none_is_answered_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,10 @@ def test_a_variant_tells_how_the_knobs_are_set_that_the_strategy_takes() -> None
     made = point("sequential")
     options = {"_target_": "strategies.extended_session.ExtendedSession", "slots": 8, "positions": "raw"}
     assert replace(made, config=replace(made.config, strategy=options)).variant == "raw"
+    options = {"_target_": "strategies.direct.Direct", "bank": "shared", "compile": True, "sdpa": "flash"}
+    assert replace(made, config=replace(made.config, strategy=options)).variant == "shared-compile-flash"
+    plain = options | {"compile": False, "cuda_graphs": False, "sdpa": "auto"}
+    assert replace(made, config=replace(made.config, strategy=plain)).variant == "shared"
 
 
 def test_two_strategies_with_the_same_options_are_two() -> None:

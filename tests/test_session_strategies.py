@@ -1,6 +1,6 @@
 """What `propagate`, `multi_session` and `extended_session` each do that the others do not.
 
-That the exact ones equal `sequential` is in test_strategies_exact.py, what all strategies promise in
+That the exact ones equal `sequential` is in test_ladder.py, what all strategies promise in
 test_strategy_interface.py.
 """
 
@@ -58,7 +58,7 @@ def references_of(
 def assert_same_bits(actual: Predictions, expected: Predictions) -> None:
     assert torch.equal(actual.logits, expected.logits)
     assert torch.equal(actual.object_scores, expected.object_scores)
-    assert torch.equal(actual.picks, expected.picks)
+    assert torch.equal(actual.ious, expected.ious)
 
 
 def assert_other_masks(actual: Predictions, expected: Predictions) -> None:

@@ -186,7 +186,7 @@ def test_object_ids_come_back_in_the_order_they_were_given(model: Sam2, pictures
     expected = Predictions(
         logits=masks.logits[:, order],
         object_scores=masks.object_scores[:, order],
-        picks=masks.picks[:, order],
+        ious=masks.ious[:, order],
         object_ids=(250, 7, 3),
     )
     assert_same_masks(masks_of(make(model), shuffled, targets), expected)
@@ -198,6 +198,7 @@ def test_predictions_have_the_documented_shapes_and_dtypes(model: Sam2, pictures
     assert len(masks) == 2
     assert (masks.logits.shape, masks.logits.dtype) == ((2, 3, 32, 32), torch.float32)
     assert (masks.object_scores.shape, masks.object_scores.dtype) == ((2, 3), torch.float32)
+    assert (masks.ious.shape, masks.ious.dtype) == ((2, 3, 3), torch.float32)
     assert (masks.picks.shape, masks.picks.dtype) == ((2, 3), torch.int64)
 
 
@@ -230,7 +231,7 @@ def test_an_object_does_not_depend_on_which_others_are_predicted(
     expected = Predictions(
         logits=masks.logits[:, :2],
         object_scores=masks.object_scores[:, :2],
-        picks=masks.picks[:, :2],
+        ious=masks.ious[:, :2],
         object_ids=(7, 3),
     )
     assert_same_masks(fewer, expected)
@@ -281,7 +282,7 @@ class Watch:
 
     def __init__(self, model: Sam2) -> None:
         self._encoder = model.network.memory_encoder
-        self._decoder = model.network.mask_decoder.transformer
+        self._decoder = model.network.mask_decoder.iou_prediction_head
         self._attention = model.network.memory_attention.layers[-1].linear1
         self.clear()
 
@@ -293,7 +294,7 @@ class Watch:
     def __enter__(self) -> Watch:
         self._hooks = [
             self._encoder.register_forward_pre_hook(self._remembering),
-            self._decoder.register_forward_pre_hook(self._decoding, with_kwargs=True),
+            self._decoder.register_forward_pre_hook(self._decoding),
             self._attention.register_forward_pre_hook(self._attending),
         ]
         return self
@@ -305,8 +306,8 @@ class Watch:
     def _remembering(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self.remembered_pairs.append(inputs[0].shape[0])
 
-    def _decoding(self, _: nn.Module, _inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
-        self.decoded_pairs.append(named["image_embeddings"].shape[0])
+    def _decoding(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.decoded_pairs.append(inputs[0].shape[0])
 
     def _attending(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self.attended_tokens.append(inputs[0].shape[:-1].numel())
@@ -347,8 +348,10 @@ def test_a_strategy_computes_without_gradients(model: Sam2, pictures: Pictures) 
 
 
 def predictions_of(logits: Tensor, object_ids: tuple[int, ...]) -> Predictions:
-    scores = torch.ones(logits.shape[:2])
-    return Predictions(logits=logits, object_scores=scores, picks=scores.long(), object_ids=object_ids)
+    pairs = logits.shape[:2]
+    return Predictions(
+        logits=logits, object_scores=torch.ones(pairs), ious=torch.zeros(*pairs, 3), object_ids=object_ids
+    )
 
 
 def test_a_label_map_gives_each_pixel_the_id_of_the_highest_positive_logit() -> None:
@@ -376,6 +379,15 @@ def test_masks_and_label_maps_have_the_size_that_is_asked_for() -> None:
     assert (labels[:, :40] == 0).all()
 
 
+def test_the_pick_is_the_first_of_the_best_and_its_margin_the_lead_over_the_next() -> None:
+    ious = torch.tensor([[[0.25, 0.75, 0.5], [0.5, 0.125, 0.5]]])
+    predictions = Predictions(
+        logits=torch.ones(1, 2, 2, 2), object_scores=torch.ones(1, 2), ious=ious, object_ids=(7, 3)
+    )
+    assert predictions.picks.tolist() == [[1, 0]]
+    assert predictions.pick_margins.tolist() == [[0.25, 0.0]]
+
+
 def test_predictions_of_consecutive_batches_concatenate_to_those_of_one(model: Sam2, pictures: Pictures) -> None:
     with Sequential(model) as strategy:
         strategy.prepare(small_group(model, pictures))
@@ -386,7 +398,7 @@ def test_predictions_of_consecutive_batches_concatenate_to_those_of_one(model: S
     assert parts.object_ids == whole.object_ids
     assert torch.equal(parts.logits, whole.logits)
     assert torch.equal(parts.object_scores, whole.object_scores)
-    assert torch.equal(parts.picks, whole.picks)
+    assert torch.equal(parts.ious, whole.ious)
 
 
 def test_references_refuse_masks_that_do_not_fit_the_frames_or_the_ids(model: Sam2, pictures: Pictures) -> None:

@@ -1,38 +1,53 @@
-"""The traps of DESIGN section 3 that show on a CPU: what naive code gets, and that this package does not.
+"""The traps of DESIGN section 3: what naive code gets, and that this package does not.
 
 Each test is named after its trap, so that a release of transformers that changes one is noticed by name.
 """
 
 from __future__ import annotations
 
+import ast
 import copy
+import importlib.util
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor, nn
 from transformers import (
     Sam2HieraDetConfig,
+    Sam2ImageProcessor,
     Sam2VideoConfig,
     Sam2VideoModel,
     Sam2VideoProcessor,
     Sam2VisionConfig,
     Sam3TrackerVideoConfig,
 )
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from transformers.models import sam2 as sam2_package
 from transformers.models.sam2_video.configuration_sam2_video import (
     Sam2VideoMaskDecoderConfig,
     Sam2VideoPromptEncoderConfig,
 )
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
+from harness.agreement import AgreementMeter
 from strategies import Direct, References, Sam2, Sequential, VisionFeatures
 from strategies.components.mask_decoder import decode_best
 from strategies.components.memory_attention import condition_per_pair, condition_shared, project_bank
 from strategies.components.memory_bank import build_memory_bank
+from strategies.components.two_way import TwoWay
 from strategies.models.configs import HIERA, TOY_FOLDER, sam21_config, toy_config
+from strategies.preprocessing import MEAN, STD, image_to_pixels, label_map_to_masks
 from tests.models import (
     TOKENS,
     TOLERANCE,
@@ -115,9 +130,9 @@ def test_trap_2_a_batch_through_single_frame_forward_answers_with_target_0s_mask
 ) -> None:
     targets = conditioned(model, pictures)[:3]
     with model.computing():
-        ours, scores, picks = decode_best(model, targets.embedding, targets, objects=1)
+        ours, scores, ious = decode_best(model, TwoWay(model), targets.embedding, targets, objects=1)
     assert (scores > 0).all()
-    assert picks.unique().numel() > 1
+    assert ious.argmax(dim=-1).unique().numel() > 1
 
     alone = torch.cat([single_frame_forward(model, targets[index : index + 1]) for index in range(3)])
     naive = single_frame_forward(model, targets)
@@ -253,6 +268,43 @@ def test_trap_5_with_more_references_than_that_the_choice_depends_on_the_targets
             assert relative_error(logits, expected) < TOLERANCE
 
 
+# --- trap 6 --------------------------------------------------------------------------------------------------------
+
+
+def test_trap_6_rounding_flips_gates_and_picks_and_a_flip_is_no_small_difference(
+    model: Sam2, pictures: Pictures
+) -> None:
+    """Naive code looks at the largest difference and sees a broken strategy."""
+    references = group(model, pictures, frames=range(4), present=[[True] * 5] * 4, seed=1)
+    expected = masks_of(Sequential(model), references, pictures.targets)
+    coarse = masks_of(Sequential(rounding(model)), references, pictures.targets)
+    gates = (expected.object_scores > 0) != (coarse.object_scores > 0)
+    picks = expected.picks != coarse.picks
+    both_open = (expected.object_scores > 0) & (coarse.object_scores > 0)
+    difference = (coarse.logits - expected.logits).abs().amax(dim=(2, 3))
+    assert picks[both_open].any()
+    assert difference[picks & both_open].min() > 3 * difference[~picks & both_open].max()
+    assert (coarse.logits[coarse.object_scores <= 0] == -1024).all()
+
+    meter = AgreementMeter()
+    meter.update("group", expected, coarse)
+    agreed = meter.result()
+    assert agreed is not None
+    assert (agreed.gate_flips, agreed.pick_flips) == (int(gates.sum()), int(picks.sum()))
+    assert agreed.max_abs_dlogit == difference[both_open].max()
+    judged = difference[both_open & ~picks].max()
+    assert agreed.relative_dlogit == pytest.approx(float(judged / expected.logits[both_open & ~picks].abs().max()))
+
+
+def rounding(model: Sam2) -> Sam2:
+    """A copy that rounds what each linear layer makes to bf16, on any CPU."""
+    network = copy.deepcopy(model.network)
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            module.register_forward_hook(lambda _module, _inputs, output: output.to(torch.bfloat16).float())
+    return Sam2(network, name="toy")
+
+
 # --- trap 7 --------------------------------------------------------------------------------------------------------
 
 
@@ -363,3 +415,128 @@ def config_of_width(width: int) -> Sam2VideoConfig:
         mask_decoder_config=Sam2VideoMaskDecoderConfig(**toy["mask_decoder"]),
         **toy["video"],
     )
+
+
+# --- trap 11 -------------------------------------------------------------------------------------------------------
+
+
+def test_trap_11_masks_are_resized_as_hf_does_and_the_model_itself_would_leave_them_soft(
+    model: Sam2, pictures: Pictures
+) -> None:
+    labels = np.zeros((300, 170), dtype=np.uint8)
+    labels[40:215, 31:96] = 3
+    labels[::7, 100:150] = 3  # lines, of which every way to resize makes something else
+    session = model.new_session(frames=2)
+    Sam2VideoProcessor.process_new_mask_for_video_frame(
+        SimpleNamespace(target_size=model.side), session, 0, [3], [torch.from_numpy(labels == 3)]
+    )
+    of_processor = session.mask_inputs_per_obj[0][0].bool()[0, 0]
+    ours = label_map_to_masks(labels, (3,), side=model.side)[0]
+    assert torch.equal(ours, of_processor)
+    nearest = F.interpolate(torch.from_numpy(labels == 3).float()[None, None], size=(model.side,) * 2)[0, 0] > 0
+    assert not torch.equal(nearest, of_processor)
+
+    references = group(model, pictures, frames=(0,), present=[[True]])
+    small = F.interpolate(references.masks.float(), scale_factor=0.75, mode="area") >= 0.5
+    soft, sharp = (
+        conditioned_session(model, replace(references, masks=masks), frames=2)
+        .output_dict_per_obj[0]["cond_frame_outputs"][0]["pred_masks"]
+        .unique()
+        for masks in (small, references.masks)
+    )
+    assert soft.numel() > sharp.numel(), "the network resizes without a threshold"
+    with pytest.raises(ValueError, match="takes them at 128"):
+        masks_of(Direct(model), replace(references, masks=small), pictures.targets[:1])
+
+
+@pytest.mark.parametrize("best", [0, 1, 2])
+def test_trap_11_an_object_pointer_comes_from_the_best_of_three_and_not_from_the_single_mask(
+    model: Sam2, pictures: Pictures, best: int
+) -> None:
+    partial = Sam2(copy.deepcopy(model.network), name="toy")
+    bias = partial.network.mask_decoder.iou_prediction_head.proj_out.bias
+    bias.copy_(torch.where(torch.arange(4) == 1 + best, bias, bias - 50))
+    references = group(partial, pictures, frames=range(2), present=[[True]] * 2)
+    tokens: list[Tensor] = []
+    decoded: list[tuple[Tensor, ...]] = []
+    partial.network.object_pointer_proj.register_forward_pre_hook(lambda _, inputs: tokens.append(inputs[0]))
+    partial.network.mask_decoder.register_forward_hook(lambda _, inputs, output: decoded.append(output))
+    stored = conditioned_session(partial, references, frames=3).output_dict_per_obj[0]["cond_frame_outputs"]
+    assert len(stored) == len(tokens) == len(decoded) == 2
+    for token, (_, ious, candidates, score) in zip(tokens, decoded, strict=True):
+        assert candidates.shape[-2] == ious.shape[-1] == 3, "the original asks for one mask here"
+        assert score > 0, "else it would be the pointer of no object"
+        assert ious.argmax() == best
+        assert torch.equal(token.flatten(), candidates[0, 0, best])
+
+    bank = build_memory_bank(partial, references)
+    ours = bank.memory[0, -bank.pointer_tokens :].unflatten(0, (2, -1)).flatten(1)
+    theirs = torch.stack([output["object_pointer"].flatten() for output in stored.values()])
+    assert relative_error(ours, theirs) < TOLERANCE
+
+
+def test_trap_11_small_holes_are_not_filled(model: Sam2, pictures: Pictures) -> None:
+    """The original fills holes of up to 8 pixels; HF's session and ours leave the decoder's logits alone."""
+    references = two_references(model, pictures)
+    session = conditioned_session(model, references, frames=3)
+    shipped = track(model, session, pictures.targets[:1], frame=2)
+    assert any(smallest_hole(logits > 0) <= 8 for logits in shipped)
+    for strategy in (Sequential(model), Direct(model)):
+        ours = masks_of(strategy, references, pictures.targets[:1]).logits[0]
+        assert relative_error(ours, shipped) < TOLERANCE
+        assert [smallest_hole(logits > 0) for logits in ours] == [smallest_hole(logits > 0) for logits in shipped]
+
+
+def smallest_hole(mask: Tensor) -> int:
+    """Pixels of the smallest patch of background that the mask encloses; very many where there is none."""
+    patches, count = ndimage.label(~mask.numpy(), structure=np.ones((3, 3)))
+    edge = {*patches[0], *patches[-1], *patches[:, 0], *patches[:, -1]}
+    return min((int((patches == patch).sum()) for patch in range(1, count + 1) if patch not in edge), default=10**6)
+
+
+# --- trap 12 -------------------------------------------------------------------------------------------------------
+
+
+def test_trap_12_hfs_processors_want_torchvision_and_ours_does_without() -> None:
+    if importlib.util.find_spec("torchvision") is None:
+        with pytest.raises(ImportError, match=r"(?i)torchvision"):
+            Sam2ImageProcessor()
+    script = (
+        "import sys; sys.modules['torchvision'] = None; import numpy as np; from strategies import load_model; "
+        "model = load_model('toy'); picture = np.zeros((90, 50, 3), dtype=np.uint8); "
+        "labels = np.ones((90, 50), dtype=np.uint8); model.references([picture], [labels]); model.encode([picture])"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1], check=True, timeout=300)
+
+
+def test_trap_12_our_preprocessing_is_what_the_processors_options_say() -> None:
+    """Read from their source, because a class that wants torchvision can't be looked into without it."""
+    told = processor_options()
+    assert told["resample"] == "PILImageResampling.BILINEAR"
+    assert told["size"] == "{'height': 1024, 'width': 1024}", "a square, whatever the picture's shape"
+    assert (told["do_resize"], told["do_rescale"], told["do_normalize"]) == ("True", "True", "True")
+    assert (told["image_mean"], told["image_std"]) == ("IMAGENET_DEFAULT_MEAN", "IMAGENET_DEFAULT_STD")
+    assert (list(MEAN), list(STD)) == (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+
+
+def test_trap_12_pillow_resizes_alike_and_without_antialias_it_would_not_be() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (300, 170, 3), dtype=np.uint8)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    ours = image_to_pixels(picture, side=128) * std + mean
+    by_pillow = np.asarray(Image.fromarray(picture).resize((128, 128), Image.Resampling.BILINEAR))
+    expected = torch.from_numpy(by_pillow.copy()).permute(2, 0, 1) / 255
+    assert (ours - expected).abs().max() < 1 / 255
+    naive = F.interpolate(torch.from_numpy(picture).permute(2, 0, 1)[None] / 255, size=(128, 128), mode="bilinear")[0]
+    assert (naive - expected).abs().max() > 10 / 255
+
+
+def processor_options() -> dict[str, str]:
+    """Class attributes of the SAM2 image processor, as its source spells them."""
+    folder = Path(sam2_package.__path__[0])
+    for path in sorted(folder.glob("image_processing_sam2*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name.startswith("Sam2ImageProcessor"):
+                assigned = [line for line in node.body if isinstance(line, ast.Assign)]
+                if assigned:
+                    return {ast.unparse(line.targets[0]): ast.unparse(line.value) for line in assigned}
+    raise AssertionError(f"no image processor in {folder}")

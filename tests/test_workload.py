@@ -132,6 +132,21 @@ def test_masks_half_made_by_a_worker_that_died_are_made_again(
     )
 
 
+def test_the_noise_floor_is_made_once_for_each_number_of_objects(
+    model: Sam2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workload = encoded(model, tmp_path)
+    floor = workload.noise_floor(1)
+    assert floor.dtype == "fp32"
+    assert 0 < floor.targets <= 4 * 3, "at most four targets, three draws"
+    assert workload.noise_floor(None) != floor
+    monkeypatch.setattr("harness.workload.measure_noise", interrupted)
+    assert Workload(model, [one.group for one in workload.groups], tmp_path).noise_floor(1) == floor
+    monkeypatch.setattr("harness.workload.choose", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        encoded(model, tmp_path / "other").noise_floor(1)
+
+
 def interrupted(*_: object) -> None:
     raise KeyboardInterrupt
 

@@ -143,20 +143,25 @@ def _attention_width(config: Config) -> int:
 
 
 def _decode_best(config: Config) -> int:
-    """Mask vectors of all candidates, the mask of one."""
-    return _mask_decoder(config, vectors=config.mask_decoder_config.num_multimask_outputs, masks=1)
+    """`components.two_way.TwoWay`, mask vectors of all candidates, the mask of one."""
+    vectors = config.mask_decoder_config.num_multimask_outputs
+    return _two_way_in_blocks(config) + _heads_and_masks(config, vectors=vectors, masks=1)
 
 
 def _mask_decoder(config: Config, *, vectors: int, masks: int) -> int:
-    """Two-way transformer and heads, ``vectors`` hypernetworks, the upscaled image and its product for ``masks``."""
+    """The network's own module."""
+    return _two_way_transformer(config) + _heads_and_masks(config, vectors=vectors, masks=masks)
+
+
+def _heads_and_masks(config: Config, *, vectors: int, masks: int) -> int:
+    """The heads, ``vectors`` hypernetworks, the upscaled image and its product for ``masks``."""
     decoder, image = config.mask_decoder_config, _image_tokens(config)
     hidden, mask_tokens = decoder.hidden_size, decoder.num_multimask_outputs + 1
     iou_head = [hidden, *[decoder.iou_head_hidden_dim] * (decoder.iou_head_depth - 1), mask_tokens]
     object_score_head = [hidden, hidden, hidden, 1]
     hypernetwork = [hidden, hidden, hidden, hidden // 8]
     return (
-        _two_way_transformer(config)
-        + _linear(1, *iou_head)
+        _linear(1, *iou_head)
         + _linear(1, *object_score_head)
         + vectors * _linear(1, *hypernetwork)
         + _upscaling(image, hidden)
@@ -175,6 +180,20 @@ def _two_way_transformer(config: Config) -> int:
         + _linear(tokens, hidden, *[decoder.mlp_dim] * (decoder.num_hidden_layers - 1), hidden)
     )
     return decoder.num_hidden_layers * block + _across(tokens, image, hidden, width)
+
+
+def _two_way_in_blocks(config: Config) -> int:
+    """As `_two_way_transformer`, but for the first layer's constants and the images' attention to the tokens."""
+    decoder, image = config.mask_decoder_config, _image_tokens(config)
+    tokens = 2 + decoder.num_multimask_outputs + 1 + NO_PROMPT_TOKENS
+    hidden, width = decoder.hidden_size, decoder.hidden_size // decoder.attention_downsample_rate
+    constants = (
+        4 * _linear(tokens, hidden, hidden) + _attention(tokens, tokens, hidden) + _linear(tokens, hidden, width)
+    )
+    spread = decoder.num_attention_heads * tokens
+    usual = _attention(tokens, image, width) + _linear(image, width, hidden)
+    in_blocks = _linear(image, width, spread, hidden) + _linear(tokens, width, hidden)
+    return _two_way_transformer(config) - constants + decoder.num_hidden_layers * (in_blocks - usual)
 
 
 def _across(tokens: int, image: int, hidden: int, width: int) -> int:

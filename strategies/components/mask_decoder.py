@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from strategies.components.two_way import TwoWay
 from strategies.vocabulary import VisionFeatures
 
 if TYPE_CHECKING:
@@ -26,18 +27,18 @@ class Candidates:
     """The decoder's candidate masks of N pairs, before any mask is made.
 
     mask_tokens: ``[N, K, C]``; ious: ``[N, K]``, predicted; object_scores: ``[N]``; image: ``[N, C, h, w]``, the image
-    side of the two-way transformer; picks: ``[N]``, the candidate with the best predicted IoU.
+    side of the two-way transformer.
     """
 
     mask_tokens: Tensor
     ious: Tensor
     object_scores: Tensor
     image: Tensor
-    picks: Tensor
 
     def best(self, per_candidate: Tensor) -> Tensor:
-        """``[N, ...]``: each pair's picked entry of ``per_candidate`` ``[N, K, ...]``."""
-        return per_candidate[torch.arange(len(self.picks), device=self.picks.device), self.picks]
+        """``[N, ...]``: the entry with the best predicted IoU of each pair's ``per_candidate`` ``[N, K, ...]``."""
+        picks = self.ious.argmax(dim=-1)
+        return per_candidate[torch.arange(len(picks), device=picks.device), picks]
 
 
 def decode_candidates(model: Sam2, embedding: Tensor, sparse: Tensor) -> Candidates:
@@ -52,15 +53,18 @@ def decode_candidates(model: Sam2, embedding: Tensor, sparse: Tensor) -> Candida
         image_positional_embeddings=model.image_position.expand(count, -1, -1, -1),
         attention_similarity=None,
     )
+    return _read(model, tokens_out[:, 0], image.squeeze(1).transpose(1, 2).unflatten(2, embedding.shape[-2:]))
+
+
+def _read(model: Sam2, tokens: Tensor, image: Tensor) -> Candidates:
+    """What the heads say of tokens ``[N, Q, C]``, whose images ``[N, C, h, w]`` are."""
+    decoder = model.network.mask_decoder
     # Token 0 is the object score, 1 the IoU, 2 the single mask; the candidates of multimask output follow.
-    candidates = slice(3, 2 + decoder.num_mask_tokens)
-    ious = decoder.iou_prediction_head(tokens_out[:, 0, 1])[:, 1:]
     return Candidates(
-        mask_tokens=tokens_out[:, 0, candidates],
-        ious=ious,
-        object_scores=decoder.pred_obj_score_head(tokens_out[:, 0, 0]).squeeze(-1),
-        image=image.squeeze(1).transpose(1, 2).unflatten(2, embedding.shape[-2:]),
-        picks=ious.argmax(dim=-1),
+        mask_tokens=tokens[:, 3 : 2 + decoder.num_mask_tokens],
+        ious=decoder.iou_prediction_head(tokens[:, 1])[:, 1:],
+        object_scores=decoder.pred_obj_score_head(tokens[:, 0]).squeeze(-1),
+        image=image,
     )
 
 
@@ -81,18 +85,18 @@ def hypernetworks(model: Sam2, mask_tokens: Tensor) -> Tensor:
 
 
 def decode_best(
-    model: Sam2, conditioned: Tensor, features: VisionFeatures, *, objects: int
+    model: Sam2, two_way: TwoWay, conditioned: Tensor, features: VisionFeatures, *, objects: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits ``[T, O, H, W]``, object scores ``[T, O]`` and picks ``[T, O]`` of O*T pairs.
+    """Logits ``[T, O, H, W]``, object scores ``[T, O]`` and predicted IoUs ``[T, O, K]`` of O*T pairs.
 
-    conditioned: ``[O*T, C, h, w]`` (object-major), the output of memory attention.
+    two_way: the model's. conditioned: ``[O*T, C, h, w]`` (object-major), the output of memory attention.
     """
-    sparse = model.no_prompt_tokens.expand(conditioned.shape[0], -1, -1, -1)
-    candidates = decode_candidates(model, conditioned + model.no_prompt_dense, sparse)
+    tokens, image = two_way((conditioned + model.no_prompt_dense).flatten(2).transpose(1, 2))
+    candidates = _read(model, tokens, image.transpose(1, 2).unflatten(2, conditioned.shape[-2:]))
     vector = candidates.best(hypernetworks(model, candidates.mask_tokens)).unflatten(0, (objects, -1))
     upscaled = upscale(model, candidates.image, features, objects=objects)
     logits = (vector.unsqueeze(2) @ upscaled).squeeze(2).unflatten(2, features.stride4.shape[-2:])
     scores = candidates.object_scores.unflatten(0, (objects, -1))
     gated = torch.where((scores > 0)[..., None, None], logits, NO_OBJECT_LOGIT)
-    picks = candidates.picks.unflatten(0, (objects, -1))
-    return gated.transpose(0, 1), scores.transpose(0, 1), picks.transpose(0, 1)
+    ious = candidates.ious.unflatten(0, (objects, -1))
+    return gated.transpose(0, 1), scores.transpose(0, 1), ious.transpose(0, 1)

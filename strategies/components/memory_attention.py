@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from strategies.components.memory_bank import MemoryBank
 
@@ -38,25 +38,38 @@ class SharedBank:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary encoding of ``[..., L, d]`` by tables ``[L, d]``, in fp32 as the original does (RoFormer, axial 2-d)."""
+    """Rotary encoding of ``[..., L, d]`` by tables ``[L, d]``, in fp32 as the original does (RoFormer, axial 2-d).
+
+    Both columns of a pair share their angle. To turn a pair is to multiply a complex number, for which torch has one
+    kernel; its compiler has none, and makes one of its own of the same arithmetic written out.
+    """
     pairs = x.float().unflatten(-1, (-1, 2))
-    turned = torch.stack((-pairs[..., 1], pairs[..., 0]), dim=-1).flatten(-2)
-    return (x.float() * cos + turned * sin).type_as(x)
+    if torch.compiler.is_compiling():
+        turned = torch.stack((-pairs[..., 1], pairs[..., 0]), dim=-1).flatten(-2)
+        return (x.float() * cos + turned * sin).type_as(x)
+    angles = torch.complex(cos[..., ::2], sin[..., ::2])
+    return torch.view_as_real(torch.view_as_complex(pairs) * angles).flatten(-2).type_as(x)
 
 
 def project_bank(model: Sam2, bank: MemoryBank) -> SharedBank:
-    """Project and rotate the bank once per group and layer; pointer tokens take no rotary encoding."""
+    """Project the bank once per group and layer."""
+    layers = [layer.cross_attn_image for layer in model.network.memory_attention.layers]
+    values = (_heads(attention.v_proj(bank.memory), attention.num_attention_heads) for attention in layers)
+    return SharedBank(keys=project_keys(model, bank), values=tuple(value.contiguous() for value in values))
+
+
+def project_keys(model: Sam2, bank: MemoryBank) -> tuple[Tensor, ...]:
+    """Each layer's keys, ``[O, heads, M, d]``, rotated; pointer tokens take no rotary encoding."""
     cos, sin = model.rotary
     spatial = bank.memory.shape[1] - bank.pointer_tokens
     frames = spatial // cos.shape[0]
     cos, sin = cos.repeat(frames, 1), sin.repeat(frames, 1)
-    keys, values = [], []
+    keys = []
     for layer in model.network.memory_attention.layers:
         attention = layer.cross_attn_image
         key = _heads(attention.k_proj(bank.memory + bank.position), attention.num_attention_heads)
         keys.append(torch.cat([rotate(key[..., :spatial, :], cos, sin), key[..., spatial:, :]], dim=-2))
-        values.append(_heads(attention.v_proj(bank.memory), attention.num_attention_heads).contiguous())
-    return SharedBank(keys=tuple(keys), values=tuple(values))
+    return tuple(keys)
 
 
 def condition_shared(model: Sam2, embedding: Tensor, bank: SharedBank) -> Tensor:
@@ -66,7 +79,7 @@ def condition_shared(model: Sam2, embedding: Tensor, bank: SharedBank) -> Tensor
     for layer, key, value in zip(network.layers, bank.keys, bank.values, strict=True):
         x = x + _self_attention(model, layer, x)
         x = x + _cross_attention(model, layer, x, key, value)  # from layer 0 on: [O, T, L, C]
-        x = x + layer.linear2(layer.activation(layer.linear1(layer.layer_norm3(x))))
+        x = x + feed_forward(layer, x)
     x = network.layer_norm(x).flatten(0, 1)
     return x.transpose(1, 2).unflatten(2, embedding.shape[-2:])
 
@@ -125,6 +138,13 @@ def _cross_attention(model: Sam2, layer: HFModule, x: Tensor, key: Tensor, value
     query = _fold_targets(query, objects=key.shape[0])
     out = F.scaled_dot_product_attention(query, key, value, scale=attention.scaling)
     return attention.o_proj(out.transpose(1, 2).flatten(2)).unflatten(1, x.shape[-3:-1])
+
+
+def feed_forward(layer: HFModule, x: Tensor) -> Tensor:
+    """A layer's last step but for the residual, ``[..., C]``."""
+    hidden = layer.linear1(layer.layer_norm3(x))  # the largest tensor of all, so it is kept once
+    hidden = hidden.relu_() if isinstance(layer.activation, nn.ReLU) else layer.activation(hidden)
+    return layer.linear2(hidden)
 
 
 def _fold_targets(query: Tensor, *, objects: int) -> Tensor:

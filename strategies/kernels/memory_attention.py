@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from strategies.components.memory_attention import HFModule, project_bank
+from strategies.components.memory_attention import HFModule, feed_forward, project_keys
 from strategies.components.memory_bank import MemoryBank
 from strategies.kernels.attention import attend
 from strategies.kernels.rotary import rotate
@@ -49,7 +49,7 @@ class FusedMemoryAttention:
     def __init__(self, model: Sam2, bank: MemoryBank, *, fused_self_attention: bool) -> None:
         self._model = model
         self._network = model.network.memory_attention
-        self._keys = tuple(key[:, 0] for key in project_bank(model, bank).keys)  # [O, M, d]
+        self._keys = tuple(key[:, 0] for key in project_keys(model, bank))  # [O, M, d]
         self._dtype = self._keys[0].dtype
         self._memory = bank.memory.to(self._dtype)
         cos, sin = model.rotary
@@ -65,7 +65,7 @@ class FusedMemoryAttention:
         for layer, keys, output in zip(self._network.layers, self._keys, self._outputs, strict=True):
             x = self._self_attention(layer, x)
             x = self._cross_attention(layer, x, keys[objects], memory, output)  # from layer 0 on: [O, T, L, C]
-            x = x + layer.linear2(layer.activation(layer.linear1(layer.layer_norm3(x))))
+            x = x + feed_forward(layer, x)
         x = self._network.layer_norm(x).flatten(0, 1)
         return x.transpose(1, 2).unflatten(2, embedding.shape[-2:])
 

@@ -63,7 +63,7 @@ def usable_device(name: str) -> torch.device:
 
 
 def _check_usable_dtype(dtype: str, device: torch.device) -> None:
-    if device.type == "cpu" and dtype != "fp32" and not usable_on_cpu(DTYPES[dtype]):
+    if device.type == "cpu" and DTYPES[dtype] != torch.float32 and not usable_on_cpu(DTYPES[dtype]):
         raise UserError(
             f"dtype={dtype} is not usable on this CPU (it announces instructions that kill the process): set "
             "ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 in the environment, or use dtype=fp32"

@@ -11,11 +11,14 @@ from PIL import Image
 from torch import Tensor
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession, Sam2VideoModel
 
-from strategies.errors import UserError
+from strategies.errors import UnavailableError, UserError
 from strategies.preprocessing import image_to_pixels, label_map_to_masks
 from strategies.vocabulary import VOID, References, VisionFeatures
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What tensors of matrix products hold; tf32 is fp32 of which a GPU's matrix units read 10 bits of the mantissa."""
+
+TF32_CAPABILITY = (8, 0)
 
 
 def check_dtype(dtype: str) -> None:
@@ -23,11 +26,31 @@ def check_dtype(dtype: str) -> None:
         raise UserError(f"dtype={dtype} is not known; choose one of {', '.join(DTYPES)}")
 
 
+def _check_tf32(device: torch.device) -> None:
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < TF32_CAPABILITY:
+        raise UnavailableError(
+            f"dtype=tf32 needs a CUDA GPU of compute capability 8.0 or more, which {device} is not: use dtype=fp32"
+        )
+
+
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    """Whether products and convolutions of fp32 tensors may use TF32 on CUDA GPUs; a setting of the whole process."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
+
+
 class Sam2:
     """A SAM2 video model on one device, computing in one dtype.
 
     Weights stay fp32; bf16 and fp16 work through autocast, which keeps normalisations and the rotary encoding in fp32
-    and is more accurate than converting the weights (DESIGN section 3, trap 7).
+    and is more accurate than converting the weights (DESIGN section 3, trap 7). fp32 is fp32: TF32, which torch allows
+    for convolutions by default, is used with dtype tf32 and no other.
     """
 
     def __init__(self, network: Sam2VideoModel, *, name: str, device: str = "cpu", dtype: str = "fp32") -> None:
@@ -38,6 +61,8 @@ class Sam2:
             )
         self.name = name
         self.device = torch.device(device)
+        if dtype == "tf32":
+            _check_tf32(self.device)
         self.dtype = dtype
         self.network = network.to(self.device)
         self.embedding_position = self._embedding_position()
@@ -65,8 +90,13 @@ class Sam2:
     @contextmanager
     def computing(self) -> Iterator[None]:
         """Inference mode and the model's dtype; every strategy computes under it."""
-        enabled = self.dtype != "fp32"
-        with torch.inference_mode(), torch.autocast(self.device.type, DTYPES[self.dtype], enabled=enabled):
+        dtype = DTYPES[self.dtype]
+        reduced = dtype != torch.float32
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, dtype, enabled=reduced),
+            _tf32(self.dtype == "tf32"),
+        ):
             yield
 
     # --- from pictures -----------------------------------------------------------------------------------------

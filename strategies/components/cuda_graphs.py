@@ -1,0 +1,92 @@
+"""CUDA graphs: the kernels of a chunk recorded once for each shape, then launched all at once.
+
+A graph reads and writes the memory that it was recorded with. So each has input buffers that targets are copied into,
+its answers are copied out, and whoever holds the graphs holds the bank that they read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from strategies.components.static_shapes import Answers, Chunk
+from strategies.errors import UnavailableError
+from strategies.vocabulary import VisionFeatures
+
+WARM_UPS = 3
+"""Runs before recording, so that libraries have made their plans and workspaces, and compiled code is there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """``replay`` does the work again; ``answers`` are where it leaves them, each time the same tensors."""
+
+    replay: Callable[[], None]
+    answers: Answers
+
+
+Recorder = Callable[[Callable[[], Answers]], Recorded]
+
+
+class Graphs:
+    """A chunk that is recorded at its first call with each number of targets and slice of the objects.
+
+    record: how; `CudaRecorder` but in tests. Dropping this object frees the graphs and their memory.
+    """
+
+    def __init__(self, chunk: Chunk, record: Recorder) -> None:
+        self._chunk = chunk
+        self._record = record
+        self._graphs: dict[tuple[int, int, int], tuple[VisionFeatures, Recorded]] = {}
+
+    def __call__(self, targets: VisionFeatures, objects: slice) -> Answers:
+        key = len(targets), objects.start, objects.stop
+        if key not in self._graphs:
+            buffers = targets.clone()
+            self._graphs[key] = buffers, self._record(partial(self._chunk, buffers, objects))
+        buffers, recorded = self._graphs[key]
+        buffers.copy_(targets)
+        recorded.replay()
+        logits, scores, ious = recorded.answers
+        return logits.clone(), scores.clone(), ious.clone()
+
+
+class CudaRecorder:
+    """Records on one CUDA device. The graphs share their working memory, as no two run at once."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Raises UnavailableError where the device is no CUDA device."""
+        if device.type != "cuda":
+            raise UnavailableError(
+                f"cuda_graphs=true needs a CUDA GPU, and the model is on {device}: set device=cuda where there is one, "
+                "or leave it off"
+            )
+        self._device = device
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, work: Callable[[], Answers]) -> Recorded:
+        graph = torch.cuda.CUDAGraph()
+        cached = torch.is_autocast_cache_enabled()
+        torch.set_autocast_cache_enabled(False)  # a graph must not read casts that end with the autocast context
+        try:
+            with torch.cuda.device(self._device):
+                _warm_up(work)
+                # Other threads, such as those that watch the device, may go on with calls of their own.
+                with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                    answers = work()
+        finally:
+            torch.set_autocast_cache_enabled(cached)
+        return Recorded(replay=graph.replay, answers=answers)
+
+
+def _warm_up(work: Callable[[], Answers]) -> None:
+    """On a stream of its own, because a recording must not depend on what the caller's stream has under way."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UPS):
+            work()
+    torch.cuda.current_stream().wait_stream(side)

@@ -1,0 +1,85 @@
+"""Which of torch's attention kernels runs: asked for by name, and seen in what really ran.
+
+torch's `scaled_dot_product_attention` has several backends. ``flash``, ``efficient`` and ``cudnn`` go through the keys
+block by block; ``math`` makes the full matrix of scores. A CPU has ``flash`` and ``math``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch._C._profiler import _ExperimentalConfig
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.profiler import ProfilerActivity, profile
+
+from strategies.errors import UnavailableError, UserError
+
+BACKENDS = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "math": SDPBackend.MATH,
+}
+CHOICES = ("auto", *BACKENDS)
+"""``auto`` leaves it to torch, which takes the first backend that knows device, dtype and shape."""
+
+ON_CPU = ("auto", "flash", "math")
+REFUSALS = ("No available kernel", "No viable backend")
+"""What torch says where no backend that it may use takes the inputs, on any device."""
+
+OPERATORS = {
+    "aten::_scaled_dot_product_flash_attention": "flash",
+    "aten::_scaled_dot_product_flash_attention_for_cpu": "flash",
+    "aten::_scaled_dot_product_cudnn_attention": "cudnn",
+    "aten::_scaled_dot_product_efficient_attention": "efficient",
+    "aten::_scaled_dot_product_attention_math": "math",
+}
+
+
+def check_choice(sdpa: str, device: torch.device) -> None:
+    """Raise UserError where there is no such choice, UnavailableError where this kind of device does not have it."""
+    if sdpa not in CHOICES:
+        raise UserError(f"sdpa={sdpa} is not known; choose one of {', '.join(CHOICES)}")
+    if device.type == "cpu" and sdpa not in ON_CPU:
+        raise UnavailableError(
+            f"sdpa={sdpa} needs a CUDA GPU, and the model is on {device}: on a CPU choose one of {', '.join(ON_CPU)}"
+        )
+
+
+def attention_by(sdpa: str) -> AbstractContextManager[None]:
+    """Within it torch uses that backend and no other; torch.compile understands it where it is compiled, too."""
+    context: AbstractContextManager[None] = nullcontext() if sdpa == "auto" else sdpa_kernel(BACKENDS[sdpa])
+    return context
+
+
+@contextmanager
+def telling_refusals(sdpa: str, *, dtype: str, device: torch.device) -> Iterator[None]:
+    """Turn torch's refusal of the chosen backend into an UnavailableError of one sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        if sdpa == "auto" or not any(words in str(error) for words in REFUSALS):
+            raise
+        raise UnavailableError(
+            f"sdpa={sdpa} does not take this model's attention in {dtype} on {device}: choose another backend or "
+            "dtype, or sdpa=auto"
+        ) from error
+
+
+@contextmanager
+def observed() -> Iterator[Counter[str]]:
+    """How often which backend ran within, in any thread; filled on leaving.
+
+    It sees operators that torch dispatches. So of compiled code it sees all backends but ``math``, which the compiler
+    takes apart and builds kernels of its own from; of CUDA graphs it sees what is captured, not what is replayed.
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else the profiler tells stderr that it starts and stops
+    seen: Counter[str] = Counter()
+    every_thread = _ExperimentalConfig(profile_all_threads=True)
+    with profile(activities=[ProfilerActivity.CPU], experimental_config=every_thread) as profiled:
+        yield seen
+    seen.update(OPERATORS[event.name] for event in profiled.events() if event.name in OPERATORS)
