@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from harness import history
 from harness.compose import compose
 from harness.config import HarnessConfig
 from harness.jobs import resolve_device
@@ -69,6 +70,7 @@ def measure(points: Sequence[Point]) -> tuple[int, RunFolder]:
         refused = error
     if run.rows:
         print_table(run.rows)
+        history.append(run.path)
         try:
             print(f"results: {run.path}" if reporter is None else f"report: {reporter(run.path)}")
         except OSError as error:  # what was measured is told; why the report is not there, too

@@ -123,7 +123,7 @@ def only_run(results: Path) -> Path:
 
 def runs(results: Path) -> list[Path]:
     """Folders of runs, oldest first."""
-    return sorted(path for path in results.glob("*") if path.name != "latest")
+    return sorted(path for path in results.glob("*/") if path.name != "latest")
 
 
 def summary(run_folder: Path) -> list[dict[str, str]]:

@@ -1,0 +1,170 @@
+"""All runs of a results folder in one file, ``history.sqlite``: what each found of each point, and when.
+
+Runs are appended as they end; a run that is gone on with replaces its own rows. Read it with `lines`, `trend` and
+`steps`, or with any tool that knows SQLite: there is one table, ``results``, with the columns of `Entry`.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from harness.change import Interval, quotient
+from harness.point_key import Measured, measured
+from strategies.errors import UserError
+
+NAME = "history.sqlite"
+VERSION = 1
+"""Of the table, in SQLite's ``user_version``."""
+PATIENCE = 5.0
+"""Seconds to wait for another run that is writing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One point of one run. key: what makes it the same point in another run (see `harness.point_key`). time: ISO 8601
+    in UTC. commit: of the code, None where that is not known. The other columns are those of summary.csv; None is what
+    was not measured."""
+
+    run: str
+    key: str
+    time: str
+    device: str
+    commit: str | None
+    status: str
+    speedup: float | None
+    speedup_lo: float | None
+    speedup_hi: float | None
+    fps: float | None
+    iou_mean: float | None
+    iou_min: float | None
+    jf: float | None
+    peak_rss_mb: float | None
+    vram_peak_mb: float | None
+
+    @property
+    def interval(self) -> Interval | None:
+        """Of the speed-up; None without one."""
+        if self.speedup is None or self.speedup_lo is None or self.speedup_hi is None:
+            return None
+        return Interval(value=self.speedup, lo=self.speedup_lo, hi=self.speedup_hi)
+
+
+COLUMNS = tuple(field.name for field in fields(Entry))
+OF_ROW = COLUMNS[COLUMNS.index("status") :]
+TABLE = ", ".join(f'"{name}"' for name in COLUMNS)
+"""Quoted, because ``commit`` is a word of SQL."""
+
+
+def append(run: Path) -> bool:
+    """Put a run's results into the history beside its folder; whether that worked.
+
+    Never raises for the store's sake: a run is worth more than its line in a history. Where the file is damaged, locked
+    for long or not to be written to, a warning says so on standard error.
+    """
+    store = run.parent / NAME
+    try:
+        environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+        device, commit = environment["device"], environment["git_commit"]
+        entries = [_entry(one, run.name, device, commit) for one in measured(run).values()]
+        with closing(sqlite3.connect(store, timeout=PATIENCE)) as connection, connection:
+            _prepare(connection)
+            connection.execute("DELETE FROM results WHERE run = ?", (run.name,))
+            places = ", ".join("?" * len(COLUMNS))
+            connection.executemany(f"INSERT INTO results ({TABLE}) VALUES ({places})", map(astuple, entries))
+    except (OSError, ValueError, KeyError, TypeError, sqlite3.Error) as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(
+            f"warning: this run is not in the history, {store} ({error}); move the file away if it is damaged",
+            markup=False,
+        )
+        return False
+    return True
+
+
+def lines(store: Path) -> list[tuple[str, str]]:
+    """Device and key of every trend that there is; UserError as `trend`."""
+    with _reading(store) as connection:
+        return [
+            (device, key)
+            for device, key in connection.execute("SELECT DISTINCT device, key FROM results ORDER BY 1, 2")
+        ]
+
+
+def trend(store: Path, key: str, *, device: str) -> list[Entry]:
+    """All that was found of a point on a device, oldest first, whatever status it ended with.
+
+    Empty where the store is not there yet; UserError where it can't be read.
+    """
+    with _reading(store) as connection:
+        rows = connection.execute(
+            f"SELECT {TABLE} FROM results WHERE key = ? AND device = ? ORDER BY time, run", (key, device)
+        )
+        return [Entry(**dict(zip(COLUMNS, row, strict=True))) for row in rows]
+
+
+def steps(entries: Sequence[Entry], *, margin: float = 0.1) -> list[int]:
+    """Places in a trend at which the speed-up stepped up or down by more than ``margin``.
+
+    Each entry is compared with the one of the narrowest interval since the last step: it is a step where the whole
+    interval of their quotient lies beyond 1 + margin or 1 / (1 + margin), the gate's own rule. So a run too noisy to
+    tell hides no step, and a single odd run shows as two, there and back. Entries without an interval are passed over.
+    """
+    found: list[int] = []
+    anchor: Interval | None = None
+    for place, entry in enumerate(entries):
+        interval = entry.interval
+        if interval is None:
+            continue
+        if anchor is None:
+            anchor = interval
+            continue
+        change = quotient(interval, anchor)
+        if change.hi < 1 / (1 + margin) or change.lo > 1 + margin:
+            found.append(place)
+            anchor = interval
+        elif interval.hi / interval.lo < anchor.hi / anchor.lo:
+            anchor = interval
+    return found
+
+
+def _entry(one: Measured, run: str, device: str, commit: str | None) -> Entry:
+    columns: dict[str, Any] = {name: one.row.get(name) for name in OF_ROW}
+    time = one.time.isoformat(timespec="milliseconds")
+    return Entry(run=run, key=one.key, time=time, device=device, commit=commit, **columns)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """A table in a new file. sqlite3.DatabaseError where the file is of another version."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        connection.execute(f"CREATE TABLE IF NOT EXISTS results ({TABLE}, PRIMARY KEY (run, key))")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+    else:
+        _check_version(version)
+
+
+def _check_version(version: int) -> None:
+    if version != VERSION:
+        raise sqlite3.DatabaseError(f"it has version {version}, and this sambatch knows version {VERSION}")
+
+
+@contextmanager
+def _reading(store: Path) -> Iterator[sqlite3.Connection]:
+    """The store, or an empty one in memory where there is none."""
+    try:
+        name = f"{store.resolve().as_uri()}?mode=ro" if store.exists() else "file::memory:"
+        with closing(sqlite3.connect(name, uri=True, timeout=PATIENCE)) as connection:
+            if store.exists():
+                _check_version(connection.execute("PRAGMA user_version").fetchone()[0])
+            else:
+                _prepare(connection)
+            yield connection
+    except (OSError, sqlite3.Error) as error:
+        raise UserError(f"{store} can't be read ({error}); move it away if it is damaged") from error
