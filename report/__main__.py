@@ -1,24 +1,49 @@
-"""``python -m report [results/<run>]``: write a run's report again; the latest run's where none is named."""
+"""``python -m report [results/<run>]`` writes a run's report again; ``python -m report compare A B`` compares two."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from report.compare import write_comparison
 from report.write import write_report
 from strategies.errors import UserError
 
+COMPARE = "compare"
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m report", description="Write the report of a run.")
-    parser.add_argument("run", type=Path, nargs="?", default=Path("results/latest"), help="the run's folder")
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        print(write_report(parser.parse_args().run))
+        print(_compare(given[1:]) if given[:1] == [COMPARE] else _report(given))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: the report can't be written ({error})", file=sys.stderr)
+        return 2
     return 0
+
+
+def _report(arguments: list[str]) -> str:
+    parser = argparse.ArgumentParser(
+        prog="python -m report",
+        description="Write report.md and report.html of a run.",
+        epilog="python -m report compare A B compares two runs.",
+    )
+    parser.add_argument("run", type=Path, nargs="?", default=Path("results/latest"), help="the run's folder")
+    return str(write_report(parser.parse_args(arguments).run))
+
+
+def _compare(arguments: list[str]) -> str:
+    parser = argparse.ArgumentParser(prog=f"python -m report {COMPARE}", description="Compare two runs' grid points.")
+    parser.add_argument("first", type=Path, metavar="A", help="the folder of a run: what was before")
+    parser.add_argument("second", type=Path, metavar="B", help="the folder of another: what is now")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="a .md or .html file instead of the terminal")
+    options = parser.parse_args(arguments)
+    return write_comparison(options.first, options.second, options.output)
 
 
 if __name__ == "__main__":

@@ -8,25 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from harness.certify import Certificate, Share
+from report.document import Block, Column, Paragraph, Table, number, words
 from report.run import Run, read_object
-from report.tables import markdown_table
 
 
-def certificate_section(run: Run) -> str:
+def certificate_blocks(run: Run) -> tuple[Block, ...]:
+    """The newest certificate of the run's device, or how to get one."""
     device = str(run.environment.get("device", "this device"))
     of_device = [one for one in _certificates(run.folder.resolve().parent / "certificates") if one.device == device]
     if of_device:
-        told = max(of_device, key=lambda one: one.made).text
-    else:
-        told = f"There is no certificate for {device} yet: `python -m harness.certify` makes one."
-    return "## How far to trust it\n\n" + told
+        return max(of_device, key=lambda one: one.made).blocks
+    return (Paragraph(text=f"There is no certificate for {device} yet: `python -m harness.certify` makes one."),)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Told:
     device: str
     made: datetime
-    text: str
+    blocks: tuple[Block, ...]
 
 
 def _certificates(folder: Path) -> list[_Told]:
@@ -55,13 +54,21 @@ def _tell(content: dict[str, Any]) -> _Told:
         f"{certificate.model}, {certificate.dtype}, batch {certificate.batch}, objects {certificate.objects}{code}; "
         f"`python -m harness.certify`). Slowed down by a known share, the harness reliably found {found}."
     )
-    rows = [
-        [f"{100 * effect.slowdown:g}%", f"{one.found} of {one.count}", _rate(one), f"{effect.median_speedup:.3f}"]
+    rows = tuple(
+        (
+            number(effect.slowdown, lambda share: f"{100 * share:g}%"),
+            words(f"{one.found} of {one.count}"),
+            words(_rate(one)),
+            number(effect.median_speedup, "{:.3f}"),
+        )
         for effect in certificate.effects
         for one in [effect.detected]
-    ]
-    table = markdown_table(["slowed down by", "found", "rate (95% interval)", "median speed-up"], rows)
-    return _Told(device=certificate.device, made=made, text="\n\n".join([sentences, *([table] if rows else [])]))
+    )
+    columns = tuple(
+        Column(title=title) for title in ("slowed down by", "found", "rate (95% interval)", "median speed-up")
+    )
+    table = Table(columns=columns, rows=rows)
+    return _Told(device=certificate.device, made=made, blocks=(Paragraph(text=sentences), *([table] if rows else [])))
 
 
 def _rate(share: Share) -> str:

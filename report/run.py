@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ COUNTS = ("refs", "targets")
 MAY_VARY = ("model", "data", "device", "dtype", *COUNTS)
 """Columns that tell a run's points apart besides strategy, variant, batch, objects and repeat."""
 TEXTS = (
-    *("point", "strategy", "variant", "model", "data", "device", "dtype", "status", "reason"),
+    *("point", "strategy", "variant", "model", "data", "device", "dtype", "sdpa", "status", "reason"),
     *("reference", "verdict", "converged", "throttle", "command"),
 )
 
@@ -34,6 +36,18 @@ class Run:
     environment: dict[str, Any]
     summary: pd.DataFrame
     points: dict[str, dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    @property
+    def device(self) -> str:
+        return str(self.environment.get("device") or "an unknown device")
+
+    def of(self, row: pd.Series, *keys: str) -> Any:
+        """The value at a place in a row's point's file; None where there is none."""
+        return dig(self.points.get(row["point"]), *keys)
 
     def stored(self, *keys: str) -> list[Any]:
         """The value at a place in the points' files, of those that have one there."""
@@ -60,7 +74,7 @@ def read_run(folder: Path) -> Run:
         raise UserError(f"{folder} holds no finished point: give the folder of a run, as results/latest")
     summary = pd.DataFrame(list(rows.values()), columns=list(COLUMNS), dtype=str).replace("", None)
     environment = read_object(folder / "environment.json") or {}
-    return Run(folder=folder, environment=environment, summary=_labelled(_typed(summary)), points=points)
+    return Run(folder=folder, environment=environment, summary=_labelled(_typed(summary), points), points=points)
 
 
 def _summary_rows(path: Path) -> dict[str, dict[str, str]]:
@@ -84,6 +98,11 @@ def read_object(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
+def finite(value: Any) -> float | None:
+    """A number as such; None for anything else."""
+    return float(value) if isinstance(value, Real) and math.isfinite(value) else None
+
+
 def dig(content: Any, *keys: str) -> Any:
     """The value under a key, and under a key of that, and so on; None where there is no such place."""
     for key in keys:
@@ -96,15 +115,27 @@ def _typed(summary: pd.DataFrame) -> pd.DataFrame:
     return summary.assign(**numbers)
 
 
-def _labelled(summary: pd.DataFrame) -> pd.DataFrame:
-    """With a column ``label``: the strategy with its variant, and whatever else differs between the run's points."""
-    varying = [column for column in MAY_VARY if summary[column].nunique() > 1]
+def _labelled(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """With columns ``family``, the strategy with its variant; and ``label``, that and whatever else differs."""
+    varying = [column for column in MAY_VARY if _asked(summary, column, points).nunique() > 1]
+
+    def family(row: pd.Series) -> str:
+        return str(row["strategy"]) if pd.isna(row["variant"]) else f"{row['strategy']} ({row['variant']})"
 
     def label(row: pd.Series) -> str:
-        name = str(row["strategy"]) if pd.isna(row["variant"]) else f"{row['strategy']} ({row['variant']})"
         known = [column for column in varying if pd.notna(row[column])]
         return ", ".join(
-            [name, *(f"{column} {row[column]:g}" if column in COUNTS else row[column] for column in known)]
+            [family(row), *(f"{column} {row[column]:g}" if column in COUNTS else row[column] for column in known)]
         )
 
-    return summary.assign(label=[label(row) for _, row in summary.iterrows()])
+    rows = [row for _, row in summary.iterrows()]
+    return summary.assign(family=list(map(family, rows)), label=list(map(label, rows)))
+
+
+def _asked(summary: pd.DataFrame, column: str, points: dict[str, dict[str, Any]]) -> pd.Series:
+    """Of a count, what was asked for where that is known: a point that failed never learned what came of it."""
+    if column not in COUNTS:
+        return summary[column]
+    asked = [dig(points.get(row["point"]), "config", column) for _, row in summary.iterrows()]
+    known = [value if isinstance(value, int) else row for value, row in zip(asked, summary[column], strict=True)]
+    return pd.Series(known)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from report.plots import plain, style
+from report.document import Drawing, Paragraph, Section
+from report.points import column, points_table, text_column
 from report.run import Run, dig
+from report.style import looks, plain
 
 CORES = "cores"
 ON_CPU = {"rss_mb": "resident\nmemory (MiB)", CORES: "processor\ncores in use"}
@@ -34,40 +35,47 @@ SHORTEST_PHASE = 0.01
 PHASE_COLOURS = ("#dbe9f6", "#e5f5e0", "#fee8c8", "#efedf5", "#f0f0f0", "#fde0ef", "#e0f3f8", "#ffffe5")
 
 
-def series_section(run: Run, path: Path) -> str:
-    """Empty where nothing was sampled and there is nothing to note."""
-    parts = []
-    if plot_series(run, path):
-        parts.append(
-            "![what was sampled, over time](series.png)\n\n"
-            "Of each strategy the point with the most samples; colours behind the lines tell the phases."
-        )
+def series_section(run: Run) -> Section | None:
+    """None where nothing was sampled and there is nothing to note."""
+    table = points_table(
+        run,
+        [
+            column("gpu_util_mean", "{:.0f}"),
+            column("gpu_power_w", "{:.0f}"),
+            column("energy_j_per_1000", "{:.1f}"),
+            column("gpu_temperature_c", "{:.0f}"),
+            column("gpu_clock_mhz", "{:.0f}"),
+            text_column("throttle"),
+            column("foreign_processes", "{:.0f}"),
+        ],
+        "GPU, while the strategy ran alone",
+    )
     notes = [note for note in run.stored("details", "monitor_note") if isinstance(note, str) and note]
-    parts += dict.fromkeys(notes)
-    return "\n\n".join(["## While it ran", *parts]) if parts else ""
+    told = (Paragraph(text=note, quiet=True) for note in dict.fromkeys(notes))
+    return Section.of("While it ran", draw_series(run), table, *told)
 
 
-def plot_series(run: Run, path: Path) -> bool:
-    """A column of panels for each strategy's longest series; False where no point has one."""
+def draw_series(run: Run) -> Drawing | None:
+    """A column of panels for each strategy's longest series; None where no point has one."""
     chosen = _longest(run)
     quantities = _quantities([frame for _, frame in chosen])
     if not quantities:
-        return False
-    styles = style(run.summary["label"])
+        return None
+    styles = looks(run.summary)
     phases = list(dict.fromkeys(name for _, frame in chosen for name, _, _ in _phases(frame)))
     tints = dict(zip(phases, PHASE_COLOURS, strict=False))
     figure = Figure(figsize=(1.2 + 2.6 * max(2, len(chosen)), 0.8 + 1.5 * len(quantities)), layout="constrained")
     panels = figure.subplots(len(quantities), len(chosen), sharex="col", sharey="row", squeeze=False)
-    for column, (row, frame) in zip(panels.T, chosen, strict=True):
-        column[0].set_title(
+    for column_of, (row, frame) in zip(panels.T, chosen, strict=True):
+        column_of[0].set_title(
             f"{plain(row['label'])}\nbatch {row['batch']:.0f}, objects {row['objects']:.0f}", fontsize=9
         )
-        column[-1].set_xlabel("seconds")
-        for panel, quantity in zip(column, quantities, strict=True):
+        column_of[-1].set_xlabel("seconds")
+        for panel, quantity in zip(column_of, quantities, strict=True):
             for name, start, end in _phases(frame):
                 if name in tints:
                     panel.axvspan(start, end, color=tints[name], linewidth=0, zorder=0)
-            _draw(panel, frame, quantity, styles[row["label"]][0])
+            _draw(panel, frame, quantity, styles[row["label"]].colour)
     for panel, title in zip(panels[:, 0], quantities.values(), strict=True):
         panel.set_ylabel(title, fontsize=9)
         panel.set_ylim(0, 1.08 * panel.get_ylim()[1])
@@ -78,8 +86,12 @@ def plot_series(run: Run, path: Path) -> bool:
             Patch(facecolor=tint, edgecolor="0.7", linewidth=0.5, label=plain(name)) for name, tint in tints.items()
         ]
         figure.legend(handles=patches, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    figure.savefig(path, dpi=130)
-    return True
+    return Drawing(
+        name="series",
+        alt="what was sampled, over time",
+        figure=figure,
+        caption="Of each strategy the point with the most samples; colours behind the lines tell the phases.",
+    )
 
 
 def _longest(run: Run) -> list[tuple[pd.Series, pd.DataFrame]]:

@@ -116,10 +116,12 @@ def test_the_run_is_a_folder_named_by_time_and_name_and_latest_points_there(plai
     results = plain.folder / "results"
     assert plain.run.name.endswith("-two batches")
     assert (results / "latest").resolve() == plain.run.resolve()
-    assert sorted(path.name for path in plain.run.iterdir() if path.name != "multirun.yaml") == [
-        *("environment.json", "masks.png", "pictures", "plan.json", "points", "report.md", "series.png"),
-        *("speedup.png", "summary.csv", "throughput.png"),
-    ]
+    figures = {"pareto", "series", "speedup", "speedup-map", "stages", "throughput"}
+    assert {path.name for path in plain.run.iterdir() if path.name != "multirun.yaml"} == {
+        *("environment.json", "masks.png", "pictures", "plan.json", "points", "report.html", "report.md"),
+        *(f"{figure}.{kind}" for figure in figures for kind in ("png", "svg")),
+        "summary.csv",
+    }
 
 
 def test_the_summary_has_the_documented_columns_and_every_number_that_a_cpu_gives(plain: Sweep) -> None:

@@ -1,0 +1,208 @@
+"""Two runs side by side: the same grid points, what became of them, and what changed around them.
+
+Speed-ups are ratios taken within one run, so they can be compared between runs, and machines. Frames per second can't:
+they are shown only where both runs are of one machine, and never judged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from harness.change import Interval, quotient
+from harness.speedup import SpeedUp, Verdict, verdict
+from report.document import Bullets, Cell, Column, Document, Paragraph, Section, Table, filled, number, words
+from report.environment import facts
+from report.html import render_html
+from report.judgement import masks_of
+from report.markdown import render_markdown
+from report.points import memory_column, ratio, with_interval
+from report.run import Run, dig, read_run
+from report.throughput import same_bands
+from strategies.errors import UserError
+
+SAME_POINT = (
+    *("strategy", "variant", "model", "data", "dtype", "batch", "objects", "refs", "targets", "repeat", "reference"),
+)
+"""Columns in which two runs' points are one grid point."""
+MACHINE = ("device", "GPU", "CPU", "CPU flags", "threads used", "platform")
+"""Facts of the environment without which two runs are not of one machine."""
+DEFAULT_BAND = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One grid point in both runs."""
+
+    first: pd.Series
+    second: pd.Series
+
+
+def write_comparison(first: Path, second: Path, output: Path | None) -> str:
+    """What to print: the comparison, or the path of the file that holds it."""
+    document = comparison_of(read_run(first), read_run(second))
+    if output is None:
+        return render_markdown(document).rstrip("\n")
+    renderers = {".md": render_markdown, ".html": lambda made: render_html(made, {})}
+    if output.suffix not in renderers:
+        raise UserError(f"--output {output} is neither .md nor .html: give the file one of these endings")
+    output.write_text(renderers[output.suffix](document), encoding="utf-8")
+    return str(output)
+
+
+def comparison_of(first: Run, second: Run) -> Document:
+    pairs, lone = _pairs(first, second)
+    sections = (
+        Section.of("In short", Paragraph(text=_short(first, second, pairs))),
+        Section.of("The same points", _table(first, second, pairs), Paragraph(text=_about(first, second), quiet=True)),
+        Section.of("In one run only", Bullets(items=tuple(lone)) if lone else None),
+        Section.of("What changed around them", _changes(first, second)),
+    )
+    return Document(
+        title=f"{first.name} (A) and {second.name} (B)",
+        sections=tuple(section for section in sections if section is not None),
+    )
+
+
+def one_machine(first: Run, second: Run) -> bool:
+    """As far as both runs tell: what they know of it is the same, and it is something."""
+    before, after = facts(first.environment), facts(second.environment)
+    return "device" in before and all(before.get(name) == after.get(name) for name in MACHINE)
+
+
+def change(before: pd.Series, after: pd.Series) -> Interval | None:
+    """The second speed-up divided by the first; None where one of them has no interval."""
+    try:
+        return quotient(_interval(after), _interval(before))
+    except ValueError:
+        return None
+
+
+def _interval(row: pd.Series) -> Interval:
+    return Interval(value=row["speedup"], lo=row["speedup_lo"], hi=row["speedup_hi"])
+
+
+def _pairs(first: Run, second: Run) -> tuple[list[Pair], list[str]]:
+    """The points that both have, in the first's order, and a line for each point that only one has."""
+    of_first, of_second = _by_point(first), _by_point(second)
+    pairs = [Pair(first=row, second=of_second[key]) for key, row in of_first.items() if key in of_second]
+    lone = [f"A: `{row['point']}`, {row['status']}" for key, row in of_first.items() if key not in of_second]
+    lone += [f"B: `{row['point']}`, {row['status']}" for key, row in of_second.items() if key not in of_first]
+    return pairs, lone
+
+
+def _by_point(run: Run) -> dict[tuple[str, ...], pd.Series]:
+    """What a failed point never learned (how many objects "all" are, which reference) its options tell."""
+    found = {}
+    for _, row in run.summary.iterrows():
+        asked = {name: run.of(row, "config", name) for name in ("objects", "refs", "targets")}
+        values = [asked[name] if name in asked and run.of(row, "config") else row[name] for name in SAME_POINT]
+        found[tuple("" if value is None or pd.isna(value) else str(value) for value in values)] = row
+    return found
+
+
+def _verdict(first: Run, second: Run, pair: Pair) -> Verdict | str:
+    if pair.first["status"] != pair.second["status"]:
+        return f"{pair.first['status']}, now {pair.second['status']}"
+    found = change(pair.first, pair.second)
+    if found is None:
+        return "" if pair.first["status"] == "ok" else str(pair.first["status"])
+    measured = SpeedUp(ratio=found.value, lo=found.lo, hi=found.hi, rounds=0)
+    return verdict(measured, band=_band(first, second))
+
+
+def _band(first: Run, second: Run) -> float:
+    return max([*same_bands(first), *same_bands(second)], default=DEFAULT_BAND)
+
+
+def _short(first: Run, second: Run, pairs: list[Pair]) -> str:
+    if not pairs:
+        return "The runs have no grid point in common, so there is nothing to compare."
+    verdicts = pd.Series([_verdict(first, second, pair) for pair in pairs])
+    told = ", ".join(f"{count} {name or 'without a speed-up'}" for name, count in verdicts.value_counts().items())
+    known = facts(second.environment).get("device", "an unknown device")
+    where = (
+        f"Both are of one machine, {known}, as far as they tell."
+        if one_machine(first, second)
+        else f"They are of different machines, or of settings that make them so ({first.device}; {second.device}): "
+        "frames per second are not compared, only ratios within a run."
+    )
+    return f"{len(pairs)} grid points are in both runs; in B, against A: {told}. {where}"
+
+
+def _table(first: Run, second: Run, pairs: list[Pair]) -> Table | None:
+    same = one_machine(first, second)
+    memory = {memory_column(first.summary), memory_column(second.summary)}
+
+    def both(title: str, name: str, form: str) -> list[tuple[Column, list[Cell]]]:
+        return [
+            (Column(title=f"{title} A"), [number(pair.first[name], form) for pair in pairs]),
+            (Column(title=f"{title} B"), [number(pair.second[name], form) for pair in pairs]),
+        ]
+
+    columns: list[tuple[Column, list[Cell]]] = [
+        (Column(title="strategy", words=True), [words(pair.first["label"]) for pair in pairs]),
+        (Column(title="batch"), [number(pair.first["batch"], "{:.0f}") for pair in pairs]),
+        (Column(title="objects"), [number(_first_known(pair, "objects"), "{:.0f}") for pair in pairs]),
+        (Column(title="B against A", words=True), [words(_verdict(first, second, pair) or None) for pair in pairs]),
+        (Column(title="change"), [_change(pair) for pair in pairs]),
+        (Column(title="speedup A"), [_speedup(pair.first) for pair in pairs]),
+        (Column(title="speedup B"), [_speedup(pair.second) for pair in pairs]),
+        *(both("fps", "fps", "{:.1f}") if same else []),
+        *(column for name in sorted(memory) for column in both(name, name, "{:.0f}")),
+        (Column(title="masks A", words=True), [words(masks_of(first, pair.first)) for pair in pairs]),
+        (Column(title="masks B", words=True), [words(masks_of(second, pair.second)) for pair in pairs]),
+        *both("iou_min", "iou_min", "{:.4f}"),
+        *both("jf", "jf", "{:.3f}"),
+    ]
+    return filled(columns) if pairs else None
+
+
+def _first_known(pair: Pair, name: str) -> float:
+    return pair.second[name] if pd.isna(pair.first[name]) else pair.first[name]
+
+
+def _speedup(row: pd.Series) -> Cell:
+    return number(row["speedup"], lambda _: with_interval(row))
+
+
+def _change(pair: Pair) -> Cell:
+    found = change(pair.first, pair.second)
+    if found is None:
+        return Cell()
+    return Cell(text=f"{ratio(found.value)} ({ratio(found.lo)}-{ratio(found.hi)})", key=found.value)
+
+
+def _about(first: Run, second: Run) -> str:
+    band = _band(first, second)
+    told = (
+        "`change` is the speed-up in B divided by that in A, with its 95% interval; it is `same` where the whole "
+        f"interval lies within {ratio(1 / (1 + band))} and {ratio(1 + band)}, `faster` or `slower` where it lies on "
+        "one side of 1, else `unclear`."
+    )
+    if one_machine(first, second):
+        return f"{told} `fps` is shown to be looked at: a machine differs from itself from hour to hour."
+    return told
+
+
+def _changes(first: Run, second: Run) -> Paragraph | Table:
+    before, after = facts(first.environment), facts(second.environment)
+    changed = [name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)]
+    asked = {name: (_asked(first, *name.split(".")), _asked(second, *name.split("."))) for name in ("timing", "seed")}
+    rows = [(name, before.get(name), after.get(name)) for name in changed]
+    rows += [(name, *values) for name, values in asked.items() if values[0] != values[1]]
+    if not rows:
+        return Paragraph(text="Nothing that was recorded: device, versions, code, timing options.")
+    titles = ("what", "A", "B")
+    return Table(
+        columns=tuple(Column(title=title, words=True) for title in titles),
+        rows=tuple((words(name), words(old), words(new)) for name, old, new in rows),
+    )
+
+
+def _asked(run: Run, *place: str) -> str | None:
+    """An option of all points, where they agree."""
+    found = list(dict.fromkeys(str(dig(content, "config", *place)) for content in run.points.values()))
+    return " or ".join(found) or None

@@ -1,0 +1,105 @@
+"""How plots look: one colour for each strategy in all plots of a run, marks that tell apart without colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+# Okabe and Ito's palette, told apart by colour-blind readers too; its yellow, too pale for print, comes last.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
+BASELINE, GREY = "sequential", "#7F7F7F"
+"""What all others are measured against has no colour of its own."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+LINES = ("-", "--", ":", "-.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Of one label's points."""
+
+    colour: str
+    marker: str
+    line: str
+
+
+def looks(summary: pd.DataFrame) -> dict[str, Look]:
+    """By label and by family: a family keeps its colour, and its labels differ in mark and line."""
+    found: dict[str, Look] = {}
+    families = sorted(summary["family"].unique(), key=lambda family: (family == BASELINE, family))
+    for at, family in enumerate(families):
+        labels = sorted(summary["label"][summary["family"] == family].unique())
+        for index, name in enumerate(dict.fromkeys([family, *labels])):
+            place = max(0, index - (family not in labels))  # the first label looks like its family
+            found[name] = Look(
+                colour=GREY if family == BASELINE else COLOURS[at % len(COLOURS)],
+                marker=MARKERS[(at + at // len(COLOURS) + place) % len(MARKERS)],
+                line=LINES[(at // len(COLOURS) + place) % len(LINES)],
+            )
+    return found
+
+
+def plain(text: str) -> str:
+    """For a plot, which would take what is between dollars for a formula."""
+    return text.replace("$", r"\$")
+
+
+def objects_title(count: float) -> str:
+    return f"{count:.0f} object{'s' if count != 1 else ''}"
+
+
+def positive(values: pd.Series) -> pd.Series:
+    """What a logarithmic axis can show."""
+    return np.isfinite(values) & (values > 0)
+
+
+def tidy(panel: Axes) -> None:
+    panel.grid(visible=True, which="major", alpha=0.3)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.tick_params(labelsize=9)
+
+
+def batch_axis(panel: Axes, values: Sequence[float], title: str = "batch (targets)") -> None:
+    """A logarithmic axis with a tick for each of the few values."""
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(list(values), [f"{value:.0f}" for value in values])
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.set_xlim(min(values) / 2**0.5, max(values) * 2**0.5)
+    panel.set_xlabel(title)
+
+
+def label_speeds(panel: Axes) -> None:
+    """Numbers on a logarithmic axis, however much or little it spans."""
+    low, high = panel.get_ylim()
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    steps = (1,) if len(powers) > 5 else (1, 2, 5)
+    ticks = [step * power for power in powers for step in steps if low <= step * power <= high]
+    if len(ticks) < 3:
+        ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
+    panel.set_yticks(ticks, [f"{tick:.4g}" for tick in ticks])
+    panel.yaxis.set_minor_locator(NullLocator())
+
+
+def legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """One for all panels, below them."""
+    named = {name: handle for panel in panels for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)}
+    if named:
+        figure.legend(
+            list(named.values()),
+            list(named),
+            loc="outside lower center",
+            ncols=legend_columns(figure, list(named)),
+            frameon=False,
+            fontsize=9,
+        )
+
+
+def legend_columns(figure: Figure, names: Sequence[str]) -> int:
+    """As many as fit side by side, by the longest name: a wider legend would be cut off."""
+    inches = 0.6 + 0.075 * max(map(len, names))
+    return max(1, min(4, len(names), int(figure.get_figwidth() / inches)))

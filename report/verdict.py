@@ -1,0 +1,181 @@
+"""The report's first words: what to use on this device, and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from report.document import Block, Code, Column, Paragraph, Section, filled, number, words
+from report.judgement import masks_of
+from report.points import memory_column, ratio, speedup_cell
+from report.run import MAY_VARY, Run, dig
+
+SETTING = (*MAY_VARY, "objects")
+"""What a user's job decides, and no strategy: points that differ in it do not compete."""
+UNKNOWN = "unknown"
+MOST_NAMED = 2
+"""Points that may be as fast as the best; more are only counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The best point of one setting.
+
+    compared: whether it was seen to have the masks of `sequential`. paired: whether it was chosen by its speed-up; else
+    by its rate. clear: whether it is faster than the reference beyond doubt. rivals: other points that may be as fast.
+    """
+
+    row: pd.Series
+    compared: bool
+    paired: bool
+    clear: bool
+    rivals: tuple[str, ...]
+
+
+def verdict_section(run: Run) -> Section:
+    found = choices(run)
+    if not found:
+        return Section(title="Verdict", blocks=(Paragraph(text=_nothing(run)),))
+    main = found[-1]
+    blocks: list[Block | None] = [Paragraph(text=f"{_which(run, main)} {_cost(run, main)}")]
+    if main.row["command"]:
+        blocks += [
+            Paragraph(text=f"{_in_code(run, main)}This measures it again:"),
+            Code(lines=(str(main.row["command"]),)),
+        ]
+    if len(found) > 1:
+        blocks.append(_each(run, found))
+    return Section(title="Verdict", blocks=tuple(block for block in blocks if block is not None))
+
+
+def choices(run: Run) -> list[Choice]:
+    """The best point for each setting, the one with most objects last; none where no point has right masks."""
+    finished = run.summary[(run.summary["status"] == "ok") & (run.summary["fps"] > 0)]
+    judged = finished.assign(masks=[masks_of(run, row) or UNKNOWN for _, row in finished.iterrows()])
+    right = judged[judged["masks"] != "differ"]
+    varying = [name for name in SETTING if right[name].nunique() > 1]
+    settings = [of_one for _, of_one in right.groupby(varying, dropna=False)] if varying else [right]
+    found = [_best(of_one) for of_one in settings if len(of_one)]
+    return sorted(found, key=lambda choice: (choice.row["objects"], choice.row["objects_per_s"]))
+
+
+def _best(points: pd.DataFrame) -> Choice:
+    """By the lower end of the speed-up's interval; by the rate where no point has one, or not over one reference."""
+    paired = points[points["speedup_lo"].notna()]
+    if paired["reference"].nunique() != 1:
+        paired = paired[:0]
+    faster = paired[paired["verdict"] == "faster"]
+    ranked = next(some for some in (faster, paired, points) if len(some))
+    row = ranked.iloc[int(ranked["speedup_lo" if len(paired) else "fps"].argmax())]
+    unpaired = ~points["point"].isin(paired["point"])
+    alike = (points["speedup_hi"] >= row["speedup_lo"]) | (unpaired & (points["fps"] > row["fps"]))
+    return Choice(
+        row=row,
+        compared=row["masks"] != UNKNOWN,
+        paired=len(paired) > 0,
+        clear=len(faster) > 0,
+        rivals=tuple({_named(one): None for _, one in points[alike].iterrows() if _named(one) != _named(row)}),
+    )
+
+
+def _which(run: Run, choice: Choice) -> str:
+    row = choice.row
+    named = _named(row)
+    objects = _objects(row)
+    masks = "with the same masks" if choice.compared else "its masks were not compared"
+    if choice.clear:
+        others = f"; {_told(choice.rivals)} may be as fast" if choice.rivals else ""
+        return (
+            f"On {run.device}, use {named}: {objects} it is {_times(row)} as fast as `{row['reference']}`, "
+            f"{masks}{others}."
+        )
+    if choice.paired and row["strategy"] == row["reference"]:
+        return f"On {run.device}, nothing is clearly faster than `{row['reference']}` {objects}: stay with it."
+    if choice.paired:
+        return (
+            f"On {run.device}, nothing is clearly faster than `{row['reference']}` {objects}: the best, {named}, is "
+            f"{_times(row)} as fast, {masks}."
+        )
+    doubt = (
+        "it was not timed in turns with a reference (`paired=true`), so a machine that wavered may have chosen it"
+        if pd.isna(row["speedup"])
+        else "its rivals were timed against other references, so a machine that wavered may have chosen it"
+    )
+    return f"On {run.device}, {named} did the most {objects}, {row['fps']:.1f} targets/s, {masks}; {doubt}."
+
+
+def _cost(run: Run, choice: Choice) -> str:
+    row = choice.row
+    column = memory_column(run.summary)
+    parts = []
+    if pd.notna(row[column]):
+        kind = "of the GPU's memory" if column.startswith("vram") else "of memory (process and model included)"
+        parts.append(f"takes {row[column]:,.0f} MB {kind}")
+    job = run.of(row, "config", "project_to")
+    if pd.notna(row["projected_min"]) and isinstance(job, int):
+        parts.append(f"would be done with {job:,} targets in {row['projected_min']:.1f} min, the encoder included")
+    return f"It {', and '.join(parts)}." if parts else "What it costs in memory was not measured."
+
+
+def _in_code(run: Run, choice: Choice) -> str:
+    """How a program makes this strategy: of the options it was measured with, those that make its variant."""
+    options = run.of(choice.row, "config", "strategy")
+    target = dig(options, "_target_")
+    if not isinstance(target, str):
+        return ""
+    chosen = str(choice.row["variant"]).split("-")
+    knobs = [
+        f"{name}={value!r}" for name, value in options.items() if (name if value is True else str(value)) in chosen
+    ]
+    made = f"{target.rpartition('.')[2]}({', '.join(['model', *knobs])})"
+    return f"In a program of your own that is `{made}`, given {choice.row['batch']:.0f} targets at once. "
+
+
+def _each(run: Run, found: list[Choice]) -> Block | None:
+    column = memory_column(run.summary)
+    rows = [choice.row for choice in found]
+    return filled(
+        [
+            (Column(title="objects"), [number(row["objects"], "{:.0f}") for row in rows]),
+            (Column(title="best", words=True), [words(row["label"]) for row in rows]),
+            (Column(title="batch"), [number(row["batch"], "{:.0f}") for row in rows]),
+            (Column(title="speedup"), map(speedup_cell, rows)),
+            (Column(title="clearly faster", words=True), [words("yes" if one.clear else "no") for one in found]),
+            (Column(title="perhaps as fast", words=True), [words(_told(one.rivals)) for one in found]),
+            (Column(title=column), [number(row[column], "{:.0f}") for row in rows]),
+        ],
+        "For each number of objects",
+    )
+
+
+def _nothing(run: Run) -> str:
+    counts = run.summary["status"].value_counts()
+    told = ", ".join(f"{count} {status}" for status, count in counts.items())
+    if counts.get("ok", 0):
+        return (
+            f"Nothing can be recommended on {run.device}: no point had the masks of `sequential` and a speed ({told}). "
+            "The table of agreement tells how far they are apart."
+        )
+    return (
+        f"Nothing can be recommended on {run.device}: no point ended well ({told}). What did not work, and why, is "
+        "listed below."
+    )
+
+
+def _times(row: pd.Series) -> str:
+    if pd.isna(row["speedup_lo"]) or pd.isna(row["speedup_hi"]):
+        return f"{ratio(row['speedup'])} times"
+    return f"{ratio(row['speedup'])} times (95% interval {ratio(row['speedup_lo'])}-{ratio(row['speedup_hi'])})"
+
+
+def _objects(row: pd.Series) -> str:
+    return "" if pd.isna(row["objects"]) else f"at {row['objects']:.0f} object{'s' if row['objects'] != 1 else ''}"
+
+
+def _named(row: pd.Series) -> str:
+    return f"`{row['label']}` with batch {row['batch']:.0f}"
+
+
+def _told(rivals: tuple[str, ...]) -> str:
+    return " and ".join(rivals) if len(rivals) <= MOST_NAMED else f"{len(rivals)} other points"

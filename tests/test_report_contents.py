@@ -1,0 +1,92 @@
+"""What a report says of every point, of its cost and of where it was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from report import write_report
+from tests.harness_runs import row
+from tests.report_runs import (
+    AGREED,
+    CONFIG,
+    ENVIRONMENT,
+    GPU,
+    report_of,
+    run_folder,
+    table_cells,
+    table_lines,
+)
+
+MASKS = "Are the masks the same"
+
+
+def test_every_point_has_its_line_and_its_command(tmp_path: Path) -> None:
+    rows = [
+        row("first", batch=1, fps=10.0, command="python -m harness strategy=direct batch=1", **AGREED),
+        row("second", batch=8, fps=44.44, command="python -m harness strategy=direct batch=8", **AGREED),
+        row("third", strategy="sequential", variant="", fps=4.0, command="python -m harness strategy=sequential"),
+    ]
+    text = report_of(tmp_path / "run", rows)
+    lines = table_lines(text)
+    assert [line.split("|")[1].strip() for line in lines] == ["direct (shared)", "direct (shared)", "sequential"]
+    assert "44.4" in lines[1]
+    assert "0.9912" in table_lines(text, MASKS)[1]
+    assert len(table_lines(text, MASKS)) == 2, "those that were compared"
+    assert "nan" not in text
+    assert "None" not in text
+    for one in rows:
+        assert one["point"] in text
+        assert one["command"] in text
+    assert "What did not work" not in text
+
+
+def test_columns_that_no_point_has_are_left_out(tmp_path: Path) -> None:
+    text = report_of(tmp_path / "run", [row("one")])
+    assert "vram_peak_mb" not in text
+    assert "iou_min" not in text
+
+
+def test_the_report_says_where_it_was_measured(tmp_path: Path) -> None:
+    text = report_of(tmp_path / "run", [row("one")], environment=ENVIRONMENT | {"gpu": GPU, "git_commit": "abc123"})
+    for word in ("a processor", "2 cores", "avx2", "3.11.0", "torch: 2.11.0", "a card", "CUDA 13.0", "abc123"):
+        assert word in text, word
+    assert "triton" not in text, "it was not installed"
+
+
+def test_writing_a_report_again_changes_nothing(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "run", [row("one")])
+    first = write_report(folder).read_text(encoding="utf-8")
+    assert write_report(folder).read_text(encoding="utf-8") == first
+
+
+def test_costs_have_a_table(tmp_path: Path) -> None:
+    costs = {"gflop_per_s": 44.32, "matrix_share": 0.2678, "projected_min": 7.31, "cpu_s_per_1000": 1.694}
+    text = report_of(tmp_path / "run", [row("one", **costs), row("two", batch=8)], config=CONFIG)
+    (cells,) = table_cells(text, "Memory and arithmetic")
+    assert (cells["strategy"], cells["batch"], cells["objects"]) == ("direct (shared)", "1", "4")
+    assert (cells["matrix_share"], cells["gflop_per_s"], cells["cpu_s_per_1000"]) == ("26.8%", "44.3", "1.69")
+    assert [one["projected_min"] for one in table_cells(text, "Your job")] == ["7.3", ""]
+    assert "a job of 29,066 targets" in text
+    assert MASKS not in text
+    assert "### GPU" not in text
+
+
+def test_what_the_gpu_did_has_a_table(tmp_path: Path) -> None:
+    of_gpu = {"gpu_util_mean": 91.2, "gpu_power_w": 512.3, "throttle": "sw power cap", "foreign_processes": 0}
+    text = report_of(tmp_path / "run", [row("one", **of_gpu), row("two", batch=8, gpu_util_mean=50.0, throttle="")])
+    first, second = table_cells(text, "GPU, while the strategy ran alone")
+    assert (first["gpu_util_mean"], first["gpu_power_w"], first["throttle"]) == ("91", "512", "sw power cap")
+    assert first["foreign_processes"] == "0"
+    assert (second["gpu_util_mean"], second["gpu_power_w"], second["throttle"]) == ("50", "", "")
+
+
+def test_the_set_up_is_told_with_its_parts(tmp_path: Path) -> None:
+    parts = {"process": 3.04, "model": 0.52, "features": 0.11}
+    rows = [row("one", setup_s=3.67), row("two", batch=8, setup_s=5.0)]
+    text = report_of(tmp_path / "run", rows, details={"one": {"setup_seconds": parts}})
+    first, second = table_cells(text, "Where the time goes")
+    names = ("setup_s", "process (s)", "model (s)", "features (s)")
+    assert [first[name] for name in names] == ["3.7", "3.0", "0.5", "0.1"]
+    assert (second["setup_s"], second["model (s)"]) == ("5.0", "")
+    (without,) = table_cells(report_of(tmp_path / "without", [row("one")]), "Where the time goes")
+    assert "setup_s" not in without
