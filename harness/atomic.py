@@ -17,12 +17,12 @@ def write_whole(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:  # for names of files, any bytes
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
         with suppress(OSError):
-            partial.unlink()
+            partial.unlink()  # a full disk needs the room
         raise UserError(f"{path} can't be written ({error.strerror})") from error

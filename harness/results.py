@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from harness.atomic import write_whole
 from harness.pairing import Block
 from strategies.errors import UserError
 
@@ -142,19 +142,11 @@ def _csv(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:  # for names of files, any bytes
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()  # a full disk needs the room
+        write_whole(path, text)
+    except UserError as error:
         raise UserError(
-            f"{path} can't be written ({error.strerror}); what is finished stays there: mend it and give the same "
-            "command again with resume=true"
+            f"{error}; what is finished stays there: mend it and give the same command again with resume=true"
         ) from error
 
 

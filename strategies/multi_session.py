@@ -9,8 +9,9 @@ shared out, so that B threads with a full set of helpers each do not fight for t
 a pool thread uses cores / B of them. The number is the process's own before and after.
 
 Costs: time = T * O forward passes of batch one over R * (h*w + C/64) memory tokens, min(B, T) passes at a time; to
-prepare, B * R * O conditioning passes, one after another. Memory = B banks, at 1024 px B * R * O * 8.75 MB (outputs and
-masks), plus the activations of B targets (on a GPU in B pools of the allocator, one for each stream).
+prepare, B * R * O conditioning passes, one after another. Memory = B * (R * O * 8.75 MB + 215 MB) at 1024 px, in
+proportion to h*w: B banks (outputs and masks), and the activations of B targets, fp32 (on a GPU in B pools of the
+allocator, one for each stream).
 From: the first answer to "the GPU is half idle" (DESIGN section 1). Exact: sessions know nothing of each other.
 """
 
