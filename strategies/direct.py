@@ -20,9 +20,11 @@ Options of how it runs:
 With ``compile`` or ``cuda_graphs`` every chunk is padded to the size of the largest since `prepare`, so predict a full
 batch first; what is larger gets a shape of its own.
 
-Costs: time = about one forward pass per chunk; memory = the bank plus ``chunk_tokens`` tokens of activations (and, but
-for ``shared``, that many pairs' copies of keys and values; with ``cuda_graphs``, a chunk's inputs and masks once more),
-whatever the batch, plus the masks themselves. No backend but ``math`` makes the matrix of all queries and keys.
+Costs: time = about one forward pass per chunk. Memory = the bank, at 1024 px in fp32 R * O * 1 MB, and for ``shared``
+R * O * 33.6 MB of keys and values; activations of at most ``chunk_tokens`` tokens, whatever the batch; for ``repeat``
+and ``expand`` M * (2 * 64 + 5 * C) * 4 bytes more for each of their pairs, which hold copies of keys and values; with
+``cuda_graphs`` a chunk's inputs and masks once more; the masks themselves. No backend but ``math`` makes the matrix of
+all queries and keys.
 From: DESIGN sections 1 and 2. Exact up to float noise in every mode.
 """
 
