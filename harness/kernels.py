@@ -27,20 +27,16 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from harness.atomic import write_whole
 from harness.cli import guarded
 from harness.cost import measure_matrix_rate
 from harness.environment import describe_environment, device_name
 from harness.timing import Clock, device_clock
 from strategies.components.memory_attention import rotate
+from strategies.components.sdpa import BACKENDS
 from strategies.errors import UnavailableError
 from strategies.models.sam2 import DTYPES
 
-BACKENDS = {
-    "flash": SDPBackend.FLASH_ATTENTION,
-    "cudnn": SDPBackend.CUDNN_ATTENTION,
-    "efficient": SDPBackend.EFFICIENT_ATTENTION,
-    "math": SDPBackend.MATH,
-}
 POINTER_TOKENS = 4
 """Of each memory frame: the hidden size of 256 in tokens of 64."""
 CHECKED_QUERIES = 512
@@ -161,8 +157,7 @@ def _run(options: argparse.Namespace) -> int:
         "environment": describe_environment(device),
         "results": [asdict(one) for one in results],
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_whole(options.out, json.dumps(content, indent=1) + "\n")
     _tell(results, rate, title=f"cross-attention on {device_name(device)}, {options.dtype}")
     print(f"raw samples: {options.out}")
     for one in wrong:
