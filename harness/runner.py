@@ -24,6 +24,7 @@ from harness.points import Point
 from harness.results import PointResult
 from harness.scores import Scores
 from harness.speedup import outliers, verdict
+from harness.stages import StageTimes, time_stages
 from harness.timing import Clock, device_clock
 from harness.verification import Meters, Verified, disagreement, verify
 from harness.workload import Workload
@@ -58,8 +59,8 @@ def measure_point(
         sustained = None
         if model.device.type == "cuda" and config.timing.sustained_seconds > 0:
             sustained = run_sustained(config, workload, candidate, clock=clock, begin=lambda: tell(SUSTAINED))
-        tell("watching the attention")
-        attention = _attention(config, workload, candidate)
+        tell("watching a batch")
+        attention, stages = _watch(config, workload, candidate, clock)
     tell("measuring the matrix rate")
     matrix_rate = _matrix_rate(model, config.dtype, clock)
     reason = _reason(meters, candidate, reference)
@@ -87,6 +88,7 @@ def measure_point(
             "alternating": contest.alternating,
             "sustained": None if sustained is None else asdict(sustained),
             "sdpa": dict(attention),
+            "stages": asdict(stages),
             "agreement": _dict(agreed),
             "agreement_of_timed_blocks": _dict(meters.repeated.result()),
             "reference_agreement": _dict(meters.reference.result()),
@@ -177,17 +179,21 @@ def _memory(verified: Verified, candidate: Strategy) -> dict[str, Any]:
     }
 
 
-def _attention(config: HarnessConfig, workload: Workload, candidate: Strategy) -> Counter[str]:
-    """How often which of torch's attention kernels was called for one batch of the first group.
+def _watch(
+    config: HarnessConfig, workload: Workload, candidate: Strategy, clock: Clock
+) -> tuple[Counter[str], StageTimes]:
+    """How often which of torch's attention kernels was called for a batch of the first group, and its stages' times.
 
     Last of all, because watching takes memory and time. Prepared anew, so that CUDA graphs are recorded meanwhile.
     """
     encoded, device = workload.groups[0], workload.model.device
     batch = encoded.targets[: config.batch].clone().to(device)
-    candidate.prepare(encoded.references(device, config.objects))
+    references = encoded.references(device, config.objects)
+    candidate.prepare(references)
     with observed() as seen:
         candidate.predict(batch)
-    return seen
+    assert references.pixels is not None  # of the workload's references, always
+    return seen, time_stages(candidate, batch, references.pixels[:1], clock=clock, options=config.timing)
 
 
 def _matrix_rate(model: Sam2, dtype: str, clock: Clock) -> float | None:

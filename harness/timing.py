@@ -27,7 +27,7 @@ def device_clock(device: torch.device) -> Clock:
     return clock
 
 
-def timed_repeats(action: Callable[[], None], *, clock: Clock, options: TimingConfig) -> list[float]:
+def timed_repeats(action: Callable[[], object], *, clock: Clock, options: TimingConfig) -> list[float]:
     """Seconds of three calls, fewer where ``block_seconds`` are over; one at least."""
     seconds: list[float] = []
     while len(seconds) < REPEATS and sum(seconds) <= options.block_seconds:

@@ -1,16 +1,29 @@
-"""Where the time goes: encoder, memory bank, prediction and set-up."""
+"""Where the time goes: encoder, memory bank, prediction and its stages, set-up."""
 
 from __future__ import annotations
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from report.document import Drawing, Paragraph, Section, number
 from report.points import Shown, column, points_table
-from report.run import Run, finite
+from report.run import Run, dig, finite
 from report.style import plain, positive, tidy
+from strategies.components.stages import MASK_DECODER, MEMORY_ATTENTION, MEMORY_ENCODER, VISION_ENCODER
 
-STAGES = {"encode": ("#BBBBBB", "encode"), "predict": ("#0072B2", "predict")}
+ENCODE, PREDICT, REST = "encode", "predict", "rest of predict"
+INSIDE = {
+    "references again": (VISION_ENCODER, MEMORY_ENCODER),
+    "memory attention": (MEMORY_ATTENTION,),
+    "mask decoder": (MASK_DECODER,),
+}
+"""What a prediction is made of, by the stages that its strategy was watched in."""
+# Tol's muted colours, which no strategy has; told apart in grey print by how dark they are.
+COLOURS = {
+    **{ENCODE: "#BBBBBB", PREDICT: "#88CCEE", "references again": "#882255", "memory attention": "#332288"},
+    **{"mask decoder": "#44AA99", REST: "#DDCC77"},
+}
 PARTS = {"process": "process", "model": "model", "features": "features"}
 """Of the set-up, as points/*.json name them."""
 MOST_BARS = 40
@@ -20,6 +33,7 @@ def stages_section(run: Run) -> Section | None:
     shown = [
         Shown(title="encode (ms/target)", cell=lambda row: number(milliseconds(row["encode_fps"]), "{:.2f}")),
         Shown(title="predict (ms/target)", cell=lambda row: number(milliseconds(row["fps"]), "{:.2f}")),
+        *(_inside_column(run, name) for name in (*INSIDE, REST)),
         column("bank_s", "{:.3f}"),
         column("setup_s", "{:.1f}"),
         *(_setup_part(run, name, told) for name, told in PARTS.items()),
@@ -29,9 +43,10 @@ def stages_section(run: Run) -> Section | None:
         return None
     note = (
         "Encoding is the vision encoder's stage, from the first file read to the last feature on disk, shared by all "
-        "strategies. `bank_s` is seconds to build a group's memory bank, once (no stage of its own for `rebuild`, "
-        "whose prediction includes it); `setup_s` seconds to start the point's process and load everything, once. "
-        "Neither is in the speeds."
+        "strategies. What a prediction is made of is told by a batch watched apart, scaled to the speed measured; "
+        "compiled code, CUDA graphs and threads can't be watched. `bank_s` is seconds to build a group's memory bank, "
+        "once (no stage of its own for `rebuild`, whose prediction includes it); `setup_s` seconds to start the "
+        "point's process and load everything, once. Neither is in the speeds."
     )
     return Section.of("Where the time goes", stages(run), table, Paragraph(text=note, quiet=True))
 
@@ -54,26 +69,60 @@ def stages(run: Run) -> Drawing | None:
     figure = Figure(figsize=(8.5, 0.9 + 0.24 * len(measured)), layout="constrained")
     panel = figure.subplots()
     places = range(len(measured), 0, -1)
-    encode, predict = (1000 / measured[name] for name in ("encode_fps", "fps"))
-    for values, left, name in ((encode, 0.0, "encode"), (predict, encode, "predict")):
-        colour, told = STAGES[name]
-        panel.barh(places, values, left=left, color=colour, height=0.7, label=told)
     marks: list[tuple[str, str]] = []
-    for place, (_, row), end in zip(places, measured.iterrows(), encode + predict, strict=True):
+    for place, (_, row) in zip(places, measured.iterrows(), strict=True):
         gid = f"told{len(marks)}"
+        end = _draw_bar(panel, place, {ENCODE: 1000 / row["encode_fps"]} | inside(run, row))
         told = f"{1000 / row['encode_fps']:.1f} + {1000 / row['fps']:.1f}"
         panel.text(end, place, f" {told}", va="center", fontsize=8, gid=gid)
         marks.append((gid, f"{_which(row)}: {told} ms"))
     panel.set_yticks(list(places), [plain(_which(row)) for _, row in measured.iterrows()], fontsize=8)
     panel.set_ylim(0.4, len(measured) + 0.6)
     panel.margins(x=0.15)
-    panel.set_xlabel("milliseconds a target")
+    panel.set_xlabel("milliseconds a target: encode + predict")
     tidy(panel)
     panel.grid(visible=False, axis="y")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    handles = dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
+    shown = [name for name in COLOURS if name in handles]
+    figure.legend(
+        [handles[name] for name in shown], shown, loc="outside lower center", ncols=6, frameon=False, fontsize=9
+    )
     return Drawing(
         name="stages", alt="milliseconds a target in the encoder and in prediction", figure=figure, told=tuple(marks)
     )
+
+
+def inside(run: Run, row: pd.Series) -> dict[str, float]:
+    """Milliseconds a target in each part of its prediction, which add up to those of all; of that alone where the
+    parts are not known."""
+    whole = milliseconds(row["fps"])
+    calls, predicted = run.of(row, "details", "stages", "calls"), _total(run.of(row, "details", "stages", "predict"))
+    if whole is None:
+        return {}
+    if not calls or not predicted:
+        return {PREDICT: whole}
+    shares = {name: sum(_total(dig(calls, one)) for one in stages) / predicted for name, stages in INSIDE.items()}
+    shares[REST] = max(0.0, 1 - sum(shares.values()))
+    return {name: whole * share for name, share in shares.items() if share > 0}
+
+
+def _inside_column(run: Run, name: str) -> Shown:
+    return Shown(title=f"{name} (ms/target)", cell=lambda row: number(inside(run, row).get(name), "{:.2f}"))
+
+
+def _total(seconds: object) -> float:
+    """0 for what is no list of numbers."""
+    listed = seconds if isinstance(seconds, list) else []
+    return sum(value for value in map(finite, listed) if value is not None and value > 0)
+
+
+def _draw_bar(panel: Axes, place: int, parts: dict[str, float]) -> float:
+    """Where it ends."""
+    end = 0.0
+    for name, length in parts.items():
+        panel.barh(place, length, left=end, color=COLOURS[name], height=0.7, label=name)
+        end += length
+    return end
 
 
 def _which(row: pd.Series) -> str:

@@ -43,6 +43,7 @@ from strategies.components.mask_decoder import decode_best
 from strategies.components.memory_attention import SharedBank, condition_per_pair, condition_shared, project_bank
 from strategies.components.memory_bank import MemoryBank, build_memory_bank
 from strategies.components.sdpa import attention_by, check_choice, telling_refusals
+from strategies.components.stages import MASK_DECODER, MEMORY_ATTENTION, stage
 from strategies.components.static_shapes import Answers, Chunk, Padded
 from strategies.components.two_way import TwoWay
 from strategies.errors import UserError
@@ -99,12 +100,14 @@ class Direct(Strategy):
 
     def _network(self, targets: VisionFeatures, bank: SharedBank | MemoryBank) -> Answers:
         with attention_by(self.sdpa):  # in here, as torch keeps compiled code by its content and not by who calls it
-            if isinstance(bank, SharedBank):
-                conditioned = condition_shared(self.model, targets.embedding, bank)
-            else:
-                conditioned = condition_per_pair(self.model, targets.embedding, bank, copies=self.bank == "repeat")
+            with stage(MEMORY_ATTENTION):
+                if isinstance(bank, SharedBank):
+                    conditioned = condition_shared(self.model, targets.embedding, bank)
+                else:
+                    conditioned = condition_per_pair(self.model, targets.embedding, bank, copies=self.bank == "repeat")
             objects = len(conditioned) // len(targets)
-            return decode_best(self.model, self._two_way, conditioned, targets, objects=objects)
+            with stage(MASK_DECODER):
+                return decode_best(self.model, self._two_way, conditioned, targets, objects=objects)
 
     def _predict(self, targets: VisionFeatures) -> Predictions:
         assert self._chunk is not None

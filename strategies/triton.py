@@ -20,6 +20,7 @@ import os
 from strategies.components.flops import PredictionFlops, raw_values_flops
 from strategies.components.mask_decoder import decode_best
 from strategies.components.memory_bank import MemoryBank
+from strategies.components.stages import MASK_DECODER, MEMORY_ATTENTION, stage
 from strategies.components.static_shapes import Answers, Chunk
 from strategies.direct import Direct
 from strategies.errors import UnavailableError, UserError
@@ -51,8 +52,11 @@ class Triton(Direct):
         fused = FusedMemoryAttention(self.model, memory, fused_self_attention=self.self_attention == "fused")
 
         def chunk(targets: VisionFeatures, objects: slice) -> Answers:
-            conditioned = fused.condition(targets.embedding, objects)
-            return decode_best(self.model, self._two_way, conditioned, targets, objects=objects.stop - objects.start)
+            with stage(MEMORY_ATTENTION):
+                conditioned = fused.condition(targets.embedding, objects)
+            count = objects.stop - objects.start
+            with stage(MASK_DECODER):
+                return decode_best(self.model, self._two_way, conditioned, targets, objects=count)
 
         return chunk
 
