@@ -27,6 +27,8 @@ from strategies.vocabulary import Predictions
 
 ALIKE = 0.99
 """IoU from which two masks count as alike in ``Agreement.share_at_99``."""
+MOST_WORST = 10
+"""So many targets, at most, are in ``Agreement.worst``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,16 @@ class ObjectAgreement:
     iou_mean: float
     iou_p1: float
     iou_min: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorstTarget:
+    """A target by its object that agrees least. target: which of the group's, counted from 0 as they were compared."""
+
+    group: str
+    target: int
+    object_id: int
+    iou: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +65,8 @@ class Agreement:
     closed gates included. excused_flips: how many of both were as near a tie as the meter was told.
     gate_flip_score: the expected object score, absolute, of the flipped gate that was farthest from a tie;
     pick_flip_margin: by how much the expected best candidate was ahead in the farthest flipped pick. 0 without flips.
+    worst: the few targets that agree least, the worst first, of equals the first. Results of before there was such a
+    list have none.
     """
 
     iou_mean: float
@@ -72,6 +86,7 @@ class Agreement:
     pick_flip_margin: float
     targets: int
     per_object: dict[str, ObjectAgreement] = field(repr=False)
+    worst: tuple[WorstTarget, ...] = field(default=(), repr=False)
 
 
 class AgreementMeter:
@@ -91,11 +106,11 @@ class AgreementMeter:
         self._gate_flips: list[npt.NDArray[np.float32]] = []
         self._pick_flips: list[npt.NDArray[np.float32]] = []
 
-    def update(self, group: str, expected: Predictions, actual: Predictions) -> None:
+    def update(self, group: str, expected: Predictions, actual: Predictions) -> npt.NDArray[np.float64]:
         """Compares two predictions of the same targets, ``[T, O, H, W]``; ``expected`` is the reference strategy's.
 
-        Works on the device of ``expected``. ValueError: object ids (their order counts) or shapes that differ, between
-        the two or from the group's earlier batches.
+        Returns the IoU of every pair, ``[T, O]``. Works on the device of ``expected``. ValueError: object ids (their
+        order counts) or shapes that differ, between the two or from the group's earlier batches.
         """
         _check(self._object_ids.setdefault(group, expected.object_ids), expected, actual)
         device = expected.logits.device
@@ -109,7 +124,8 @@ class AgreementMeter:
         expected_open, actual_open = expected_scores > 0, actual_scores > 0
 
         iou = _iou(expected_logits > 0, actual_logits > 0).where(finite, 0.0)
-        self._ious.setdefault(group, []).append(iou.cpu().numpy())
+        ious = iou.cpu().numpy()
+        self._ious.setdefault(group, []).append(ious)
         gate_flipped = (expected_open != actual_open) | ~finite_scores
         pick_flipped = expected.picks != actual.picks.to(device)
         self._gate_flips.append(_finite(expected_scores.abs())[gate_flipped].cpu().numpy())
@@ -124,6 +140,7 @@ class AgreementMeter:
         self._alike_dlogits.append(dlogit[both_open & alike].cpu().numpy())
         self._alike_ious.append(iou[alike].cpu().numpy())
         self._scale = max(self._scale, _largest(expected_peak[both_open & alike & finite]))
+        return ious
 
     def result(self) -> Agreement | None:
         """None where no target was compared, so that there is nothing to agree on."""
@@ -158,6 +175,7 @@ class AgreementMeter:
                 for group, ious in groups.items()
                 for at, identity in enumerate(self._object_ids[group])
             },
+            worst=_worst(groups, self._object_ids),
         )
 
 
@@ -208,3 +226,14 @@ def _summary(ious: npt.NDArray[np.float64]) -> ObjectAgreement:
         iou_p1=float(np.percentile(ious, 1)),
         iou_min=float(ious.min()),
     )
+
+
+def _worst(
+    groups: dict[str, npt.NDArray[np.float64]], object_ids: dict[str, tuple[int, ...]]
+) -> tuple[WorstTarget, ...]:
+    targets = [
+        WorstTarget(group=group, target=target, object_id=object_ids[group][at], iou=float(ious[target, at]))
+        for group, ious in groups.items()
+        for target, at in enumerate(ious.argmin(axis=1))
+    ]
+    return tuple(sorted(targets, key=lambda target: target.iou)[:MOST_WORST])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
@@ -28,7 +29,10 @@ def compose(arguments: list[str], *, module: str = "harness") -> list[Point]:
     time. UserError, in one sentence, for whatever can't be composed.
     """
     try:
-        return distinct([job.point(module) for job in _jobs(arguments, module)])
+        jobs = _jobs(arguments, module)
+        if jobs and jobs[0].composed.sweeps:
+            jobs = [job for words in jobs[0].composed.sweeps for job in _jobs(_joined(words, arguments), module)]
+        return distinct([job.point(module) for job in jobs])
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explained(error)) from error
 
@@ -86,6 +90,22 @@ def _jobs(arguments: list[str], module: str) -> list[_Job]:
         finally:
             sys.argv = argv
     return jobs
+
+
+def _joined(sweep: str, typed: list[str]) -> list[str]:
+    """Words of one of several sweeps, and what was typed, which goes before; and no more sweeps in that one."""
+    said = {_option(word) for word in typed}
+    try:
+        listed = [word for word in shlex.split(sweep) if _option(word) not in said]
+    except ValueError as error:
+        raise UserError(
+            f"sweeps= holds {sweep!r}, which can't be split into words ({error}); write it as typed"
+        ) from error
+    return [*listed, *(word for word in typed if _option(word) != "sweeps"), "sweeps=[]"]
+
+
+def _option(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~")
 
 
 def _explained(error: Exception) -> str:

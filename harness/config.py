@@ -190,6 +190,8 @@ class HarnessConfig:
     monitor_interval: float = 0.2
     resume: Any = None
     reporter: str | None = None
+    experiment: str | None = None
+    sweeps: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         _at_least("batch", self.batch, 1)

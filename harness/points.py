@@ -11,7 +11,10 @@ from typing import Any
 from harness.config import HarnessConfig
 from harness.sources import effective_data
 
-INDECISIVE = ("name", "results", "reporter", "resume", "timeout", "isolation", "certify", "check")
+INDECISIVE = (
+    *("name", "results", "reporter", "resume", "timeout", "isolation", "certify", "check"),
+    *("experiment", "sweeps"),
+)
 """Options that do not change what is measured."""
 KNOBS = ("bank", "positions", "compile", "cuda_graphs", "sdpa")
 """Options that reach a strategy only where its YAML takes them, so that a sweep of many strategies can set them."""

@@ -12,7 +12,7 @@ from functools import partial
 from harness.agreement import Agreement, AgreementMeter
 from harness.memory import PeakMemory, Peaks
 from harness.noise import Limits
-from harness.pictures import PictureBook
+from harness.pictures import Batch, PictureBook
 from harness.points import Point
 from harness.scores import ScoreMeter
 from harness.timing import Clock, timed_repeats
@@ -73,10 +73,9 @@ def verify(
     peaks, bank_seconds, flops = [], {}, 0
     for index, encoded in enumerate(workload.groups):
         references = encoded.references(device, config.objects)
-        check = _Check(point, encoded, None if expected is None else expected[index], meters)
+        check = _Check(index, encoded, None if expected is None else expected[index], meters, pictures)
         if index == 0:
             candidate.prepare(references)  # warms up
-            check.keep_pictures(pictures, references.object_ids)
         memory = PeakMemory(device)
         bank_seconds[encoded.group.name] = timed_repeats(
             partial(candidate.prepare, references), clock=clock, options=config.timing
@@ -87,6 +86,7 @@ def verify(
         peaks.append(memory.read())
         flops += candidate.flops(len(encoded.targets))
         candidate.release()
+    pictures.write(_scene(point), point.name)
     targets = sum(len(encoded.targets) for encoded in workload.groups)
     return Verified(peaks=Peaks.highest(peaks), bank_seconds=bank_seconds, flops_per_target=flops / targets)
 
@@ -116,37 +116,46 @@ def disagreement(agreed: Agreement | None, limits: Limits | None) -> str | None:
     return None
 
 
-class _Check:
-    """What happens to a batch of predictions: agreement, scores and pictures."""
+def _scene(point: Point) -> str:
+    """Points whose pictures show the same objects of the same frames share it."""
+    objects = point.config.objects
+    return f"{point.workload[:8]}-o{'all' if objects is None else objects}"
 
-    def __init__(self, point: Point, encoded: EncodedGroup, expected: Predictions | None, meters: Meters) -> None:
-        self._point = point
-        self._encoded = encoded
+
+class _Check:
+    """What happens to a batch of predictions of a group: agreement, scores and pictures."""
+
+    def __init__(
+        self, number: int, encoded: EncodedGroup, expected: Predictions | None, meters: Meters, pictures: PictureBook
+    ) -> None:
+        self._number = number
+        self._group = encoded.group
         self._expected = expected
         self._meters = meters
-        self._pictures: PictureBook | None = None
-
-    def keep_pictures(self, pictures: PictureBook, object_ids: tuple[int, ...]) -> None:
-        pictures.scene(self._scene, self._encoded.group, object_ids)
         self._pictures = pictures
-
-    @property
-    def _scene(self) -> str:
-        objects = self._point.config.objects
-        return f"{self._point.workload[:8]}-o{'all' if objects is None else objects}"
 
     def __call__(self, chosen: slice, predictions: Predictions) -> None:
         predictions = predictions.cpu()
+        expected, ious = None, None
         if self._expected is not None:
-            self._meters.agreement.update(self._encoded.group.name, self._expected[chosen], predictions)
+            expected = self._expected[chosen]
+            ious = self._meters.agreement.update(self._group.name, expected, predictions)
         for index, target in enumerate(range(chosen.start, chosen.stop)):
             self._score(target, predictions, index)
+        self._pictures.add(
+            Batch(
+                group=self._group,
+                number=self._number,
+                start=chosen.start,
+                predictions=predictions,
+                expected=expected,
+                ious=ious,
+            )
+        )
 
     def _score(self, target: int, predictions: Predictions, index: int) -> None:
-        frame = self._encoded.group.targets[target]
+        frame = self._group.targets[target]
         if frame.labels is not None:
             labels = frame.labels()
             predicted = predictions.label_map(index, size=labels.shape[:2]).numpy()
-            self._meters.scores.update(self._encoded.group.name, predictions.object_ids, predicted, labels)
-        if self._pictures is not None and target < self._pictures.targets:
-            self._pictures.add(self._scene, self._point.name, target, predictions, index)
+            self._meters.scores.update(self._group.name, predictions.object_ids, predicted, labels)

@@ -12,6 +12,7 @@ from report.judgement import masks_of
 from report.masks import draw_masks
 from report.points import Shown, column, points_table
 from report.run import Run, dig, finite
+from report.worst import printable, worst_table
 
 WHY_DIFFERENT = {
     ("propagate", ""): "lets every target remember the predictions before it, as the session does out of the box: its "
@@ -42,7 +43,7 @@ def agreement_section(run: Run) -> Section | None:
     if table is not None:
         blocks.append(Paragraph(text=_about(run), quiet=True))
     blocks += [Paragraph(text=why) for why in _reasons(run.summary)]
-    blocks.append(draw_masks(run))
+    blocks += [worst_table(run), draw_masks(run)]
     return Section.of("Are the masks the same", *blocks)
 
 
@@ -58,7 +59,7 @@ def _worst_object(run: Run) -> Shown:
         named = objects.items() if isinstance(objects, dict) else ()
         means = {name: finite(dig(one, "iou_mean")) for name, one in named}
         known = {name: mean for name, mean in means.items() if mean is not None and mean < 1}
-        return words(min(known, key=lambda name: known[name])) if known else words(None)
+        return words(printable(min(known, key=lambda name: known[name]))) if known else words(None)
 
     return Shown(title="least alike", cell=cell, words=True)
 

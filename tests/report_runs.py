@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from harness.pairing import Block
 from harness.results import PointResult, RunFolder
 from report import write_report
 
@@ -65,12 +67,15 @@ def run_folder(
     environment: dict[str, Any] | None = None,
     config: dict[str, Any] | None = None,
     details: Details | None = None,
+    samples: Mapping[str, list[Block]] | None = None,
 ) -> Path:
-    """A run's folder. details: of the points, by their names."""
+    """A run's folder. details, samples: of the points, by their names."""
     run = RunFolder(folder)
     run.write_json("environment.json", environment or ENVIRONMENT)
     for one in rows:
-        run.add(PointResult(row=one, config=config or {}, details=(details or {}).get(one["point"], {})))
+        kept = {name: (given or {}).get(one["point"]) for name, given in (("details", details), ("samples", samples))}
+        known = {name: value for name, value in kept.items() if value is not None}
+        run.add(PointResult(row=one, config=config or {}, **known))
     return folder
 
 
@@ -79,15 +84,44 @@ def report_of(folder: Path, rows: Sequence[dict[str, Any]], **options: Any) -> s
 
 
 def draw_scene(folder: Path, points: Sequence[str], *, truth: bool = True) -> None:
-    """Pictures as a run keeps them: a reference, one target, the points' predictions."""
-    folder.mkdir(parents=True)
-    picture = Image.fromarray(np.full((20, 30, 3), 90, dtype=np.uint8))
+    """Pictures as a run keeps them: one target of each point, in which it differs a little."""
+    for point in points:
+        draw_targets(folder, point, [worst_target(iou=0.9912)], truth=truth, cut=1)
+
+
+def worst_target(
+    group: str = "specimen000", number: int = 0, target: int = 0, object_id: int | None = 254, iou: float | None = 1.0
+) -> dict[str, Any]:
+    return {"group": group, "number": number, "target": target, "object_id": object_id, "iou": iou}
+
+
+def draw_targets(
+    folder: Path,
+    point: str,
+    targets: Sequence[dict[str, Any]],
+    *,
+    truth: bool = True,
+    compared: bool = True,
+    cut: int = 0,
+) -> None:
+    """A point's targets in a scene's folder. cut: so many rows of the object are missing in what the point predicts."""
+    for one in targets:
+        place = folder / str(one["number"])
+        place.mkdir(parents=True, exist_ok=True)
+        photograph, target = Image.fromarray(np.full((20, 30, 3), 90, dtype=np.uint8)), f"target{one['target']}"
+        for name in ("reference", target):
+            photograph.save(place / f"{name}.png")
+        whole = ("reference-labels", *([f"{target}-labels"] if truth else []))
+        for name in (*whole, *([f"{target}-expected"] if compared else [])):
+            _labels().save(place / f"{name}.png")
+        _labels(cut).save(place / f"{target}-{point}.png")
+    (folder / f"{point}.json").write_text(json.dumps({"targets": list(targets)}), encoding="utf-8")
+
+
+def _labels(cut: int = 0) -> Image.Image:
     labels = np.zeros((20, 30), dtype=np.uint8)
-    labels[5:10, 5:20] = 254
-    for name in ("reference", "target0"):
-        picture.save(folder / f"{name}.png")
-    for name in ("reference-labels", *(["target0-labels"] if truth else []), *(f"target0-{one}" for one in points)):
-        Image.fromarray(labels).save(folder / f"{name}.png")
+    labels[5 : 10 - cut, 5:20] = 254
+    return Image.fromarray(labels)
 
 
 def size_of(picture: Path) -> tuple[int, int]:

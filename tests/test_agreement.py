@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from harness.agreement import Agreement, AgreementMeter
+from harness.agreement import MOST_WORST, Agreement, AgreementMeter, WorstTarget
 from strategies.vocabulary import Predictions
 
 few = settings(deadline=None, derandomize=True, max_examples=25)
@@ -279,3 +280,66 @@ def test_groups_may_have_other_objects_and_count_together() -> None:
     assert result.iou_mean == pytest.approx((pairs - 1 + 2 / 3) / pairs)
     assert result.targets == len(one) + 1
     assert result.per_object["b/9"].iou_min == pytest.approx(2 / 3)
+
+
+# --- the worst targets ---------------------------------------------------------------------------------------------
+
+
+def iou_by_counting(expected: Tensor, actual: Tensor) -> float:
+    one, other = (set(map(tuple, (logits > 0).nonzero().tolist())) for logits in (expected, actual))
+    return len(one & other) / len(one | other) if one | other else 1.0
+
+
+@few
+@given(
+    seed=st.integers(0, 2**20),
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=3),
+    batch=st.integers(1, 4),
+    side=st.integers(1, 3),
+)
+def test_the_worst_targets_are_those_that_a_look_at_all_targets_finds(
+    seed: int, sizes: list[int], batch: int, side: int
+) -> None:
+    meter, every = AgreementMeter(), []
+    for number, targets in enumerate(sizes):
+        group, ids = f"group{number}", (number + 5, number + 1)
+        expected, actual = (
+            replace(random_predictions(seed + number + more, targets=targets, side=side), object_ids=ids)
+            for more in (0, 100)
+        )
+        for start in range(0, targets, batch):
+            part = slice(start, start + batch)
+            meter.update(group, take(expected, part), take(actual, part))
+        for target in range(targets):
+            ious = [iou_by_counting(expected.logits[target, at], actual.logits[target, at]) for at in range(2)]
+            at = ious.index(min(ious))
+            every.append(WorstTarget(group=group, target=target, object_id=ids[at], iou=ious[at]))
+    result = meter.result()
+    assert result is not None
+    assert list(result.worst) == sorted(every, key=lambda one: one.iou)[:MOST_WORST]
+    assert result.worst[0].iou == result.iou_min
+
+
+def test_of_targets_that_are_equally_bad_the_first_are_told() -> None:
+    same = predictions(torch.ones(MOST_WORST + 5, 1, 1, 1))
+    worst = agreement((same, same)).worst
+    assert [(one.target, one.iou) for one in worst] == [(target, 1.0) for target in range(MOST_WORST)]
+
+
+def test_a_target_that_is_not_finite_is_the_worst() -> None:
+    good = predictions(torch.ones(3, 2, 2, 2), ids=(7, 3))
+    logits = good.logits.clone()
+    logits[1, 1, 0, 0] = math.nan
+    worst = agreement((good, predictions(logits, ids=(7, 3)))).worst[0]
+    assert worst == WorstTarget(group="group", target=1, object_id=3, iou=0.0)
+
+
+def test_an_update_tells_the_iou_of_every_pair() -> None:
+    expected, actual = random_predictions(1), random_predictions(2)
+    meter = AgreementMeter()
+    ious = meter.update("group", expected, actual)
+    result = meter.result()
+    assert result is not None
+    assert ious.shape == (6, 2)
+    assert ious.mean() == pytest.approx(result.iou_mean)
+    assert ious[:, 1].min() == result.per_object["group/2"].iou_min

@@ -328,16 +328,15 @@ def test_what_a_killed_run_left_half_written_beside_its_files_disturbs_nothing(p
 def test_pictures_that_a_killed_run_left_half_written_are_made_anew(place: Place) -> None:
     folder = only_run(place.results)
     (scene,) = (folder / "pictures").iterdir()
-    pictures = sorted(path.name for path in scene.iterdir())
-    half = folder / f".pictures-{scene.name}.partial"
-    scene.rename(half)
-    (half / "target0.png").write_bytes(b"\x89PNG")
-    for path in (folder / "points").iterdir():
+    pictures = {path.relative_to(scene): path.read_bytes() for path in scene.rglob("*.png")}
+    (scene / "0" / "target0.png").unlink()
+    (scene / "0" / ".target0.png.partial").write_bytes(b"\x89PNG")
+    for path in (*scene.glob("*.json"), *(folder / "points").iterdir()):
         path.unlink()
     assert place.sweep("resume=true") == 0
-    flaky = next(path.name for path in scene.iterdir() if "flaky" in path.name)
-    assert sorted({path.name for path in scene.iterdir()} - {flaky}) == pictures
-    assert not half.exists()
+    again = {path.relative_to(scene): path.read_bytes() for path in scene.rglob("*.png") if "flaky" not in path.name}
+    assert again == pictures
+    assert len(list(scene.glob("*.json"))) == 3
 
 
 # --- odd but true --------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -305,15 +306,18 @@ def test_the_noise_floor_and_the_limits_above_it_are_told(measured: PointResult)
     assert measured.details["limits"] == asdict(Limits.above(floor))
 
 
-def test_pictures_of_the_first_targets_show_ids_of_the_group(bench: Bench, measured: PointResult) -> None:
+def test_pictures_of_the_worst_targets_show_ids_of_the_group(bench: Bench, measured: PointResult) -> None:
     (scene,) = [path for path in (bench.folder / "run" / "pictures").iterdir() if path.name.endswith("-oall")]
-    kept = sorted(path.name for path in scene.glob(f"*-{measured.row['point']}.png"))
-    assert kept == [f"target{index}-{measured.row['point']}.png" for index in range(3)]
-    labels = np.array(Image.open(scene / kept[0]))
-    assert set(np.unique(labels)) <= {0, 1, 2, 3}
-    with Image.open(scene / "target0.png") as picture:
-        assert picture.size == labels.shape[::-1]
-    assert (scene / "reference-labels.png").is_file()
+    kept = json.loads((scene / f"{measured.row['point']}.json").read_text())["targets"]
+    worst = [{key: one[key] for key in ("group", "target", "object_id", "iou")} for one in kept]
+    assert worst == list(measured.details["agreement"]["worst"][:3])
+    for one in kept:
+        folder, name = scene / str(one["number"]), f"target{one['target']}"
+        labels = np.array(Image.open(folder / f"{name}-{measured.row['point']}.png"))
+        assert set(np.unique(labels)) <= {0, 1, 2, 3}
+        with Image.open(folder / f"{name}.png") as picture:
+            assert picture.size == labels.shape[::-1]
+        assert (folder / "reference-labels.png").is_file()
 
 
 def test_fewer_objects_are_the_first_ones(bench: Bench) -> None:
