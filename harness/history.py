@@ -1,6 +1,6 @@
 """All runs of a results folder in one file, ``history.sqlite``: what each found of each point, and when.
 
-Runs are appended as they end; a run that is gone on with replaces its own rows. Read it with `lines`, `trend` and
+Runs are appended as they end; a run that is gone on with replaces its own rows. Read it with `trends` and
 `steps`, or with any tool that knows SQLite: there is one table, ``results``, with the columns of `Entry`.
 """
 
@@ -88,35 +88,27 @@ def append(run: Path) -> bool:
     return True
 
 
-def lines(store: Path) -> list[tuple[str, str]]:
-    """Device and key of every trend that there is; UserError as `trend`."""
-    with _reading(store) as connection:
-        return [
-            (device, key)
-            for device, key in connection.execute("SELECT DISTINCT device, key FROM results ORDER BY 1, 2")
-        ]
-
-
-def trend(store: Path, key: str, *, device: str) -> list[Entry]:
-    """All that was found of a point on a device, oldest first, whatever status it ended with.
+def trends(store: Path, *, device: str) -> dict[str, list[Entry]]:
+    """All that was found of each point on a device, by key, oldest first, whatever status it ended with.
 
     Empty where the store is not there yet; UserError where it can't be read.
     """
+    found: dict[str, list[Entry]] = {}
     with _reading(store) as connection:
-        rows = connection.execute(
-            f"SELECT {TABLE} FROM results WHERE key = ? AND device = ? ORDER BY time, run", (key, device)
-        )
-        return [Entry(**dict(zip(COLUMNS, row, strict=True))) for row in rows]
+        for row in connection.execute(f"SELECT {TABLE} FROM results WHERE device = ? ORDER BY time, run", (device,)):
+            entry = Entry(**dict(zip(COLUMNS, row, strict=True)))
+            found.setdefault(entry.key, []).append(entry)
+    return found
 
 
-def steps(entries: Sequence[Entry], *, margin: float = 0.1) -> list[int]:
-    """Places in a trend at which the speed-up stepped up or down by more than ``margin``.
+def steps(entries: Sequence[Entry], *, margin: float = 0.1) -> dict[int, Interval]:
+    """Places in a trend at which the speed-up stepped up or down by more than ``margin``, each with its change.
 
     Each entry is compared with the one of the narrowest interval since the last step: it is a step where the whole
     interval of their quotient lies beyond 1 + margin or 1 / (1 + margin), the gate's own rule. So a run too noisy to
     tell hides no step, and a single odd run shows as two, there and back. Entries without an interval are passed over.
     """
-    found: list[int] = []
+    found: dict[int, Interval] = {}
     anchor: Interval | None = None
     for place, entry in enumerate(entries):
         interval = entry.interval
@@ -127,7 +119,7 @@ def steps(entries: Sequence[Entry], *, margin: float = 0.1) -> list[int]:
             continue
         change = quotient(interval, anchor)
         if change.hi < 1 / (1 + margin) or change.lo > 1 + margin:
-            found.append(place)
+            found[place] = change
             anchor = interval
         elif interval.hi / interval.lo < anchor.hi / anchor.lo:
             anchor = interval

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from report.agreement import agreement_section
+from report.claims import claims_section
 from report.document import Document, Drawing, Section
 from report.environment import environment_section, reproduction_section
 from report.failures import failures_section
@@ -20,6 +21,7 @@ from report.run import Run, read_run
 from report.series import series_section
 from report.stages import stages_section
 from report.throughput import throughput_section
+from report.trends import trends_section
 from report.trust import trust_section
 from report.verdict import verdict_section
 
@@ -39,6 +41,7 @@ def report_of(run: Run) -> Document:
     """What to use first, then why, then how to check it."""
     sections: tuple[Section | None, ...] = (
         verdict_section(run),
+        claims_section(run),
         headline_section(run),
         throughput_section(run),
         speedup_map_section(run),
@@ -48,6 +51,7 @@ def report_of(run: Run) -> Document:
         agreement_section(run),
         memory_frames_section(run),
         job_section(run),
+        trends_section(run),
         series_section(run),
         failures_section(run),
         trust_section(run),

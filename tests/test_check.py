@@ -21,7 +21,7 @@ import pytest
 from harness.baseline import load
 from harness.change import judge, quotient
 from harness.check import main
-from harness.history import NAME, trend
+from harness.history import NAME, trends
 from harness.points import Point
 from tests.check_runs import BENCH, ticking_strategies
 from tests.harness_runs import TINY, complaint, run, strict_json, summary
@@ -305,8 +305,9 @@ def test_the_summary_is_appended_where_github_asks_for_it(place: Place, monkeypa
 def test_checks_are_in_the_history(place: Place) -> None:
     (baseline,) = place.baselines
     kept = load(baseline)
+    found = trends(place.folder / "results" / NAME, device=kept.device)
     for key in kept.points:
-        (entry,) = trend(place.folder / "results" / NAME, key, device=kept.device)
+        (entry,) = found[key]
         assert entry.run == place.latest.name
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from harness import history
-from harness.history import NAME, Entry, append, lines, steps, trend
+from harness.history import NAME, Entry, append, steps, trends
 from harness.point_key import key_of
 from harness.points import Point
 from harness.results import PointResult, RunFolder
@@ -42,7 +42,7 @@ def test_a_run_is_appended_with_all_its_points(tmp_path: Path) -> None:
     measured = row(**FASTER, iou_mean=0.999, iou_min=0.9, jf=0.8, peak_rss_mb=500.0)
     run = run_of(tmp_path, "one", [(DIRECT, measured), (SEQUENTIAL, ended("x", "crash", "it fell"))])
     assert append(run)
-    assert trend(tmp_path / NAME, KEY, device="a processor") == [
+    assert trends(tmp_path / NAME, device="a processor")[KEY] == [
         Entry(
             run="one",
             key=KEY,
@@ -61,40 +61,38 @@ def test_a_run_is_appended_with_all_its_points(tmp_path: Path) -> None:
             vram_peak_mb=None,
         )
     ]
-    (crashed,) = trend(tmp_path / NAME, key_of(SEQUENTIAL), device="a processor")
+    (crashed,) = trends(tmp_path / NAME, device="a processor")[key_of(SEQUENTIAL)]
     assert (crashed.status, crashed.speedup, crashed.interval) == ("crash", None, None)
-    assert lines(tmp_path / NAME) == [("a processor", KEY), ("a processor", key_of(SEQUENTIAL))]
 
 
 def test_a_trend_goes_from_old_to_new_however_runs_were_appended(tmp_path: Path) -> None:
     for name, at in (("c", 30), ("a", 10), ("b", 20)):
         append(run_of(tmp_path, name, [(DIRECT, row(**FASTER))], at=at, git_commit=name * 40))
-    assert [one.run for one in trend(tmp_path / NAME, KEY, device="a processor")] == ["a", "b", "c"]
-    assert [one.commit for one in trend(tmp_path / NAME, KEY, device="a processor")] == ["a" * 40, "b" * 40, "c" * 40]
+    assert [one.run for one in trends(tmp_path / NAME, device="a processor")[KEY]] == ["a", "b", "c"]
+    assert [one.commit for one in trends(tmp_path / NAME, device="a processor")[KEY]] == ["a" * 40, "b" * 40, "c" * 40]
 
 
 def test_devices_have_trends_of_their_own(tmp_path: Path) -> None:
     append(run_of(tmp_path, "one", [(DIRECT, row())]))
     append(run_of(tmp_path, "two", [(DIRECT, row())], device="a card"))
-    assert [one.run for one in trend(tmp_path / NAME, KEY, device="a card")] == ["two"]
-    assert lines(tmp_path / NAME) == [("a card", KEY), ("a processor", KEY)]
+    assert [one.run for one in trends(tmp_path / NAME, device="a card")[KEY]] == ["two"]
+    assert [one.run for one in trends(tmp_path / NAME, device="a processor")[KEY]] == ["one"]
 
 
 def test_a_run_that_is_gone_on_with_replaces_its_own_rows_and_no_others(tmp_path: Path) -> None:
     append(run_of(tmp_path, "one", [(DIRECT, ended("x", "crash", "it fell"))], at=1))
     append(run_of(tmp_path, "two", [(DIRECT, row(fps=2.0))], at=2))
     append(run_of(tmp_path, "one", [(DIRECT, row(fps=3.0)), (SEQUENTIAL, row())], at=3))
-    found = trend(tmp_path / NAME, KEY, device="a processor")
+    found = trends(tmp_path / NAME, device="a processor")[KEY]
     assert [(one.run, one.fps) for one in found] == [("two", 2.0), ("one", 3.0)]
-    assert len(trend(tmp_path / NAME, key_of(SEQUENTIAL), device="a processor")) == 1
+    assert len(trends(tmp_path / NAME, device="a processor")[key_of(SEQUENTIAL)]) == 1
 
 
 # --- stores that can not be used ------------------------------------------------------------------------------------
 
 
 def test_there_is_no_trend_before_the_first_run(tmp_path: Path) -> None:
-    assert trend(tmp_path / NAME, KEY, device="a processor") == []
-    assert lines(tmp_path / NAME) == []
+    assert trends(tmp_path / NAME, device="a processor") == {}
     assert list(tmp_path.iterdir()) == [], "reading makes no file"
 
 
@@ -121,7 +119,7 @@ def test_a_store_that_can_not_be_used_costs_one_line_of_warning(
     assert warned.startswith("warning: this run is not in the history")
     assert warned.count("\n") == 1
     with pytest.raises(UserError, match="can't be read"):
-        trend(tmp_path / NAME, KEY, device="a processor")
+        trends(tmp_path / NAME, device="a processor")
 
 
 def test_a_store_that_is_locked_costs_one_line_of_warning(
@@ -135,7 +133,7 @@ def test_a_store_that_is_locked_costs_one_line_of_warning(
         assert not append(two)
     assert "locked" in capsys.readouterr().err
     assert append(two)
-    assert [one.run for one in trend(tmp_path / NAME, KEY, device="a processor")] == ["one", "two"]
+    assert [one.run for one in trends(tmp_path / NAME, device="a processor")[KEY]] == ["one", "two"]
 
 
 def test_a_sweep_is_appended_and_ends_well_whatever_the_store(
@@ -146,9 +144,7 @@ def test_a_sweep_is_appended_and_ends_well_whatever_the_store(
     assert exit_code(*sweep) == 0
     store = tmp_path / "results" / NAME
     device = strict_json(only_run(tmp_path / "results") / "environment.json")["device"]
-    ((found_device, key),) = lines(store)
-    assert found_device == device
-    (entry,) = trend(store, key, device=device)
+    ((entry,),) = trends(store, device=device).values()
     assert entry.run == only_run(tmp_path / "results").name
     assert entry.fps is not None
     store.write_text("this is no database, however long it goes on" * 100)
@@ -193,10 +189,17 @@ def entries(*intervals: tuple[float, float] | None) -> list[Entry]:
 def test_a_step_is_where_the_whole_interval_of_the_change_is_beyond_the_margin(
     intervals: list[tuple[float, float] | None], expected: list[int]
 ) -> None:
-    assert steps(entries(*intervals)) == expected
+    assert list(steps(entries(*intervals))) == expected
 
 
 def test_a_wider_margin_marks_fewer_steps() -> None:
     made = entries((4.0, 0.02), (3.3, 0.02), (2.0, 0.02))
-    assert steps(made) == [1, 2]
-    assert steps(made, margin=0.5) == [2]
+    assert list(steps(made)) == [1, 2]
+    assert list(steps(made, margin=0.5)) == [2]
+
+
+def test_a_step_has_the_change_against_the_narrowest_interval_since_the_last_one() -> None:
+    made = entries((4.0, 0.3), (4.1, 0.01), (4.0, 0.02), (3.3, 0.02), (5.0, 0.02))
+    found = steps(made)
+    assert {place: round(change.value, 3) for place, change in found.items()} == {3: 0.805, 4: 1.515}
+    assert found[3].lo < 3.3 / 4.1 < found[3].hi

@@ -1,0 +1,123 @@
+"""What a run has to say for or against a claim: the points it is about, and verdicts by interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+import pandas as pd
+
+from harness.change import Interval
+from report.points import memory_column, ratio
+from report.run import Run, finite
+from report.samples import fps_interval
+
+Verdict = Literal["confirmed", "refuted", "not testable here"]
+ABOUT = 4 / 3
+"""A single number is confirmed by what is within this factor of it: nobody claims three digits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """measured: what there is to see, also where it decides nothing. why: of the verdict."""
+
+    measured: str
+    verdict: Verdict
+    why: str
+
+
+class NotMeasuredError(Exception):
+    """Something is missing that a claim needs; the message says what."""
+
+
+# --- what was measured -------------------------------------------------------------------------------------------
+
+
+def point_of(points: pd.DataFrame, strategy: str, variant: str | None = None, **setting: int) -> pd.Series:
+    """The finished point of a strategy, the one with fewest objects of several. NotMeasuredError without one."""
+    found = points[points["strategy"] == strategy]
+    if variant is not None:
+        found = found[found["variant"] == variant]
+    for name, value in setting.items():
+        found = found[found[name] == value]
+    finished = found[found["status"] == "ok"].sort_values("objects", kind="stable")
+    if len(finished):
+        return finished.iloc[0]
+    asked = [strategy, *filter(None, [variant]), *(f"{name}={value}" for name, value in setting.items())]
+    ended = "" if found.empty else f" (one ended as {found['status'].iloc[0]})"
+    raise NotMeasuredError(f"no finished point {' '.join(asked)}{ended}")
+
+
+def speedup_of(row: pd.Series) -> Interval:
+    """Over `sequential`. NotMeasuredError where the point has none, or one over another strategy."""
+    value, lo, hi = (finite(row[name]) for name in ("speedup", "speedup_lo", "speedup_hi"))
+    if value is None or lo is None or hi is None or row["reference"] != "sequential":
+        raise NotMeasuredError(f"{row['point']} has no interval of its speed-up over sequential")
+    return Interval(value=value, lo=lo, hi=hi)
+
+
+def fps_of(run: Run, row: pd.Series) -> Interval:
+    found = fps_interval(run, row)
+    if found is None:
+        raise NotMeasuredError(f"{row['point']} has no interval of its speed")
+    return found
+
+
+def memory_of(points: pd.DataFrame, row: pd.Series) -> float:
+    """The peak, in MB."""
+    value = finite(row[memory_column(points)])
+    if value is None:
+        raise NotMeasuredError(f"{row['point']} has no peak of memory")
+    return value
+
+
+def milliseconds_of(run: Run, row: pd.Series, *keys: str) -> Interval:
+    """The median call of what `harness.stages` keeps at a place."""
+    stored = run.of(row, "details", "stages", *keys)
+    seconds = [one for one in map(finite, stored if isinstance(stored, list) else []) if one is not None]
+    if not seconds:
+        raise NotMeasuredError(f"{row['point']} was not watched in its stages")
+    return Interval.exact(1000 * median(seconds))
+
+
+# --- verdicts ----------------------------------------------------------------------------------------------------
+
+
+def within(name: str, found: Interval, lo: float, hi: float) -> Finding:
+    """Confirmed if the whole interval is in the range, refuted if the whole is outside."""
+    span = f"{ratio(lo)} to {ratio(hi)}"
+    measured = shown(name, found)
+    if lo <= found.lo and found.hi <= hi:
+        return Finding(measured=measured, verdict="confirmed", why=f"{name} within {span}")
+    if found.hi < lo or found.lo > hi:
+        return Finding(measured=measured, verdict="refuted", why=f"{name} outside {span}")
+    return Finding(measured=measured, verdict="not testable here", why=f"{name} not clearly within {span}, nor outside")
+
+
+def about(name: str, found: Interval, claimed: float) -> Finding:
+    return within(name, found, claimed / ABOUT, claimed * ABOUT)
+
+
+def all_of(*findings: Finding) -> Finding:
+    """Refuted if one is; confirmed if every one is."""
+    return _first(findings, ("refuted", "not testable here", "confirmed"))
+
+
+def any_of(*findings: Finding) -> Finding:
+    """Confirmed if one is; refuted if every one is."""
+    return _first(findings, ("confirmed", "not testable here", "refuted"))
+
+
+def shown(name: str, found: Interval) -> str:
+    ends = "" if found.lo == found.hi else f" ({ratio(found.lo)}-{ratio(found.hi)})"
+    return f"{name}: {ratio(found.value)}{ends}"
+
+
+def _first(findings: tuple[Finding, ...], order: tuple[Verdict, ...]) -> Finding:
+    verdict = next(one for one in order if any(finding.verdict == one for finding in findings))
+    return Finding(
+        measured="; ".join(finding.measured for finding in findings),
+        verdict=verdict,
+        why="; ".join(finding.why for finding in findings if finding.verdict == verdict),
+    )
