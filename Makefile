@@ -4,11 +4,12 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install run test check format clean
+.PHONY: help install browser run test check format clean
 
 help:
 	@echo "make run    set up and run the default sweep on this machine (options: make run ARGS='batch=8,16')"
 	@echo "make test   set up and run all tests"
+	@echo "make browser install Debian's Chromium, where there is none, for the tests that open a report in it (as root)"
 	@echo "make check  set up, lint and check types"
 	@echo "make format set up and format the code"
 	@echo "make clean  remove the virtual environment"
@@ -19,6 +20,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+browser:
+	command -v chromium chromium-browser google-chrome || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium; }
 
 run: $(INSTALLED)
 	$(BIN)/python -m harness $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.pairing import Block
+from harness.results import COLUMNS
 from harness.speedup import SpeedUp, estimate, log_ratio, verdict
 from report.run import read_run
 from report.samples import fps_interval
@@ -103,6 +105,36 @@ def test_agreement(measured: Stored) -> None:
     assert cells["iou_min"] == f"{agreed['iou_min']:.4f}"
     assert cells["IoU >= 0.99"] == f"{agreed['share_at_99']:.1%}"
     assert cells["max_abs_dlogit"] == f"{agreed['max_abs_dlogit']:.1e}"
+
+
+def test_every_cell_under_a_columns_own_name_is_what_the_point_stored(measured: Stored) -> None:
+    """To all digits shown, in whichever table."""
+    run, stored = measured
+    seen: set[str] = set()
+    for title in re.findall(r"^##+ ([^\n]*)\n\n(?:[^#|]*\n\n)?\| strategy", text_of(run), flags=re.MULTILINE):
+        for cells in table_cells(text_of(run), title):
+            for name in cells.keys() & set(COLUMNS) - {"strategy", "speedup"}:
+                text, value = cells[name].rstrip("*"), stored["row"].get(name)
+                seen.add(name)
+                if isinstance(value, int | float):
+                    kind = next((one for one in "e%" if one in text), "f")
+                    form = f".{len(text.partition(kind)[0].partition('.')[2])}{kind}"
+                    assert text == f"{value:{form}}", name
+                elif text:
+                    assert text == value, name
+    assert seen > {"fps", "peak_rss_mb", "gflop_per_target", "gflop_per_s", "matrix_share", "bank_s", "setup_s", "jf"}
+
+
+def test_the_stages_of_a_prediction(measured: Stored) -> None:
+    run, stored = measured
+    watched = stored["details"]["stages"]
+    (times,) = table_cells(text_of(run), "Where the time goes")
+    whole = 1000 / stored["row"]["fps"]
+    parts = {name.replace("_", " "): sum(calls) / sum(watched["predict"]) for name, calls in watched["calls"].items()}
+    assert parts.keys() == {"memory attention", "mask decoder"}
+    for name, share in parts.items():
+        assert times[f"{name} (ms/target)"] == f"{whole * share:.2f}"
+    assert times["rest of predict (ms/target)"] == f"{whole * (1 - sum(parts.values())):.2f}"
 
 
 def test_the_interval_of_a_rate_covers_what_blocks_scatter(measured: Stored) -> None:
