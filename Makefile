@@ -28,8 +28,9 @@ browser:
 run: $(INSTALLED)
 	$(BIN)/python -m harness $(ARGS)
 
+# Two files at a time, a thread each: threads of torch that fight for cores slow each other tenfold.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

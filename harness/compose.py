@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from tempfile import TemporaryDirectory
 
 import hydra
@@ -82,9 +84,18 @@ def _jobs(arguments: list[str], module: str) -> list[_Job]:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of being printed by Hydra
     with TemporaryDirectory(prefix="sambatch-") as scratch:  # Hydra wants a folder before anything is checked
         words = [word for word in arguments if word not in ("--multirun", "-m")]
-        sys.argv = [f"python -m {module}", *flags, *words, f"hydra.sweep.dir={scratch}"]
+        scratch_dir = f"hydra.sweep.dir={scratch}"
+        sys.argv = [f"python -m {module}", *flags, *words, scratch_dir]
+        told = StringIO()
         try:
-            collect()
+            with redirect_stderr(told):
+                collect()
+            sys.stderr.write(told.getvalue())
+        except SystemExit as end:  # of Hydra's parser of flags, which also prints how it is used
+            if not end.code:
+                raise
+            said = told.getvalue().rpartition("error: ")[2].replace(f" {scratch_dir}", "").strip()
+            raise UserError(f"{said}; options are written as KEY=VALUE, and --help tells them") from None
         except ValueError as error:  # such as an option without a name
             raise UserError(f"the options can't be composed ({error}); give each as KEY=VALUE") from error
         finally:

@@ -7,6 +7,7 @@ Runs are appended as they end; a run that is gone on with replaces its own rows.
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -104,25 +105,23 @@ def trends(store: Path, *, device: str) -> dict[str, list[Entry]]:
 def steps(entries: Sequence[Entry], *, margin: float = 0.1) -> dict[int, Interval]:
     """Places in a trend at which the speed-up stepped up or down by more than ``margin``, each with its change.
 
-    Each entry is compared with the one of the narrowest interval since the last step: it is a step where the whole
-    interval of their quotient lies beyond 1 + margin or 1 / (1 + margin), the gate's own rule. So a run too noisy to
-    tell hides no step, and a single odd run shows as two, there and back. Entries without an interval are passed over.
+    Each entry is compared with all since the last step: it is a step where the whole interval of one of the quotients
+    lies beyond 1 + margin or 1 / (1 + margin), the gate's own rule, and its change is the largest of those. So neither
+    a run too noisy to tell nor a change little by little hides a step, and a single odd run shows as two, there and
+    back. Entries without an interval are passed over.
     """
     found: dict[int, Interval] = {}
-    anchor: Interval | None = None
+    since: list[Interval] = []
     for place, entry in enumerate(entries):
         interval = entry.interval
         if interval is None:
             continue
-        if anchor is None:
-            anchor = interval
-            continue
-        change = quotient(interval, anchor)
-        if change.hi < 1 / (1 + margin) or change.lo > 1 + margin:
-            found[place] = change
-            anchor = interval
-        elif interval.hi / interval.lo < anchor.hi / anchor.lo:
-            anchor = interval
+        changes = [quotient(interval, earlier) for earlier in since]
+        beyond = [change for change in changes if change.hi < 1 / (1 + margin) or change.lo > 1 + margin]
+        if beyond:
+            found[place] = max(beyond, key=lambda change: abs(math.log(change.value)))
+            since = []
+        since.append(interval)
     return found
 
 

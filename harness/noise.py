@@ -16,7 +16,8 @@ Measured on a CPU, on 46 groups (fp16: 5, bf16: 36) of 1 to 16 references and 1 
 network of the tests. `direct` is the farthest of the exact strategies; those made of sessions have `sequential`'s bits.
 
 ======  ==================  =================  ===============================  ========================================
-dtype   typical floor       largest floor      `direct`, as a share of a limit  caught
+dtype   typical floor, as   largest floor, as  `direct`, as a share of a limit  caught
+        limits take it      limits take it
 ======  ==================  =================  ===============================  ========================================
 fp32    2.4e-7 to 8e-7      3.9e-3 to 1.6e-2   0.01; 0.29 where memory ties     memory not rounded: 46 of 46, by 7 times
                                                                                 and more; raw positions: 45 of 46
@@ -47,9 +48,9 @@ STORED = ROUNDOFF["bf16"]
 DRAWS = 2
 """Of fine noise; one of coarse noise follows."""
 LEAST_ROUNDOFFS = 4
-"""Floors of logits are no lower, as a sample without an open gate has none; 2 to 13 were measured."""
+"""Limits take floors of logits as no lower, as a sample without an open gate has none; 2 to 13 were measured."""
 LEAST_IOU_LOSS = 0.01
-"""Nor is that of masks: one pixel in a hundred, which a few pairs may not show."""
+"""Nor that of masks: one pixel in a hundred, which a few pairs may not show."""
 TIMES = 4
 """Limits are so many times the floor: more than three times as far away as any exact strategy was seen."""
 TIMES_TYPICAL = {"fp32": 128}
@@ -95,10 +96,11 @@ class Limits:
 
     @classmethod
     def above(cls, floor: NoiseFloor) -> Limits:
+        least = LEAST_ROUNDOFFS * ROUNDOFF[floor.dtype]
         return cls(
-            typical_dlogit=TIMES_TYPICAL.get(floor.dtype, TIMES) * floor.typical_dlogit,
-            largest_dlogit=TIMES * floor.largest_dlogit,
-            iou=1 - TIMES * (1 - floor.iou),
+            typical_dlogit=TIMES_TYPICAL.get(floor.dtype, TIMES) * max(least, floor.typical_dlogit),
+            largest_dlogit=TIMES * max(least, STORED, floor.largest_dlogit),
+            iou=1 - TIMES * max(LEAST_IOU_LOSS, 1 - floor.iou),
             gate_score=TIMES * floor.object_score,
             pick_margin=TIMES * floor.predicted_iou,
         )
@@ -143,14 +145,13 @@ def _floor(dtype: str, fine: Agreement | None, coarse: Agreement | None) -> Nois
     assert fine is not None
     assert coarse is not None
     both = (fine, coarse)
-    least = LEAST_ROUNDOFFS * ROUNDOFF[dtype]
     return NoiseFloor(
         dtype=dtype,
-        typical_dlogit=max(least, fine.typical_dlogit),
-        largest_dlogit=max(least, STORED, *(one.relative_dlogit for one in both)),
+        typical_dlogit=fine.typical_dlogit,
+        largest_dlogit=max(one.relative_dlogit for one in both),
         object_score=max(one.max_abs_dscore for one in both),
         predicted_iou=max(one.max_abs_diou for one in both),
-        iou=min(1 - LEAST_IOU_LOSS, *(one.iou_alike for one in both)),
+        iou=min(one.iou_alike for one in both),
         gate_flips=sum(one.gate_flips for one in both),
         pick_flips=sum(one.pick_flips for one in both),
         targets=sum(one.targets for one in both),

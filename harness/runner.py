@@ -60,7 +60,7 @@ def measure_point(
         if model.device.type == "cuda" and config.timing.sustained_seconds > 0:
             sustained = run_sustained(config, workload, candidate, clock=clock, begin=lambda: tell(SUSTAINED))
         tell("watching a batch")
-        attention, stages = _watch(config, workload, candidate, clock)
+        attention, stages = _watch(config, workload, candidate, clock) or (Counter[str](), None)
     tell("measuring the matrix rate")
     matrix_rate = _matrix_rate(model, config.dtype, clock)
     reason = _reason(meters, candidate, reference)
@@ -88,7 +88,7 @@ def measure_point(
             "alternating": contest.alternating,
             "sustained": None if sustained is None else asdict(sustained),
             "sdpa": dict(attention),
-            "stages": asdict(stages),
+            "stages": None if stages is None else asdict(stages),
             "agreement": _dict(agreed),
             "agreement_of_timed_blocks": _dict(meters.repeated.result()),
             "reference_agreement": _dict(meters.reference.result()),
@@ -181,19 +181,25 @@ def _memory(verified: Verified, candidate: Strategy) -> dict[str, Any]:
 
 def _watch(
     config: HarnessConfig, workload: Workload, candidate: Strategy, clock: Clock
-) -> tuple[Counter[str], StageTimes]:
+) -> tuple[Counter[str], StageTimes] | None:
     """How often which of torch's attention kernels was called for a batch of the first group, and its stages' times.
 
-    Last of all, because watching takes memory and time. Prepared anew, so that CUDA graphs are recorded meanwhile.
+    Last of all, because watching takes memory and time; None where there is no room for it. Prepared anew, so that CUDA
+    graphs are recorded meanwhile.
     """
     encoded, device = workload.groups[0], workload.model.device
     batch = encoded.targets[: config.batch].clone().to(device)
     references = encoded.references(device, config.objects)
-    candidate.prepare(references)
-    with observed() as seen:
-        candidate.predict(batch)
     assert references.pixels is not None  # of the workload's references, always
-    return seen, time_stages(candidate, batch, references.pixels[:1], clock=clock, options=config.timing)
+    try:
+        candidate.prepare(references)
+        with observed() as seen:
+            candidate.predict(batch)
+        return seen, time_stages(candidate, batch, references.pixels[:1], clock=clock, options=config.timing)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        return None
 
 
 def _matrix_rate(model: Sam2, dtype: str, clock: Clock) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -19,8 +19,8 @@ from strategies.vocabulary import VisionFeatures
 @dataclass(frozen=True, kw_only=True)
 class StageTimes:
     """targets: of the batch. predict: seconds of each time it was predicted. calls: by stage, seconds of every call
-    within all those times; a strategy that computes in compiled code, CUDA graphs or other threads shows none. encode:
-    seconds in which the vision encoder took in a single frame, each time."""
+    within all those times; a strategy that is static, or computes in other threads, shows none. encode: seconds in
+    which the vision encoder took in a single frame, each time."""
 
     targets: int
     predict: list[float] = field(repr=False)
@@ -43,7 +43,10 @@ def time_stages(
         yield
         calls.setdefault(name, []).append(clock() - start)
 
-    encode = timed_repeats(lambda: candidate.model.encode_pixels(pixels), clock=clock, options=options)
-    with watched(candidate.model, timed):
+    encode_one = partial(candidate.model.encode_pixels, pixels)
+    encode_one()  # warms up
+    encode = timed_repeats(encode_one, clock=clock, options=options)
+    # Watching changes the network's modules, which compiled code would notice, and be compiled again.
+    with nullcontext() if candidate.static else watched(candidate.model, timed):
         predict = timed_repeats(partial(candidate.predict, batch), clock=clock, options=options)
     return StageTimes(targets=len(batch), predict=predict, calls=calls, encode=encode)

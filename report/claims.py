@@ -7,7 +7,7 @@ from functools import partial
 
 import pandas as pd
 
-from harness.change import Interval, quotient
+from harness.change import Interval
 from report.document import Column, Paragraph, Section, Table, words
 from report.evidence import (
     ABOUT,
@@ -16,6 +16,7 @@ from report.evidence import (
     about,
     all_of,
     any_of,
+    baseline_fps,
     fps_of,
     memory_of,
     milliseconds_of,
@@ -44,15 +45,18 @@ def claims_section(run: Run) -> Section | None:
     """None for runs of anything else."""
     if EXPERIMENT not in run.stored("config", "experiment"):
         return None
+    # A point that did not finish never learned its device.
+    summary = run.summary.assign(device=run.summary["device"].fillna(run.device))
     tables = (
-        _table(run, points, ", ".join(map(str, setting)))
-        for setting, points in run.summary.groupby(SETTING)  # points that never ran have no device, and are in none
+        _table(run, points, ", ".join(map(str, setting))) for setting, points in summary.groupby(SETTING, dropna=False)
     )
     note = (
-        "A verdict holds for the model and device in its table's title. Speeds are compared as ratios, because the "
-        "machines of most claims are not known. A claimed range is taken as it stands, a single number as "
-        f"{ABOUT:.2f} times less to {ABOUT:.2f} times more, 'little' as less than {LITTLE:.2f} times; the whole 95 % "
-        "interval must be inside to confirm, or outside to refute."
+        "A verdict holds for the model and device in its table's title, and the toy model is a thousandth of the work "
+        "of those that claims were made of. Speeds are compared as ratios of one run. A claimed range is taken as it "
+        f"stands, a single number as {ABOUT:.2f} times less to {ABOUT:.2f} times more, 'little' as less than "
+        f"{LITTLE:.2f} times. The whole 95 % interval must be inside to confirm, or outside to refute; what is not "
+        "clear becomes clearer with `timing.max_seconds=60`. Memory and utilisation are measured once and have no "
+        "interval."
     )
     return Section.of("The field's claims", *tables, Paragraph(text=note, quiet=True))
 
@@ -85,6 +89,18 @@ def _batches(_: Run, points: pd.DataFrame) -> Finding:
     return all_of(*(within(f"batch {batch}", one, 3, 7) for batch, one in found.items()))
 
 
+def _rates(_: Run, points: pd.DataFrame) -> Finding:
+    rows = {
+        "rebuild": point_of(points, "rebuild", refs=8),
+        "sequential": point_of(points, "sequential", refs=8),
+        "batch 8": point_of(points, "direct", "shared", batch=8, refs=8),
+        "batch 16": point_of(points, "direct", "shared", batch=16, refs=8),
+    }
+    measured = "; ".join(f"{name}: {fps_of(row):.3g}" for name, row in rows.items())
+    why = "the claims do not tell their machine, model and objects: their ratios are checked above"
+    return Finding(measured=measured, verdict="not testable here", why=why)
+
+
 def _utilisation(_: Run, points: pd.DataFrame) -> Finding:
     share = finite(point_of(points, "sequential", refs=8)["gpu_util_mean"])
     if share is None:
@@ -96,21 +112,25 @@ def _stage(run: Run, points: pd.DataFrame, *, keys: tuple[str, ...], claimed: fl
     """A call in `sequential`: one object in one target; of the encoder one frame."""
     row = point_of(points, "sequential", refs=8)
     found = milliseconds_of(run, row, *keys)
-    if CLAIMED_ON in run.device and row["model"] != TOY:
+    if CLAIMED_ON in str(row["device"]) and row["model"] != TOY:
         return about("ms a call", found, claimed)
     why = f"needs an {CLAIMED_ON} and a model of full size"
     return Finding(measured=shown("ms a call", found), verdict="not testable here", why=why)
 
 
 def _frames_speed(run: Run, points: pd.DataFrame) -> Finding:
-    findings = []
-    for strategy in ("sequential", "direct"):
-        few, some, many = (fps_of(run, point_of(points, strategy, batch=8, refs=refs)) for refs in (8, 12, 16))
-        findings += [
-            about(f"{strategy} 12 / 8", quotient(some, few), 38 / 44),
-            about(f"{strategy} 16 / 8", quotient(many, few), 30 / 44),
-        ]
-    return all_of(*findings)
+    """Of `sequential`; what takes longer with more frames is slower in any case."""
+    objects = point_of(points, "sequential", refs=8)["objects"]
+    few, some, many = (baseline_fps(run, points, refs=refs, objects=objects) for refs in (8, 12, 16))
+    return all_of(
+        *(
+            within(name, Interval(value=fps.value / few.value, lo=fps.lo / few.hi, hi=fps.hi / few.lo), lo, hi)
+            for name, fps, (lo, hi) in (
+                ("12 / 8", some, (38 / 44 / ABOUT, 1)),
+                ("16 / 8", many, (30 / 44 / ABOUT, 30 / 44 * ABOUT)),
+            )
+        )
+    )
 
 
 def _frames_memory(_: Run, points: pd.DataFrame) -> Finding:
@@ -123,26 +143,37 @@ def _frames_memory(_: Run, points: pd.DataFrame) -> Finding:
 
 
 def _sessions(_: Run, points: pd.DataFrame) -> Finding:
-    """Linear: a session more costs as much from 1 to 8 as from 8 to 16."""
-    one, eight, sixteen = (memory_of(points, point_of(points, "multi_session", batch=batch)) for batch in (1, 8, 16))
-    early, late = (eight - one) / 7, (sixteen - eight) / 8
-    measured = f"MB a session more: {early:.1f} from 1 to 8, {late:.1f} from 8 to 16"
+    """In B: a session more costs as much from 1 to 8 as from 8 to 16. In the bank: it costs more with more references.
+
+    A session is more than its bank, so its cost does not double with the references.
+    """
+
+    def peak(batch: int, refs: int) -> float:
+        return memory_of(points, point_of(points, "multi_session", batch=batch, refs=refs))
+
+    one, eight, sixteen, first, last = peak(1, 8), peak(8, 8), peak(16, 8), peak(1, 16), peak(16, 16)
+    early, late, larger = (eight - one) / 7, (sixteen - eight) / 8, (last - first) / 15
+    measured = f"MB a session: {early:.1f} (1 to 8), {late:.1f} (8 to 16); {larger:.1f} with 16 references for 8"
     if sixteen - one < NOTICED * one:
         why = f"15 sessions more take less than {NOTICED:.0%} more memory: the model is too small"
         return Finding(measured=measured, verdict="not testable here", why=why)
-    if 0 < max(early, late) <= 1.5 * min(early, late):
-        return Finding(measured=measured, verdict="confirmed", why="each session adds about as much")
-    return Finding(measured=measured, verdict="refuted", why="sessions do not add the same")
+    if not 0 < max(early, late) <= 1.5 * min(early, late):
+        return Finding(measured=measured, verdict="refuted", why="sessions do not add the same")
+    if larger < (1 + NOTICED) * (sixteen - one) / 15:
+        return Finding(measured=measured, verdict="refuted", why="a larger bank does not make a session larger")
+    return Finding(measured=measured, verdict="confirmed", why="each session adds about as much, more with more frames")
 
 
 def _extended(_: Run, points: pd.DataFrame) -> Finding:
     found = speedup_of(point_of(points, "extended_session", batch=8, refs=8))
-    return within("batch 8", found, 1 / LITTLE, LITTLE)
+    return within("batch 8", found, 0, LITTLE)
 
 
 def _broadcasting(_: Run, points: pd.DataFrame) -> Finding:
     most = points[points["objects"] == points["objects"].max()]
-    shared, repeated = (memory_of(most, point_of(most, "direct", bank, batch=16)) for bank in ("shared", "repeat"))
+    shared, repeated = (
+        memory_of(most, point_of(most, "direct", bank, batch=16, refs=8)) for bank in ("shared", "repeat")
+    )
     measured = f"MB: {shared:.0f} shared, {repeated:.0f} repeated"
     if abs(repeated - shared) < NOTICED * shared:
         return Finding(measured=measured, verdict="not testable here", why=f"less than {NOTICED:.0%} apart")
@@ -152,13 +183,14 @@ def _broadcasting(_: Run, points: pd.DataFrame) -> Finding:
 
 
 CLAIMS: dict[str, Check] = {
-    "rebuild runs at 0.19 fps and sequential at 4.34: 23 times slower": _rebuild,
-    "batches of 8 to 16 run at 15 to 30 fps: 3 to 7 times sequential": _batches,
+    "rebuild is 23 times slower than sequential": _rebuild,
+    "batches of 8 to 16 are 3 to 7 times as fast as sequential": _batches,
+    "fps: rebuild 0.19, sequential 4.34, batches of 8 to 16 15 to 30": _rates,
     "sequential uses about 50 % of a GPU": _utilisation,
     "memory attention takes about 3 ms on an H100": partial(_stage, keys=("calls", MEMORY_ATTENTION), claimed=3),
     "the mask decoder takes about 5 ms on an H100": partial(_stage, keys=("calls", MASK_DECODER), claimed=5),
     "the vision encoder takes about 15 ms on an H100": partial(_stage, keys=("encode",), claimed=15),
-    "8, 12 and 16 memory frames run at 44, 38 and 30 fps": _frames_speed,
+    "8, 12 and 16 memory frames run at 44, 38 and 30 fps (as ratios)": _frames_speed,
     "8 and 16 memory frames take 1.8 and 3.6 GB": _frames_memory,
     "multi-session's memory grows as B x bank": _sessions,
     "an extended session gives little speed-up": _extended,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
@@ -9,9 +10,11 @@ from typing import Literal
 import pandas as pd
 
 from harness.change import Interval
+from harness.speedup import estimate
 from report.points import memory_column, ratio
 from report.run import Run, finite
-from report.samples import fps_interval
+from report.samples import baseline_rate
+from report.style import BASELINE
 
 Verdict = Literal["confirmed", "refuted", "not testable here"]
 ABOUT = 4 / 3
@@ -52,16 +55,29 @@ def point_of(points: pd.DataFrame, strategy: str, variant: str | None = None, **
 def speedup_of(row: pd.Series) -> Interval:
     """Over `sequential`. NotMeasuredError where the point has none, or one over another strategy."""
     value, lo, hi = (finite(row[name]) for name in ("speedup", "speedup_lo", "speedup_hi"))
-    if value is None or lo is None or hi is None or row["reference"] != "sequential":
-        raise NotMeasuredError(f"{row['point']} has no interval of its speed-up over sequential")
+    if value is None or lo is None or hi is None or not 0 < lo <= value <= hi or row["reference"] != BASELINE:
+        raise NotMeasuredError(f"{row['point']} has no interval of its speed-up over {BASELINE}")
     return Interval(value=value, lo=lo, hi=hi)
 
 
-def fps_of(run: Run, row: pd.Series) -> Interval:
-    found = fps_interval(run, row)
+def fps_of(row: pd.Series) -> float:
+    found = finite(row["fps"])
     if found is None:
-        raise NotMeasuredError(f"{row['point']} has no interval of its speed")
+        raise NotMeasuredError(f"{row['point']} has no speed")
     return found
+
+
+def baseline_fps(run: Run, points: pd.DataFrame, *, refs: int, objects: float) -> Interval:
+    """Of `sequential` in all points that were timed against it: the median, from the slowest to the fastest process.
+
+    Points are processes of their own, and differ by more than a process's own blocks tell. NotMeasuredError with fewer
+    than two of them.
+    """
+    alike = points[(points["refs"] == refs) & (points["objects"] == objects) & (points["reference"] == BASELINE)]
+    found = [fps for _, row in alike.iterrows() if (fps := baseline_rate(run, row)) is not None]
+    if len(found) < 2:
+        raise NotMeasuredError(f"fewer than two points with refs={refs} were timed against {BASELINE}")
+    return Interval(value=median(found), lo=min(found), hi=max(found))
 
 
 def memory_of(points: pd.DataFrame, row: pd.Series) -> float:
@@ -75,10 +91,13 @@ def memory_of(points: pd.DataFrame, row: pd.Series) -> float:
 def milliseconds_of(run: Run, row: pd.Series, *keys: str) -> Interval:
     """The median call of what `harness.stages` keeps at a place."""
     stored = run.of(row, "details", "stages", *keys)
-    seconds = [one for one in map(finite, stored if isinstance(stored, list) else []) if one is not None]
+    seconds = [one for one in map(finite, stored if isinstance(stored, list) else []) if one is not None and one > 0]
     if not seconds:
         raise NotMeasuredError(f"{row['point']} was not watched in its stages")
-    return Interval.exact(1000 * median(seconds))
+    logs = [math.log(one) for one in seconds]
+    found = estimate([logs], [1.0])
+    ends = (found.ratio, found.ratio) if found.lo is None or found.hi is None else (found.lo, found.hi)
+    return Interval(value=1000 * found.ratio, lo=1000 * ends[0], hi=1000 * ends[1])
 
 
 # --- verdicts ----------------------------------------------------------------------------------------------------

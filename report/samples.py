@@ -19,7 +19,7 @@ def fps_interval(run: Run, row: pd.Series) -> Interval | None:
     A bootstrap of each group's median block, as that of speed-ups is one of rounds. It tells how much the machine
     wavered during this point, not what another hour would give.
     """
-    groups = _seconds_per_target(run.of(row, "samples"))
+    groups = _seconds_per_target(run.of(row, "samples"), "candidate")
     if not groups or min(map(len, groups)) < 2 or finite(row["fps"]) is None:
         return None
     seconds = estimate([[math.log(one) for one in group] for group in groups], [median(group) for group in groups])
@@ -29,11 +29,17 @@ def fps_interval(run: Run, row: pd.Series) -> Interval | None:
     return Interval(value=row["fps"], lo=row["fps"] * slow, hi=row["fps"] * fast)
 
 
-def _seconds_per_target(samples: Any) -> list[list[float]]:
-    """Of the strategy's own blocks, by group."""
+def baseline_rate(run: Run, row: pd.Series) -> float | None:
+    """Targets a second of the strategy that a point was timed against; None where it was timed alone."""
+    groups = _seconds_per_target(run.of(row, "samples"), "reference")
+    return len(groups) / sum(map(median, groups)) if groups else None
+
+
+def _seconds_per_target(samples: Any, side: str) -> list[list[float]]:
+    """Of one side's blocks, by group."""
     groups: dict[str, list[float]] = {}
     for block in samples if isinstance(samples, list) else []:
         seconds, targets = finite(dig(block, "seconds")), finite(dig(block, "targets"))
-        if dig(block, "side") == "candidate" and seconds and targets and seconds > 0 and targets > 0:
+        if dig(block, "side") == side and seconds and targets and seconds > 0 and targets > 0:
             groups.setdefault(str(dig(block, "group")), []).append(seconds / targets)
     return list(groups.values())

@@ -10,19 +10,20 @@ from report.document import Drawing, Paragraph, Section, number
 from report.points import Shown, column, points_table
 from report.run import Run, dig, finite
 from report.style import plain, positive, tidy
-from strategies.components.stages import MASK_DECODER, MEMORY_ATTENTION, MEMORY_ENCODER, VISION_ENCODER
+from strategies.components.stages import MASK_DECODER, MEMORY_ATTENTION, MEMORY_BANK, MEMORY_ENCODER, VISION_ENCODER
 
 ENCODE, PREDICT, REST = "encode", "predict", "rest of predict"
 INSIDE = {
-    "references again": (VISION_ENCODER, MEMORY_ENCODER),
+    "references again": (VISION_ENCODER, MEMORY_BANK),
+    "memory encoder": (MEMORY_ENCODER,),
     "memory attention": (MEMORY_ATTENTION,),
     "mask decoder": (MASK_DECODER,),
 }
 """What a prediction is made of, by the stages that its strategy was watched in."""
-# Tol's muted colours, which no strategy has; told apart in grey print by how dark they are.
+# Tol's muted colours, which no strategy has.
 COLOURS = {
-    **{ENCODE: "#BBBBBB", PREDICT: "#88CCEE", "references again": "#882255", "memory attention": "#332288"},
-    **{"mask decoder": "#44AA99", REST: "#DDCC77"},
+    **{ENCODE: "#CCCCCC", PREDICT: "#88CCEE", "references again": "#882255", "memory encoder": "#CC6677"},
+    **{"memory attention": "#332288", "mask decoder": "#44AA99", REST: "#F0E2A0"},
 }
 PARTS = {"process": "process", "model": "model", "features": "features"}
 """Of the set-up, as points/*.json name them."""
@@ -31,8 +32,8 @@ MOST_BARS = 40
 
 def stages_section(run: Run) -> Section | None:
     shown = [
-        Shown(title="encode (ms/target)", cell=lambda row: number(milliseconds(row["encode_fps"]), "{:.2f}")),
-        Shown(title="predict (ms/target)", cell=lambda row: number(milliseconds(row["fps"]), "{:.2f}")),
+        Shown(title="encode (ms)", cell=lambda row: number(milliseconds(row["encode_fps"]), "{:.2f}")),
+        Shown(title="predict (ms)", cell=lambda row: number(milliseconds(row["fps"]), "{:.2f}")),
         *(_inside_column(run, name) for name in (*INSIDE, REST)),
         column("bank_s", "{:.3f}"),
         column("setup_s", "{:.1f}"),
@@ -42,11 +43,11 @@ def stages_section(run: Run) -> Section | None:
     if table is None:
         return None
     note = (
-        "Encoding is the vision encoder's stage, from the first file read to the last feature on disk, shared by all "
-        "strategies. What a prediction is made of is told by a batch watched apart, scaled to the speed measured; "
-        "compiled code, CUDA graphs and threads can't be watched. `bank_s` is seconds to build a group's memory bank, "
-        "once (no stage of its own for `rebuild`, whose prediction includes it); `setup_s` seconds to start the "
-        "point's process and load everything, once. Neither is in the speeds."
+        "Milliseconds are those of a target. Encoding is the vision encoder's stage, from the first file read to the "
+        "last feature on disk, shared by all strategies. What a prediction is made of is told by a batch watched "
+        "apart, scaled to the speed measured; compiled code, CUDA graphs and threads can't be watched. `bank_s` is "
+        "seconds to build a group's memory bank, once (for `rebuild` it is in every prediction); `setup_s` seconds to "
+        "start the point's process and load everything, once. Neither is in the speeds."
     )
     return Section.of("Where the time goes", stages(run), table, Paragraph(text=note, quiet=True))
 
@@ -85,7 +86,7 @@ def stages(run: Run) -> Drawing | None:
     handles = dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
     shown = [name for name in COLOURS if name in handles]
     figure.legend(
-        [handles[name] for name in shown], shown, loc="outside lower center", ncols=6, frameon=False, fontsize=9
+        [handles[name] for name in shown], shown, loc="outside lower center", ncols=4, frameon=False, fontsize=9
     )
     return Drawing(
         name="stages", alt="milliseconds a target in the encoder and in prediction", figure=figure, told=tuple(marks)
@@ -107,7 +108,7 @@ def inside(run: Run, row: pd.Series) -> dict[str, float]:
 
 
 def _inside_column(run: Run, name: str) -> Shown:
-    return Shown(title=f"{name} (ms/target)", cell=lambda row: number(inside(run, row).get(name), "{:.2f}"))
+    return Shown(title=f"{name} (ms)", cell=lambda row: number(inside(run, row).get(name), "{:.2f}"))
 
 
 def _total(seconds: object) -> float:
@@ -120,7 +121,7 @@ def _draw_bar(panel: Axes, place: int, parts: dict[str, float]) -> float:
     """Where it ends."""
     end = 0.0
     for name, length in parts.items():
-        panel.barh(place, length, left=end, color=COLOURS[name], height=0.7, label=name)
+        panel.barh(place, length, left=end, color=COLOURS[name], height=0.7, label=name, edgecolor="white")
         end += length
     return end
 

@@ -30,8 +30,8 @@ def trends_section(run: Run) -> Section | None:
     if not found:
         return None
     about = (
-        "`change` is the speed-up at the latest step divided by that of the run with the narrowest interval since the "
-        "step before it, with its 95% interval. What else changed with a run, `python -m report compare` tells."
+        "`change` is the speed-up at the latest step divided by that of a run since the step before it, the one that "
+        "it is furthest from, with its 95% interval. What else changed with a run, `python -m report compare` tells."
     )
     note = Paragraph(text=about, quiet=True) if any(trend.steps for trend in found) else None
     return Section.of(TITLE, Paragraph(text=_short(run, found)), draw_trends(run, found), _table(run, found), note)

@@ -27,6 +27,9 @@ class Strategy(ABC):
     builds_bank: bool = True
     """Whether `prepare` builds the memory bank; a strategy that builds it for every target has no such stage."""
 
+    static: bool = False
+    """Whether `predict` runs code that was compiled or recorded before, into which nobody can look."""
+
     def __init__(self, model: Sam2) -> None:
         self.model = model
         self._object_ids: tuple[int, ...] | None = None

@@ -84,7 +84,7 @@ class Direct(Strategy):
         self._pairs_at_once = max(1, chunk_tokens // model.embedding_position.shape[1])
         self._two_way = TwoWay(model)
         self._compute = compiled(self._network, literally=sdpa == "math") if compile else self._network
-        self._static = compile or cuda_graphs
+        self.static = compile or cuda_graphs
         self._recorder = CudaRecorder(model.device) if cuda_graphs else None
 
     def _prepare(self, references: References) -> None:
@@ -92,7 +92,7 @@ class Direct(Strategy):
             chunk = self._chunk_on(build_memory_bank(self.model, references, chunk=self._pairs_at_once))
         if self._recorder is not None:
             chunk = Graphs(chunk, self._recorder)
-        self._chunk = Padded(chunk) if self._static else chunk
+        self._chunk = Padded(chunk) if self.static else chunk
 
     def _chunk_on(self, memory: MemoryBank) -> Chunk:
         bank = project_bank(self.model, memory) if self.bank == "shared" else memory

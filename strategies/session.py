@@ -12,6 +12,7 @@ import threading
 import torch
 from torch import Tensor
 
+from strategies.components.stages import MEMORY_BANK, stage
 from strategies.models.sam2 import Sam2
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
@@ -27,8 +28,9 @@ class ConditionedSession:
         self._model = model
         self._object_ids = references.object_ids
         self.hf = model.new_session(frames=frames)
-        for frame in range(len(references)):
-            self._condition(references, frame)
+        with stage(MEMORY_BANK):
+            for frame in range(len(references)):
+                self._condition(references, frame)
 
     def _condition(self, references: References, frame: int) -> None:
         """Add one reference's masks, then run the model on that frame before the next is added.

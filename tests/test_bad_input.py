@@ -73,6 +73,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (["batch=abc"], ["batch=abc"]),
         (["batch=1.5"], ["batch=1.5"]),
         (["batch"], ["batch"]),
+        (["--multrun"], ["--multrun", "KEY=VALUE", "--help"]),
         (["objects=0"], ["objects=0"]),
         (["objects=9999"], ["objects=9999", "254"]),
         (["refs=null"], ["refs=null", "give a number"]),
@@ -118,6 +119,10 @@ def test_an_unknown_name_is_answered_with_the_nearest_one_and_all_valid_ones(
     sentence = refused.sentence(argument)
     for word in named:
         assert word in sentence
+
+
+def test_a_refused_flag_is_told_without_what_nobody_typed(refused: Refusals) -> None:
+    assert "sweep.dir" not in refused.sentence("--updat", "strategy=direct")
 
 
 def test_an_unknown_name_is_refused_wherever_it_stands_in_a_sweep(refused: Refusals) -> None:

@@ -182,6 +182,7 @@ def entries(*intervals: tuple[float, float] | None) -> list[Entry]:
         ([(4.0, 0.02), (3.6, 0.3), (3.2, 0.02)], [2]),
         ([(4.0, 0.3), (4.0, 0.02), (3.3, 0.02)], [2]),
         ([(4.0, 0.02), (3.8, 0.02), (3.6, 0.02), (3.4, 0.02)], [3]),
+        ([(4.0, 0.02), (3.8, 0.015), (3.6, 0.01), (3.4, 0.008), (3.2, 0.005)], [3]),
         ([None, (4.0, 0.02), None, (3.0, 0.02), None], [3]),
         ([(4.0, 0.02), (3.75, 0.001)], []),
     ],
@@ -198,8 +199,8 @@ def test_a_wider_margin_marks_fewer_steps() -> None:
     assert list(steps(made, margin=0.5)) == [2]
 
 
-def test_a_step_has_the_change_against_the_narrowest_interval_since_the_last_one() -> None:
-    made = entries((4.0, 0.3), (4.1, 0.01), (4.0, 0.02), (3.3, 0.02), (5.0, 0.02))
+def test_a_step_has_the_largest_change_that_is_sure_since_the_last_one() -> None:
+    made = entries((4.5, 0.3), (4.1, 0.01), (4.0, 0.02), (3.3, 0.02), (5.0, 0.02))
     found = steps(made)
     assert {place: round(change.value, 3) for place, change in found.items()} == {3: 0.805, 4: 1.515}
     assert found[3].lo < 3.3 / 4.1 < found[3].hi

@@ -79,14 +79,14 @@ def test_a_step_is_marked_and_named_with_its_run_and_commit(tmp_path: Path) -> N
         {
             **{"strategy": "direct (shared)", "batch": "8", "objects": "4", "runs": "4"},
             **{"first": "4.00 (3.92-4.08)", "this run": "3.25 (3.19-3.31)", "latest step in": "run-3"},
-            **{"on": "2026-01-03", "commit": "00000003", "change": "0.80 (0.78-0.82)"},
+            **{"on": "2026-01-03", "commit": "00000003", "change": "0.79 (0.77-0.81)"},
         }
     ]
-    assert letters(run).count("-20%") == 1
+    assert letters(run).count("-21%") == 1
     assert told(run) == [
         "run-1, 2026-01-01, commit 00000001: 4.00 (3.92-4.08)",
         "run-2, 2026-01-02, commit 00000002: 4.05 (3.97-4.13)",
-        "run-3, 2026-01-03, commit 00000003: 3.20 (3.14-3.26), a step by 0.80 (0.78-0.82)",
+        "run-3, 2026-01-03, commit 00000003: 3.20 (3.14-3.26), a step by 0.79 (0.77-0.81)",
         "run-4 (this run), 2026-01-04, commit 00000004: 3.25 (3.19-3.31)",
     ]
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from harness import runner
 from harness.agreement import Agreement
 from harness.config import EncodeConfig, SyntheticConfig, TimingConfig
 from harness.noise import Limits, NoiseFloor
@@ -351,6 +353,17 @@ def test_answers_kept_by_content_are_of_no_use_while_timed(bench: Bench) -> None
     warmed = sum(len(one["seconds"]) for sides in result.details["warm_ups"].values() for one in sides["candidate"])
     watched = 1 + len(result.details["stages"]["predict"])
     assert KeepingByContent.kept <= warmed + len(bench.workload.groups) + watched
+
+
+def test_a_point_that_has_no_room_to_be_watched_is_ok_all_the_same(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(runner, "time_stages", fail)
+    result = bench.measure(pictures=0)
+    assert (result.row["status"], result.row["sdpa"], result.details["stages"]) == ("ok", None, None)
 
 
 def test_a_wrong_point_has_no_speed_up(bench: Bench) -> None:

@@ -14,8 +14,10 @@ from strategies.models.sam2 import Sam2
 
 VISION_ENCODER, MEMORY_ENCODER = "vision_encoder", "memory_encoder"
 MEMORY_ATTENTION, MASK_DECODER = "memory_attention", "mask_decoder"
-STAGES = (VISION_ENCODER, MEMORY_ENCODER, MEMORY_ATTENTION, MASK_DECODER)
-"""Named as the network's modules that do the same work."""
+MODULES = (VISION_ENCODER, MEMORY_ENCODER, MEMORY_ATTENTION, MASK_DECODER)
+"""Stages named as the network's modules that do the same work."""
+MEMORY_BANK = "memory_bank"
+"""Conditioning a session on its references, whatever modules that takes."""
 
 Watcher = Callable[[str], AbstractContextManager[None]]
 """Makes, of a stage's name, what is entered and left with it."""
@@ -24,7 +26,7 @@ _watching: ContextVar[Watcher | None] = ContextVar("watching", default=None)
 
 
 def stage(name: str) -> AbstractContextManager[None]:
-    """Around a strategy's own way through a stage. It does nothing unless watched, and never does in compiled code."""
+    """Around a strategy's own way through a stage; it does nothing unless watched."""
     watcher = None if torch.compiler.is_compiling() else _watching.get()
     return nullcontext() if watcher is None else _watched_by(watcher, name)
 
@@ -34,7 +36,7 @@ def watched(model: Sam2, watcher: Watcher) -> Iterator[None]:
     """Within it, the watcher is told of each stage that this thread enters: those that strategies mark, and calls of
     the network's own modules. Of stages in stages only the outer one is told."""
     with ExitStack() as undo:
-        for name in STAGES:
+        for name in MODULES:
             module = getattr(model.network, name)
             module.forward = _marked(module.forward, name)
             undo.callback(delattr, module, "forward")  # the class's own shows again
