@@ -6,12 +6,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from report.compare import write_comparison
 from report.write import write_report
 from strategies.errors import UserError
 
 COMPARE = "compare"
+
+
+class Parser(argparse.ArgumentParser):
+    """One that complains in a sentence, as all else here does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(arguments: list[str]) -> str:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m report",
         description="Write report.md and report.html of a run.",
         epilog="python -m report compare A B compares two runs.",
@@ -38,7 +46,7 @@ def _report(arguments: list[str]) -> str:
 
 
 def _compare(arguments: list[str]) -> str:
-    parser = argparse.ArgumentParser(prog=f"python -m report {COMPARE}", description="Compare two runs' grid points.")
+    parser = Parser(prog=f"python -m report {COMPARE}", description="Compare two runs' grid points.")
     parser.add_argument("first", type=Path, metavar="A", help="the folder of a run: what was before")
     parser.add_argument("second", type=Path, metavar="B", help="the folder of another: what is now")
     parser.add_argument("--output", type=Path, metavar="FILE", help="a .md or .html file instead of the terminal")

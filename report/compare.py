@@ -23,10 +23,8 @@ from report.run import Run, dig, read_run
 from report.throughput import same_bands
 from strategies.errors import UserError
 
-SAME_POINT = (
-    *("strategy", "variant", "model", "data", "dtype", "batch", "objects", "refs", "targets", "repeat", "reference"),
-)
-"""Columns in which two runs' points are one grid point."""
+SAME_POINT = ("strategy", "variant", "model", "data", "dtype", "batch", "objects", "refs", "targets", "repeat")
+"""Columns in which two runs' points are one grid point, if they are measured against the same reference too."""
 MACHINE = ("device", "GPU", "CPU", "CPU flags", "threads used", "platform")
 """Facts of the environment without which two runs are not of one machine."""
 DEFAULT_BAND = 0.05
@@ -94,13 +92,22 @@ def _pairs(first: Run, second: Run) -> tuple[list[Pair], list[str]]:
 
 
 def _by_point(run: Run) -> dict[tuple[str, ...], pd.Series]:
-    """What a failed point never learned (how many objects "all" are, which reference) its options tell."""
+    """What a failed point never learned (how many objects "all" are, its reference) its options tell."""
     found = {}
     for _, row in run.summary.iterrows():
         asked = {name: run.of(row, "config", name) for name in ("objects", "refs", "targets")}
         values = [asked[name] if name in asked and run.of(row, "config") else row[name] for name in SAME_POINT]
+        values.append(_reference(run, row))
         found[tuple("" if value is None or pd.isna(value) else str(value) for value in values)] = row
     return found
+
+
+def _reference(run: Run, row: pd.Series) -> str | None:
+    """By its class, which failed points have too; by its name where the options are not known."""
+    target = run.of(row, "config", "reference", "_target_")
+    if not isinstance(target, str):
+        return row["reference"]
+    return None if run.of(row, "config", "paired") is False else target
 
 
 def _verdict(first: Run, second: Run, pair: Pair) -> Verdict | str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+
 from harness.speedup import LEVEL
-from report.document import Paragraph, Section, number, words
+from report.document import Bullets, Paragraph, Section, number, words
 from report.judgement import masks_of
 from report.overview import measured
 from report.points import STAR, Shown, column, memory_column, points_table, speedup_cell, starred, text_column
@@ -22,13 +24,26 @@ def headline_section(run: Run) -> Section | None:
         column("iou_min", "{:.4f}"),
         column("jf", "{:.3f}"),
     ]
-    notes = [_about_speedups(run), _about_stars(run), _about_masks(run)]
+    notes = [_about_speedups(run), _about_stars(run), _about_masks(run), _about_variants(run)]
     return Section.of(
         "All points",
         Paragraph(text=measured(run)),
         points_table(run, shown, every=True),
         *(Paragraph(text=note, quiet=True) for note in notes if note),
+        _about_strategies(run),
     )
+
+
+def _about_strategies(run: Run) -> Bullets | None:
+    """A line for each, the first of its module's docstring; None where no strategy is of this package."""
+    told: dict[str, str] = {}
+    for _, row in run.summary.iterrows():
+        made = run.strategy_class(row)
+        about = inspect.getdoc(inspect.getmodule(made)) if made is not None else None
+        first = (about or "").partition("\n")[0].partition(": ")[2]
+        if first:
+            told.setdefault(row["strategy"], f"`{row['strategy']}`: {first}")
+    return Bullets(items=tuple(told.values()), quiet=True) if told else None
 
 
 def _about_speedups(run: Run) -> str:
@@ -58,3 +73,7 @@ def _about_masks(run: Run) -> str:
     if run.summary["jf"].notna().any():
         sentences.append("`jf` is against the ground truth.")
     return " ".join(sentences)
+
+
+def _about_variants(run: Run) -> str:
+    return "" if run.summary["variant"].isna().all() else "In parentheses: how a strategy's options are set."

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from report.document import Block, Drawing, Paragraph, Section
 from report.points import memory_column, ratio
 from report.run import Run
-from report.style import plain, positive
+from report.style import objects_title, plain, positive
 
 SPEEDS = mpl.colormaps["PuOr"]
 """Orange is slower and violet faster, for colour-blind readers too; the number is in the cell."""
@@ -56,14 +56,15 @@ def speedup_map_section(run: Run) -> Section | None:
 
 def frontier_section(run: Run) -> Section | None:
     """None where the grid has one batch and one object count, or nothing was tried."""
-    tried = _placed(run.summary[run.summary["status"] != "skipped"])
+    tried = run.summary[run.summary["status"] != "skipped"]
     if not _is_grid(tried):
         return None
     found: list[Block] = [Paragraph(text=_largest(run, tried))]
-    if (tried["status"] == "oom").any():
+    placed = _placed(tried)
+    if (placed["status"] == "oom").any():
         found.append(
             _draw(
-                tried[tried["label"].isin(tried["label"][tried["status"] == "oom"])],
+                placed[placed["label"].isin(placed["label"][placed["status"] == "oom"])],
                 lambda points: _ended(points, memory_column(run.summary)),
                 name="memory-frontier",
                 alt="what fits into memory over batch and objects, by strategy",
@@ -86,20 +87,26 @@ def _largest(run: Run, tried: pd.DataFrame) -> str:
     column = memory_column(run.summary)
     out = tried[tried["status"] == "oom"]
     if len(out):
-        smallest = out.iloc[int((out["batch"] * out["objects"]).argmin())]
+        sized = out.assign(pairs=out["batch"] * out["objects"])
+        smallest = sized.sort_values(["pairs", "batch"], kind="stable").iloc[0]
         names = ", ".join(f"`{name}`" for name in sorted(out["label"].unique()))
         return (
             f"Memory ran out for {names}, in {len(out)} of {len(tried)} points; the smallest is "
-            f"`{smallest['label']}` at batch {smallest['batch']:.0f} and {smallest['objects']:.0f} objects."
+            f"`{smallest['label']}` at {_place(smallest)}."
         )
     known = tried[tried[column].notna()]
     if known.empty:
         return "Nothing ran out of memory."
     most = known.sort_values(column).iloc[-1]
     return (
-        f"Nothing ran out of memory. The most was {most[column]:,.0f} MB (`{column}`), of `{most['label']}` at batch "
-        f"{most['batch']:.0f} and {most['objects']:.0f} objects."
+        f"Nothing ran out of memory. The most was {most[column]:,.0f} MB (`{column}`), of `{most['label']}` at "
+        f"{_place(most)}."
     )
+
+
+def _place(row: pd.Series) -> str:
+    objects = "" if pd.isna(row["objects"]) else f" and {objects_title(row['objects'])}"
+    return f"batch {row['batch']:.0f}{objects}"
 
 
 def _faster(points: pd.DataFrame) -> Filled:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from report.document import Block, Bullets, Code, Document, Drawing, Paragraph, Span, Table, spans
+
+SPECIAL = re.compile(r"[\\<\[\]*`~]|(?<![^\W_])_|_(?![^\W_])")
+"""What could begin a tag, a link, a picture, or emphasis; an underscore within a word does not."""
 
 
 def render_markdown(document: Document, *, figures: bool = True) -> str:
@@ -53,8 +58,8 @@ def _span(span: Span) -> str:
 
 
 def _plain(text: str) -> str:
-    """An angle bracket could begin a tag."""
-    return text.replace("<", "\\<")
+    """Names from a run's data are text, whatever is in them."""
+    return SPECIAL.sub(r"\\\g<0>", text)
 
 
 def _one_line(text: str) -> str:

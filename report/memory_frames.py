@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from report.document import Drawing, Section
 from report.points import memory_column
 from report.run import Run
-from report.style import batch_axis, label_speeds, legend, looks, plain, positive, tidy
+from report.samples import fps_interval
+from report.style import Look, batch_axis, label_speeds, legend, looks, objects_title, plain, positive, tidy
+
+BARS = " Bars are 95% intervals of the median block, from the raw samples."
 
 
 def memory_frames_section(run: Run) -> Section | None:
@@ -27,15 +32,22 @@ def memory_frames(run: Run) -> Drawing | None:
     shown = {name: title for name, title in quantities.items() if here[name].notna().any()}
     figure = Figure(figsize=(1.5 + 3.8 * len(shown), 3.6), layout="constrained")
     panels = list(figure.subplots(1, len(shown), squeeze=False)[0])
-    styles, marks = looks(summary), list[tuple[str, str]]()
+    styles, marks = looks(summary.assign(label=summary["any_refs"])), list[tuple[str, str]]()
+    intervals = {at: interval for at, row in here.iterrows() if (interval := fps_interval(run, row)) is not None}
     for panel, (name, title) in zip(panels, shown.items(), strict=True):
-        for family, points in here[here[name].notna()].groupby("family"):
-            line, look = points.groupby("refs")[name].median(), styles[str(family)]
-            panel.plot(line.index, line, color=look.colour, linewidth=1.2, marker=look.marker, label=plain(str(family)))
-            for refs, value in line.items():
+        for line, points in here[here[name].notna()].groupby("any_refs"):
+            look = styles[str(line)]
+            _line(panel, points.groupby("refs")[name].median(), look, str(line))
+            for at, row in points.iterrows():
                 gid = f"told{len(marks)}"
-                panel.plot(refs, value, color=look.colour, marker=look.marker, gid=gid)
-                marks.append((gid, f"{family}, {refs:.0f} references: {value:.1f} {title}"))
+                references = f"{row['refs']:.0f} reference{'s' if row['refs'] != 1 else ''}"
+                told = f"{line}, {references}: {row[name]:.1f} {title}"
+                panel.plot(row["refs"], row[name], color=look.colour, marker=look.marker, gid=gid)
+                if name == "fps" and at in intervals:
+                    ends = (intervals[at].lo, intervals[at].hi)
+                    panel.plot([row["refs"]] * 2, ends, color=look.colour, linewidth=1.2, marker="_")
+                    told += f" ({ends[0]:.1f}-{ends[1]:.1f})"
+                marks.append((gid, told))
         batch_axis(panel, sorted(here["refs"].unique()), "references (memory frames)")
         panel.set_ylabel(title)
         tidy(panel)
@@ -47,6 +59,11 @@ def memory_frames(run: Run) -> Drawing | None:
         name="memory-frames",
         alt="speed and memory against the number of references",
         figure=figure,
-        caption=f"At batch {batch:.0f} and {objects:.0f} objects.",
+        caption=f"At batch {batch:.0f} and {objects_title(objects)}." + (BARS if intervals else ""),
         told=tuple(marks),
     )
+
+
+def _line(panel: Axes, medians: pd.Series, look: Look, name: str) -> None:
+    panel.plot(medians.index, medians, look.line, color=look.colour, linewidth=1.2)
+    panel.plot([], [], look.line, color=look.colour, marker=look.marker, linewidth=1.2, label=plain(name))

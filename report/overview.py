@@ -6,6 +6,9 @@ import pandas as pd
 
 from report.run import Run
 
+ALIKE = 1.1
+"""How many times another rate one may be, and a number between them stands for both."""
+
 
 def measured(run: Run) -> str:
     summary = run.summary
@@ -17,10 +20,16 @@ def measured(run: Run) -> str:
     encode = summary["encode_fps"].dropna()
     if not encode.empty:
         sentences.append(
-            f"The vision encoder's stage, shared by all strategies, took in {encode.iloc[0]:.1f} frames/s; `fps` is "
-            "the prediction stage alone."
+            f"The vision encoder's stage, shared by all strategies, took in {_rates(encode)} frames/s; `fps` is the "
+            "prediction stage alone."
         )
     return " ".join(sentences)
+
+
+def _rates(values: pd.Series) -> str:
+    """One for all where they are about the same."""
+    low, high = values.min(), values.max()
+    return f"{low:.1f}-{high:.1f}" if high > ALIKE * low else f"{values.median():.1f}"
 
 
 def _all(summary: pd.DataFrame, column: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,11 +16,47 @@ from report.points import column, memory_column, points_table, text_column
 from report.run import Run, finite
 from report.style import Look, label_speeds, legend_columns, looks, objects_title, plain, positive, tidy
 
+ABOUT = {
+    "cpu_s_per_1000": "`cpu_s_per_1000` is CPU seconds, of all cores, for 1,000 targets.",
+    "matrix_share": "`gflop_per_s` is the arithmetic of the prediction stage, `matrix_share` its part of what a large "
+    "matrix product reached on this device in the same run.",
+    "sdpa": "`sdpa` names the kernels of torch's attention that ran, the most frequent first.",
+}
 MOST_PANELS = 4
 WIDE = 4.0
 """Largest memory, in smallest ones, from which on the axis is logarithmic."""
 MOST_NAMED = 24
 """Points of a panel that have their batch written beside them."""
+LEAST_SPAN = 0.05
+"""Of the memory axis, in its largest value: what differs by less is noise."""
+BESIDE = (6.0, 4.0)
+"""Points (1/72 inch) from a mark to its batch;"""
+LETTER = (5.0, 9.0)
+"""and how wide and high a letter of it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Name:
+    """Batches written beside a mark. place: of that, in values; corner: of the text, in points on the page."""
+
+    batches: frozenset[int]
+    place: tuple[float, float]
+    corner: tuple[float, float]
+
+    @property
+    def text(self) -> str:
+        return ", ".join(map(str, sorted(self.batches)))
+
+    def covers(self, other: Name) -> bool:
+        widths = [LETTER[0] * (len(one.text) + 1) for one in (self, other)]  # with a blank between them
+        (left, bottom), (left_of_other, bottom_of_other) = self.corner, other.corner
+        beside = left + widths[0] <= left_of_other or left_of_other + widths[1] <= left
+        return not beside and abs(bottom - bottom_of_other) < LETTER[1]
+
+    def joined(self, other: Name) -> Name:
+        """Beside the mark that is further to the right."""
+        last = max(self, other, key=lambda one: one.corner)
+        return Name(batches=self.batches | other.batches, place=last.place, corner=last.corner)
 
 
 def pareto_section(run: Run) -> Section | None:
@@ -37,13 +75,8 @@ def pareto_section(run: Run) -> Section | None:
         ],
         "Memory and arithmetic",
     )
-    note = None
-    if run.summary["matrix_share"].notna().any():
-        note = Paragraph(
-            text="`gflop_per_s` is the arithmetic of the prediction stage, `matrix_share` its part of what a large "
-            "matrix product reached on this device in the same run.",
-            quiet=True,
-        )
+    known = [about for name, about in ABOUT.items() if run.summary[name].notna().any()]
+    note = Paragraph(text=" ".join(known), quiet=True) if known else None
     return Section.of("Speed, memory and agreement", pareto(run), table, note)
 
 
@@ -67,8 +100,6 @@ def pareto(run: Run) -> Drawing | None:
             gid = f"told{len(marks)}"
             _mark(panel, row, styles[row["label"]], (memory, speed), gid)
             marks.append((gid, _told(row, memory, speed)))
-            if len(here) <= MOST_NAMED:
-                _name(panel, row, memory, speed)
         panel.margins(x=0.12, y=0.12)
         panel.set_title(objects_title(objects), fontsize=10)
         panel.set_xlabel("peak memory (MB)" if memory.startswith("peak") else "peak GPU memory (MB)")
@@ -78,6 +109,9 @@ def pareto(run: Run) -> Drawing | None:
         label_speeds(panel)
     panels[0].set_ylabel("speed-up" if speed == "speedup" else "targets per second")
     _legend(figure, measured, styles)
+    figure.draw_without_rendering()  # gives the panels their places
+    for panel, objects in zip(panels, counts, strict=True):
+        _name(figure, panel, measured[measured["objects"] == objects], (memory, speed))
     return Drawing(
         name="pareto",
         alt="speed against peak memory, by strategy, objects and agreement of the masks",
@@ -93,6 +127,9 @@ def _label_memory(panel: Axes, values: pd.Series) -> None:
         panel.set_xscale("log", base=2)
         panel.xaxis.set_major_formatter("{x:,.0f}")
     else:
+        low, high = panel.get_xlim()
+        short = max(0.0, LEAST_SPAN * values.max() - (high - low))
+        panel.set_xlim(low - short / 2, high + short / 2)
         panel.ticklabel_format(axis="x", style="plain", useOffset=False)
 
 
@@ -109,9 +146,19 @@ def _mark(panel: Axes, row: pd.Series, look: Look, axes: tuple[str, str], gid: s
         panel.plot(row[memory], row[speed], marker="x", color="black", markersize=9, markeredgewidth=1.4)
 
 
-def _name(panel: Axes, row: pd.Series, memory: str, speed: str) -> None:
-    place = (row[memory], row[speed])
-    panel.annotate(f"{row['batch']:.0f}", place, xytext=(6, 4), textcoords="offset points", fontsize=8, color="0.25")
+def _name(figure: Figure, panel: Axes, points: pd.DataFrame, axes: tuple[str, str]) -> None:
+    """Batches beside the marks, in one where they would cover each other."""
+    names: list[Name] = []
+    for _, row in points.dropna(subset="batch").iterrows() if len(points) <= MOST_NAMED else ():
+        place = (row[axes[0]], row[axes[1]])
+        at = panel.transData.transform(place) * 72 / figure.dpi
+        name = Name(batches=frozenset({int(row["batch"])}), place=place, corner=(float(at[0]), float(at[1])))
+        while covered := next((one for one in names if one.covers(name)), None):
+            names.remove(covered)
+            name = name.joined(covered)
+        names.append(name)
+    for name in names:
+        panel.annotate(name.text, name.place, xytext=BESIDE, textcoords="offset points", fontsize=8, color="0.25")
 
 
 def _told(row: pd.Series, memory: str, speed: str) -> str:

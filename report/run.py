@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -13,11 +15,13 @@ from typing import Any
 import pandas as pd
 
 from harness.results import COLUMNS
+from strategies.base import Strategy
 from strategies.errors import UserError
 
 COUNTS = ("refs", "targets")
 MAY_VARY = ("model", "data", "device", "dtype", *COUNTS)
 """Columns that tell a run's points apart besides strategy, variant, batch, objects and repeat."""
+OURS = "strategies."
 TEXTS = (
     *("point", "strategy", "variant", "model", "data", "device", "dtype", "sdpa", "status", "reason"),
     *("reference", "verdict", "converged", "throttle", "command"),
@@ -26,7 +30,7 @@ TEXTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """summary: a row a point, with all `COLUMNS` of summary.csv, and its ``label``.
+    """summary: a row a point, with all `COLUMNS` of summary.csv, and the names that `_labelled` gives it.
 
     points: what points/*.json hold, by the point's name; those that can't be read are missing. environment: empty where
     it can't be read.
@@ -48,6 +52,18 @@ class Run:
     def of(self, row: pd.Series, *keys: str) -> Any:
         """The value at a place in a row's point's file; None where there is none."""
         return dig(self.points.get(row["point"]), *keys)
+
+    def strategy_class(self, row: pd.Series) -> type[Strategy] | None:
+        """What a row's point was measured with; None where that is not of this package: nothing else is imported."""
+        target = self.of(row, "config", "strategy", "_target_")
+        if not isinstance(target, str) or not target.startswith(OURS):
+            return None
+        module, _, name = target.rpartition(".")
+        try:
+            found = getattr(importlib.import_module(module), name, None)
+        except Exception:  # whatever a strategy that is gone, or being worked on, raises
+            return None
+        return found if isinstance(found, type) and issubclass(found, Strategy) else None
 
     def stored(self, *keys: str) -> list[Any]:
         """The value at a place in the points' files, of those that have one there."""
@@ -74,7 +90,8 @@ def read_run(folder: Path) -> Run:
         raise UserError(f"{folder} holds no finished point: give the folder of a run, as results/latest")
     summary = pd.DataFrame(list(rows.values()), columns=list(COLUMNS), dtype=str).replace("", None)
     environment = read_object(folder / "environment.json") or {}
-    return Run(folder=folder, environment=environment, summary=_labelled(_typed(summary), points), points=points)
+    counted = _counted(_typed(summary), points)
+    return Run(folder=folder, environment=environment, summary=_labelled(counted, points), points=points)
 
 
 def _summary_rows(path: Path) -> dict[str, dict[str, str]]:
@@ -115,21 +132,42 @@ def _typed(summary: pd.DataFrame) -> pd.DataFrame:
     return summary.assign(**numbers)
 
 
+def _counted(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """A point that failed may not have learned how many objects "all" are: finished ones of the same data tell."""
+
+    def asked(row: pd.Series) -> str | None:
+        options = dig(points.get(row["point"]), "config")
+        if not isinstance(options, dict) or "objects" not in options:
+            return None
+        return json.dumps([options.get("data"), options["objects"]])
+
+    questions = pd.Series([asked(row) for _, row in summary.iterrows()], index=summary.index, dtype=object)
+    finished = summary["objects"].where(summary["status"].isin(["ok", "wrong"]))
+    learned = {question: counts.iloc[0] for question, counts in finished.groupby(questions) if counts.nunique() == 1}
+    return summary.assign(objects=summary["objects"].fillna(questions.map(learned).astype(float)))
+
+
 def _labelled(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """With columns ``family``, the strategy with its variant; and ``label``, that and whatever else differs."""
+    """With columns ``family``, the strategy with its variant; ``label``, that and whatever else differs; and
+    ``any_refs``, the label but for the number of references."""
     varying = [column for column in MAY_VARY if _asked(summary, column, points).nunique() > 1]
 
     def family(row: pd.Series) -> str:
         return str(row["strategy"]) if pd.isna(row["variant"]) else f"{row['strategy']} ({row['variant']})"
 
-    def label(row: pd.Series) -> str:
-        known = [column for column in varying if pd.notna(row[column])]
+    def label(row: pd.Series, columns: Sequence[str]) -> str:
+        known = [column for column in columns if pd.notna(row[column])]
         return ", ".join(
             [family(row), *(f"{column} {row[column]:g}" if column in COUNTS else row[column] for column in known)]
         )
 
     rows = [row for _, row in summary.iterrows()]
-    return summary.assign(family=list(map(family, rows)), label=list(map(label, rows)))
+    others = [column for column in varying if column != "refs"]
+    return summary.assign(
+        family=[family(row) for row in rows],
+        label=[label(row, varying) for row in rows],
+        any_refs=[label(row, others) for row in rows],
+    )
 
 
 def _asked(summary: pd.DataFrame, column: str, points: dict[str, dict[str, Any]]) -> pd.Series:

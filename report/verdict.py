@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from report.document import Block, Code, Column, Paragraph, Section, filled, number, words
+from report.document import Block, Cell, Code, Column, Paragraph, Section, filled, number, words
 from report.judgement import masks_of
 from report.points import memory_column, ratio, speedup_cell
-from report.run import MAY_VARY, Run, dig
+from report.run import COUNTS, MAY_VARY, Run
+from report.style import objects_title
+from strategies.base import Strategy
 
 SETTING = (*MAY_VARY, "objects")
 """What a user's job decides, and no strategy: points that differ in it do not compete."""
@@ -119,34 +123,51 @@ def _cost(run: Run, choice: Choice) -> str:
 
 
 def _in_code(run: Run, choice: Choice) -> str:
-    """How a program makes this strategy: of the options it was measured with, those that make its variant."""
-    options = run.of(choice.row, "config", "strategy")
-    target = dig(options, "_target_")
+    """How a program makes this strategy: with the options it was measured with, but for those it has anyway."""
+    target = run.of(choice.row, "config", "strategy", "_target_")
     if not isinstance(target, str):
         return ""
-    chosen = str(choice.row["variant"]).split("-")
-    knobs = [
-        f"{name}={value!r}" for name, value in options.items() if (name if value is True else str(value)) in chosen
+    options, defaults = run.of(choice.row, "config", "strategy"), _defaults(run.strategy_class(choice.row))
+    given = [
+        f"{name}={value!r}"
+        for name, value in options.items()
+        if not name.startswith("_") and (name not in defaults or defaults[name] != value)
     ]
-    made = f"{target.rpartition('.')[2]}({', '.join(['model', *knobs])})"
-    return f"In a program of your own that is `{made}`, given {choice.row['batch']:.0f} targets at once. "
+    made = f"{target.rpartition('.')[2]}({', '.join(['model', *given])})"
+    batch = choice.row["batch"]
+    targets = f"{batch:.0f} target{'s' if batch != 1 else ''}"
+    return f"In a program of your own that is `{made}`, given {targets} at once. "
+
+
+def _defaults(made: type[Strategy] | None) -> dict[str, Any]:
+    """Of a constructor's options; none of a class that is not known."""
+    parameters = {} if made is None else inspect.signature(made).parameters
+    return {name: one.default for name, one in parameters.items() if one.default is not inspect.Parameter.empty}
 
 
 def _each(run: Run, found: list[Choice]) -> Block | None:
+    """With a column for whatever tells the settings apart."""
     column = memory_column(run.summary)
     rows = [choice.row for choice in found]
+    varying = [name for name in SETTING if pd.Series([row[name] for row in rows]).nunique(dropna=False) > 1]
     return filled(
         [
-            (Column(title="objects"), [number(row["objects"], "{:.0f}") for row in rows]),
-            (Column(title="best", words=True), [words(row["label"]) for row in rows]),
+            *(_setting(name, rows) for name in varying),
+            (Column(title="best", words=True), [words(row["family"]) for row in rows]),
             (Column(title="batch"), [number(row["batch"], "{:.0f}") for row in rows]),
             (Column(title="speedup"), map(speedup_cell, rows)),
             (Column(title="clearly faster", words=True), [words("yes" if one.clear else "no") for one in found]),
             (Column(title="perhaps as fast", words=True), [words(_told(one.rivals)) for one in found]),
             (Column(title=column), [number(row[column], "{:.0f}") for row in rows]),
         ],
-        "For each number of objects",
+        "For each setting",
     )
+
+
+def _setting(name: str, rows: list[pd.Series]) -> tuple[Column, list[Cell]]:
+    if name in (*COUNTS, "objects"):
+        return Column(title=name), [number(row[name], "{:.0f}") for row in rows]
+    return Column(title=name, words=True), [words(row[name]) for row in rows]
 
 
 def _nothing(run: Run) -> str:
@@ -170,7 +191,7 @@ def _times(row: pd.Series) -> str:
 
 
 def _objects(row: pd.Series) -> str:
-    return "" if pd.isna(row["objects"]) else f"at {row['objects']:.0f} object{'s' if row['objects'] != 1 else ''}"
+    return "" if pd.isna(row["objects"]) else f"at {objects_title(row['objects'])}"
 
 
 def _named(row: pd.Series) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any, Protocol, TypeVar
 
 import pandas as pd
@@ -60,8 +60,13 @@ def fairly(queues: Iterable[Sequence[Item]], most: int) -> list[Item]:
 
 
 def worst_table(run: Run) -> Table | None:
-    """Of all points that differ; None where none does."""
-    worst = fairly([_differing(run, row) for _, row in run.summary.iterrows()], MOST_ROWS)
+    """Of all points that differ, and of each one of its strategy's points; None where none does."""
+    of_points = [_differing(run, row) for _, row in run.summary.iterrows()]
+    told: dict[tuple[str, str, int, int | None], Worst] = {}
+    for one in sorted(chain(*of_points), key=lambda one: (one.iou, -one.row["batch"])):
+        told.setdefault((one.row["label"], one.group, one.target, one.object_id), one)
+    kept = set(map(id, told.values()))
+    worst = fairly([[one for one in queue if id(one) in kept] for queue in of_points], MOST_ROWS)
     keys = [name for name in KEYS if name != "repeat" or run.summary["repeat"].nunique() > 1]
     columns = [
         (Column(title="strategy", words=True), [words(one.row["label"]) for one in worst]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -137,8 +138,14 @@ def table_lines(text: str, title: str = "All points") -> list[str]:
 
 def table_cells(text: str, title: str = "All points") -> list[dict[str, str]]:
     """Each row's cells by the names of their columns."""
-    header, _, *lines = ([cell.strip() for cell in line.split("|")[1:-1]] for line in _table(text, title))
+    split = (re.split(r"(?<!\\)\|", line)[1:-1] for line in _table(text, title))
+    header, _, *lines = ([unescaped(cell.strip()) for cell in cells] for cells in split)
     return [dict(zip(header, line, strict=True)) for line in lines]
+
+
+def unescaped(text: str) -> str:
+    """Plain text of a report.md as it is shown."""
+    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text)
 
 
 def _table(text: str, title: str) -> list[str]:

@@ -35,6 +35,7 @@ from tests.harness_runs import (
     summary,
     wait_for,
 )
+from tests.report_runs import unescaped
 
 TIMEOUT = 20
 """Seconds for a point; one that goes well takes five."""
@@ -190,7 +191,7 @@ def make_table(folder: Path) -> Table:
     left = left_running(folder)
     made = only_run(folder / "results")
     rows = {line["strategy"]: line for line in summary(made)}
-    report = (made / "report.md").read_text(encoding="utf-8")
+    report = unescaped((made / "report.md").read_text(encoding="utf-8"))
     return Table(folder=folder, done=done, rows=rows, before=stored(made), report=report, left=left)
 
 

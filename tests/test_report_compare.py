@@ -15,7 +15,7 @@ from report.compare import comparison_of, write_comparison
 from report.markdown import render_markdown
 from report.run import read_run
 from strategies.errors import UserError
-from tests.harness_runs import ROOT, ended, row
+from tests.harness_runs import ROOT, TARGETS, complaint, ended, row
 from tests.report_runs import AGREED, CONFIG, ENVIRONMENT, FASTER, GPU, run_folder, table_cells
 
 OTHER_MACHINE = ENVIRONMENT | {"device": "another processor", "cpu": ENVIRONMENT["cpu"] | {"name": "another processor"}}
@@ -26,6 +26,11 @@ def speeds(speedup: float, half: float = 0.01, **changes: Any) -> dict[str, Any]
     return FASTER | AGREED | ends | changes
 
 
+def against(reference: str) -> dict[str, Any]:
+    """A point's options, as a run stores them."""
+    return CONFIG | {"reference": {"_target_": TARGETS[reference]}, "paired": True}
+
+
 def compared(
     folder: Path,
     before: list[dict[str, Any]],
@@ -33,10 +38,12 @@ def compared(
     *,
     first: dict[str, Any] = ENVIRONMENT,
     second: dict[str, Any] = ENVIRONMENT,
+    config: dict[str, Any] = CONFIG,
+    config_after: dict[str, Any] | None = None,
 ) -> str:
-    """first, second: the runs' environments."""
-    runs = [("first", before, first), ("second", after, second)]
-    made = [run_folder(folder / name, rows, config=CONFIG, environment=where) for name, rows, where in runs]
+    """first, second: the runs' environments. config_after: of the second, where it is another."""
+    runs = [("first", before, first, config), ("second", after, second, config_after or config)]
+    made = [run_folder(folder / name, rows, config=asked, environment=where) for name, rows, where, asked in runs]
     return render_markdown(comparison_of(*map(read_run, made)))
 
 
@@ -116,16 +123,35 @@ def test_points_of_one_run_only_are_named(tmp_path: Path) -> None:
     assert "- B: `new`, oom" in text
 
 
-def test_a_point_that_ended_otherwise_says_how(tmp_path: Path) -> None:
-    failed = ended("b", "crash", "no", reference="sequential")
-    text = compared(tmp_path, [row("a", **speeds(2.0))], [failed])
+@pytest.mark.parametrize("status", ["oom", "crash", "timeout"])
+def test_a_point_that_ended_otherwise_says_how(tmp_path: Path, status: str) -> None:
+    """It never learned how many objects, references and targets there were, nor what it was measured against."""
+    failed = ended("b", status, "no", objects=None, refs=None, targets=8)
+    options = against("sequential") | {"objects": None, "refs": None, "targets": 8}
+    text = compared(tmp_path, [row("a", **speeds(2.0))], [failed], config=options)
     (cells,) = points(text)
-    assert cells["B against A"] == "ok, now crash"
+    assert cells["B against A"] == f"ok, now {status}"
     assert "change" not in cells
 
 
-def test_against_another_reference_it_is_another_point(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ended_well", [True, False])
+def test_against_another_reference_it_is_another_point(tmp_path: Path, ended_well: bool) -> None:
+    after = row("b", **speeds(2.0, reference="rebuild")) if ended_well else ended("b", "crash", "no")
+    options = {"config": against("sequential"), "config_after": against("rebuild")}
+    text = compared(tmp_path, [row("a", **speeds(2.0))], [after], **options)
+    assert "no grid point in common" in text
+
+
+def test_without_options_references_are_told_apart_by_their_names(tmp_path: Path) -> None:
     text = compared(tmp_path, [row("a", **speeds(2.0))], [row("b", **speeds(2.0, reference="rebuild"))])
+    assert "no grid point in common" in text
+
+
+def test_without_a_reference_it_is_another_point(tmp_path: Path) -> None:
+    unpaired = against("sequential") | {"paired": False}
+    text = compared(
+        tmp_path, [row("a", **speeds(2.0))], [row("b")], config=against("sequential"), config_after=unpaired
+    )
     assert "no grid point in common" in text
 
 
@@ -180,3 +206,22 @@ def test_options_of_any_kind_crash_nothing(tmp_path: Path, content: Any) -> None
     (folder / "points" / "a.json").write_text(json.dumps({"row": row("a", **speeds(2.0)), "config": content}))
     run = read_run(folder)
     assert "1 grid points" in render_markdown(comparison_of(run, run))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["compare", "A"], "required: B"),
+        (["compare"], "required: A, B"),
+        (["compare", "A", "B", "C"], "C"),
+        (["compare", "A", "B", "--nothing"], "--nothing"),
+        (["A", "B"], "B"),
+        (["--nothing"], "--nothing"),
+    ],
+    ids=str,
+)
+def test_a_command_that_is_no_command_is_one_sentence(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert words in complaint(capsys.readouterr().err)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.results import PointResult, RunFolder
 from report import write_report
 from tests.harness_runs import row
 from tests.report_runs import (
@@ -90,3 +91,35 @@ def test_the_set_up_is_told_with_its_parts(tmp_path: Path) -> None:
     assert (second["setup_s"], second["model (s)"]) == ("5.0", "")
     (without,) = table_cells(report_of(tmp_path / "without", [row("one")]), "Where the time goes")
     assert "setup_s" not in without
+
+
+def test_rates_of_the_encoder_that_differ_are_told_as_a_range(tmp_path: Path) -> None:
+    def told(*rates: float) -> str:
+        rows = [row(f"point{at}", batch=at + 1, encode_fps=rate) for at, rate in enumerate(rates)]
+        return report_of(tmp_path / str(rates), rows).split("took in ")[1].split("; ")[0]
+
+    assert told(80.0, 84.0, 82.0) == "82.0 frames/s"
+    assert told(80.0, 60.0, 90.25) == "60.0-90.2 frames/s"
+
+
+def test_each_strategy_is_told_in_a_line(tmp_path: Path) -> None:
+    rows = [row("one"), row("two", batch=8), row("three", strategy="mine", variant="")]
+    options = CONFIG | {"strategy": {"_target_": "strategies.direct.Direct"}}
+    folder = run_folder(tmp_path / "run", rows, config=options)
+    foreign = PointResult(row=rows[2], config=CONFIG | {"strategy": {"_target_": "mine.Own"}})
+    RunFolder(folder).add(foreign)
+    text = write_report(folder).read_text(encoding="utf-8").split("## All points")[1].split("\n## ")[0]
+    told = [line for line in text.splitlines() if line.startswith("- ")]
+    assert told == [
+        "- `direct`: the model's components called directly, batched over targets and objects.",
+    ]
+    assert "In parentheses: how a strategy's options are set." in text
+
+
+def test_columns_of_cost_are_explained_where_they_are_shown(tmp_path: Path) -> None:
+    text = report_of(tmp_path / "run", [row("one", cpu_s_per_1000=1.5, sdpa="flash+math")])
+    assert "`cpu_s_per_1000` is CPU seconds" in text
+    assert "`sdpa` names the kernels" in text
+    without = report_of(tmp_path / "without", [row("one", peak_rss_mb=500.0)])
+    assert "CPU seconds, of all cores" not in without
+    assert "names the kernels" not in without

@@ -25,6 +25,7 @@ from tests.report_runs import (
     size_of,
     table_cells,
     table_lines,
+    worst_target,
 )
 
 
@@ -206,8 +207,26 @@ def test_names_of_groups_are_told_as_they_are(tmp_path: Path) -> None:
     details = {"one": {"agreement": {"per_object": ious}, "outliers": {"木": [True, False]}}}
     samples_of = row("one", **FASTER | AGREED)
     text = report_of(tmp_path / "run", [samples_of], details=details)
-    assert table_cells(text.replace("\\|", "!"), "Are the masks the same")[0]["least alike"] == "木!\\<b>/1"
+    assert table_cells(text.replace("\\|", "!"), "Are the masks the same")[0]["least alike"] == "木!<b>/1"
     assert "木|&lt;b&gt;/1" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "escaped"),
+    [
+        ("![x](http://127.0.0.1:9/x.png)", r"!\[x\](http://127.0.0.1:9/x.png)"),
+        (r"\[x](y)", r"\\\[x\](y)"),
+        ("*a* _b_ c_d __e", r"\*a\* \_b\_ c_d \_\_e"),
+        ("`a ~~b~~ <c>", r"\`a \~\~b\~\~ \<c>"),
+    ],
+    ids=str,
+)
+def test_a_groups_name_is_no_markdown(tmp_path: Path, name: str, escaped: str) -> None:
+    agreement = {"worst": [worst_target(group=name, iou=0.5)]}
+    text = report_of(tmp_path / "run", [row("one", **AGREED)], details={"one": {"agreement": agreement}})
+    assert f"| {escaped} |" in text
+    (cells,) = table_cells(text, "Where they agree least")
+    assert cells["group"] == name
 
 
 def test_an_environment_of_any_kind_crashes_nothing(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from report.html import TEMPLATES
 from tests.harness_runs import ended, row
 from tests.report_runs import AGREED, CONFIG, FASTER, SERIES, draw_scene, report_of, table_cells
 
-VOID = {"meta", "link", "input", "img", "br"}
+VOID = {"meta", "link", "input", "img", "br", "wbr"}
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NODE = shutil.which("node")
 EXAMPLE = Path(__file__).parent.parent / "results" / "example" / "report.html"
@@ -206,14 +206,20 @@ window.addEventListener("load", () => {
 
 
 def opened(html: str, folder: Path) -> dict[str, Any]:
-    """What a page did in a headless Chromium: what it said to the console, and what its self-test found."""
+    """What a page did that was sorted and searched."""
+    return dumped(html, folder, SELF_TEST)
+
+
+def dumped(html: str, folder: Path, script: str, *options: str) -> dict[str, Any]:
+    """What a page said to the console of a headless Chromium, and what a script in it found."""
     page = folder / "page.html"
-    page.write_text(html.replace("<head>", f"<head>{SELF_TEST}"), encoding="utf-8")
+    page.write_text(html.replace("<head>", f"<head>{script}"), encoding="utf-8")
     assert CHROMIUM is not None
     done = subprocess.run(
         [
             *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"),
-            *(*QUIET.split(), "--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom", page.as_uri()),
+            *(*QUIET.split(), "--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom"),
+            *(*options, page.as_uri()),
         ],
         capture_output=True,
         text=True,
@@ -241,6 +247,45 @@ def test_in_a_browser_the_page_sorts_and_searches_without_fault_or_network(
     assert found["descending"] == [str(batch) for batch in reversed(batches)]
     assert 1 <= found["found"] < len(batches)
     assert found["pictures"] == 1, "the masks; plots are parts of the page"
+
+
+PAPER = "--window-size=733,1000"  # of A4, Chromium's margins leave 718 pixels, and its scroll bar takes 15
+WIDTHS = """
+<script>
+window.addEventListener("load", () => {
+  const told = document.createElement("pre");
+  told.id = "self-test";
+  const wide = [...document.querySelectorAll("table")].map((one) => one.getBoundingClientRect().right);
+  told.textContent = JSON.stringify({ page: document.documentElement.clientWidth, tables: wide });
+  document.body.append(told);
+});
+</script>
+"""
+
+
+@needs_chromium
+def test_no_table_is_wider_than_paper(tmp_path: Path) -> None:
+    """As it is printed, for a browser without a window can't be asked how wide a printed table is."""
+    cost = {"encode_fps": 80.0, "setup_s": 14.5, "bank_s": 0.125, "cpu_s_per_1000": 1694.5, "sdpa": "flash+efficient"}
+    memory = dict.fromkeys(("peak_rss_mb", "vram_peak_mb", "vram_reserved_mb", "vram_device_mb"), 71234.5)
+    rate = {"gflop_per_target": 1234.5, "gflop_per_s": 12345.5, "matrix_share": 0.27, "j": 0.9, "f": 0.9, "iou_p1": 0.9}
+    calls = ("memory_attention", "mask_decoder", "vision_encoder", "memory_encoder")
+    details = {
+        "setup_seconds": {"process": 12.0, "model": 12.0, "features": 12.0},
+        "stages": {"predict": [1.0], "calls": {name: [0.2] for name in calls}},
+        "agreement": {"per_object": {f"{'w' * 60}/1": {"iou_mean": 0.5}}},
+    }
+    measured = FASTER | AGREED | cost | memory | rate
+    rows = [
+        row(f"p{refs}", strategy="extended_session", refs=refs, dtype=dtype, batch=128, **measured)
+        for refs, dtype in ((1, "fp32"), (16, "bf16"))
+    ]
+    text = report_of(tmp_path / "run", rows, config=CONFIG, details={one["point"]: details for one in rows})
+    assert text.count("|---") > 5
+    html = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    told = dumped(html.replace("@media print", "@media all"), tmp_path, WIDTHS, PAPER)
+    assert len(told["tables"]) > 5
+    assert max(told["tables"]) <= told["page"]
 
 
 @needs_chromium

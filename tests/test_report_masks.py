@@ -240,6 +240,26 @@ def test_one_point_that_is_far_off_does_not_fill_the_table(tmp_path: Path) -> No
     ]
 
 
+def test_what_the_points_of_a_strategy_share_is_told_once(tmp_path: Path) -> None:
+    """The lowest IoU of it, and of equal ones that at the largest batch."""
+    worst = {
+        "b1": [worst_target(iou=0.5), worst_target(target=1, iou=0.6)],
+        "b8": [worst_target(iou=0.5), worst_target(target=1, iou=0.7)],
+        "b4": [worst_target(iou=0.5), worst_target(group="b", iou=0.8)],
+        "other": [worst_target(iou=0.5)],
+    }
+    rows = [strategy("far") | {"point": name, "batch": int(name[1:])} for name in ("b1", "b8", "b4")]
+    details = {name: {"agreement": AGREEMENT | {"worst": targets}} for name, targets in worst.items()}
+    cells = table_cells(report_of(tmp_path / "run", [*rows, strategy("other")], details=details), WORST)
+    told = [(one["strategy"], one["batch"], one["group"], one["target"], one["IoU"]) for one in cells]
+    assert sorted(told) == [
+        ("far", "1", "specimen000", "1", "0.60000"),
+        ("far", "4", "b", "0", "0.80000"),
+        ("far", "8", "specimen000", "0", "0.50000"),
+        ("other", "1", "specimen000", "0", "0.50000"),
+    ]
+
+
 # --- numbers -------------------------------------------------------------------------------------------------------
 
 

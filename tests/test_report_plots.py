@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from matplotlib.axes import Axes
 
+from harness.pairing import Block
+from report.pareto import pareto
 from report.run import read_run
 from report.style import COLOURS, looks
 from tests.harness_runs import ended, row
@@ -97,6 +101,46 @@ def test_the_frontier_shows_what_did_not_fit(tmp_path: Path) -> None:
     assert "sequential" not in shown, "it always fits"
 
 
+ALL_OBJECTS = CONFIG | {"objects": None}
+
+
+@pytest.mark.parametrize("batches", [(8, 16), (8,)], ids=str)
+def test_a_point_that_failed_is_placed_by_the_objects_of_those_that_did_not(
+    tmp_path: Path, batches: tuple[int, ...]
+) -> None:
+    """Of all objects, which is what is asked for where nothing else is, it never learned how many they are."""
+    rows = [row(f"b{batch}", batch=batch, **MEMORY) for batch in batches]
+    rows.append(ended("big", "oom", "80 GB", batch=64, objects=None))
+    text = report_of(tmp_path / "run", rows, config=ALL_OBJECTS)
+    assert f"Memory ran out for `direct (shared)`, in 1 of {len(rows)} points" in text
+    assert "is `direct (shared)` at batch 64 and 4 objects." in text
+    assert "Nothing ran out of memory" not in text
+    assert "direct (shared), batch 64, objects 4: oom" in svg_text(tmp_path / "run" / "memory-frontier.svg")
+
+
+def test_objects_are_those_of_the_same_data(tmp_path: Path) -> None:
+    rows = [
+        *(row("one", objects=1, data="a"), row("four", objects=4, data="b"), row("two", objects=2, batch=4)),
+        *(ended("of a", "oom", "80 GB", batch=64, objects=None), ended("asked", "oom", "80 GB", batch=64, objects=3)),
+    ]
+    folder = run_folder(tmp_path / "run", rows, config=ALL_OBJECTS)
+    asked = {"one": ("a", None), "four": ("b", None), "two": ("a", 2), "of a": ("a", None), "asked": ("a", 3)}
+    for name, (data, objects) in asked.items():
+        path = folder / "points" / f"{name}.json"
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps(stored | {"config": {"data": {"name": data}, "objects": objects}}))
+    assert list(read_run(folder).summary.set_index("point")["objects"][list(asked)]) == [1, 4, 2, 1, 3]
+
+
+def test_memory_that_ran_out_is_told_of_points_without_a_place(tmp_path: Path) -> None:
+    rows = [row("one", batch=8), ended("big", "oom", "80 GB", batch=64, objects=None)]
+    text = report_of(tmp_path / "run", rows)
+    assert "Memory ran out for `direct (shared)`, in 1 of 2 points; the smallest is `direct (shared)` at batch 64." in (
+        text
+    )
+    assert "memory-frontier" not in text
+
+
 def test_where_all_fits_the_most_is_told(tmp_path: Path) -> None:
     text = report_of(tmp_path / "run", [*grid(), row("most", batch=64, objects=16, vram_peak_mb=70_000.0)])
     told = "Nothing ran out of memory. The most was 70,000 MB (`vram_peak_mb`), of `direct (shared)` at batch 64"
@@ -115,6 +159,25 @@ def test_memory_frames_are_plotted_where_they_vary(tmp_path: Path) -> None:
     assert "direct, 16 references: 6.2 targets per second" in shown
     assert "416.0 peak memory (MB)" in shown
     assert "memory-frames" not in report_of(tmp_path / "other", rows[:2])
+
+
+def test_memory_frames_of_two_models_are_two_lines_with_intervals(tmp_path: Path) -> None:
+    rows = [
+        row(f"{model}{refs}", model=model, refs=refs, objects=1, fps=fps / refs)
+        for refs in (1, 4)
+        for model, fps in (("small", 100.0), ("large", 10.0))
+    ]
+    seconds = [0.9, 1.0, 1.1, 1.0, 0.9, 1.1]
+    blocks = [
+        Block(group="a", round=at, place=0, side="candidate", targets=10, seconds=one, cpu_seconds=one)
+        for at, one in enumerate(seconds)
+    ]
+    text = report_of(tmp_path / "run", rows, samples={"small1": blocks})
+    assert "At batch 1 and 1 object. Bars are 95% intervals" in text
+    shown = svg_text(tmp_path / "run" / "memory-frames.svg")
+    assert re.search(r"direct \(shared\), small, 1 reference: 100\.0 targets per second \(9\d\.\d-1\d\d\.\d\)", shown)
+    assert "direct (shared), large, 4 references: 2.5 targets per second" in shown
+    assert "55.0" not in shown, "no median of both"
 
 
 def test_a_strategy_has_one_colour_however_its_points_are_told_apart(tmp_path: Path) -> None:
@@ -147,3 +210,32 @@ def test_points_with_other_masks_are_crossed(tmp_path: Path, status: str) -> Non
     odd = row("odd", strategy="propagate", variant="", batch=8, **AGREED | MEMORY | {"iou_min": 0.2}, status=status)
     report_of(tmp_path / "run", [*grid(), odd, row("odd2", **FASTER | MEMORY | AGREED | {"pick_flips": 3}, batch=4)])
     assert "masks differ" in svg_text(tmp_path / "run" / "pareto.svg")
+
+
+# --- speed against memory ------------------------------------------------------------------------------------------
+
+
+def drawn_pareto(folder: Path, rows: list[dict[str, Any]]) -> Axes:
+    drawing = pareto(read_run(run_folder(folder, rows)))
+    assert drawing is not None
+    return drawing.figure.axes[0]
+
+
+def test_memories_that_are_almost_the_same_do_not_span_the_axis(tmp_path: Path) -> None:
+    rows = [row(f"b{batch}", batch=batch, fps=10.0 * batch, peak_rss_mb=514 + batch) for batch in (1, 2, 4)]
+    low, high = drawn_pareto(tmp_path / "run", rows).get_xlim()
+    assert high - low == pytest.approx(0.05 * 518)
+    assert (low + high) / 2 == pytest.approx(516.5, abs=0.1)
+    wide = [one | {"peak_rss_mb": 100.0 * one["batch"]} for one in rows[:2]]
+    low, high = drawn_pareto(tmp_path / "wide", wide).get_xlim()
+    assert high - low < 150
+
+
+def test_batches_of_marks_that_coincide_are_written_as_one(tmp_path: Path) -> None:
+    rows = [
+        row("b1", batch=1, fps=10.0, peak_rss_mb=500.0),
+        row("b4", batch=4, fps=10.1, peak_rss_mb=500.5),
+        row("b8", batch=8, fps=40.0, peak_rss_mb=700.0),
+        row("b8other", batch=8, fps=40.0, peak_rss_mb=701.0, strategy="other"),
+    ]
+    assert sorted(text.get_text() for text in drawn_pareto(tmp_path / "run", rows).texts) == ["1, 4", "8"]

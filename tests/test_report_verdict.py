@@ -39,7 +39,7 @@ def test_the_surest_of_the_fast_is_recommended_with_its_cost_and_its_command(tmp
         "takes 1,234 MB of memory (process and model included), and would be done with 29,066 targets in 7.3 min, the "
         "encoder included."
     )
-    assert "`Direct(model, bank='shared')`, given 8 targets at once" in text
+    assert "`Direct(model)`, given 8 targets at once" in text
     assert "```sh\npython -m harness batch=8\n```" in text
 
 
@@ -55,7 +55,7 @@ def test_each_number_of_objects_has_its_own_best(tmp_path: Path) -> None:
         row("c", objects=16, batch=8, **speeds(9.0, 8.9, 9.1)),
     ]
     text = report_of(tmp_path / "run", rows)
-    first, second = table_cells(text, "For each number of objects")
+    first, second = table_cells(text, "For each setting")
     assert (first["objects"], first["batch"], first["clearly faster"]) == ("1", "1", "yes")
     assert (second["objects"], second["batch"]) == ("16", "8")
     assert "at 16 objects it is 9.00 times" in verdict_of(text)
@@ -101,3 +101,54 @@ def test_where_nothing_finished_the_verdict_counts_how_it_ended(tmp_path: Path) 
     rows = [ended("one", "oom", "80 GB"), ended("two", "oom", "80 GB", batch=8), ended("three", "skipped", "no GPU")]
     text = verdict_of(report_of(tmp_path / "run", rows))
     assert text.startswith("Nothing can be recommended on a processor: no point ended well (2 oom, 1 skipped).")
+
+
+def test_settings_are_told_apart_by_what_varies(tmp_path: Path) -> None:
+    rows = [
+        row(f"{dtype}{refs}", objects=1, refs=refs, dtype=dtype, **speeds(2.0, 1.9, 2.1))
+        for dtype in ("bf16", "fp32")
+        for refs in (1, 4)
+    ]
+    cells = table_cells(report_of(tmp_path / "run", rows), "For each setting")
+    assert [(one["dtype"], one["refs"]) for one in cells] == [
+        *(("bf16", "1"), ("bf16", "4"), ("fp32", "1"), ("fp32", "4")),
+    ]
+    assert {one["best"] for one in cells} == {"direct (shared)"}
+    assert not {"objects", "model"} & set(cells[0]), "all have the same"
+
+
+@pytest.mark.parametrize(
+    ("options", "made"),
+    [
+        ({"_target_": "strategies.multi_session.MultiSession", "sessions": 8}, "MultiSession(model, sessions=8)"),
+        ({"_target_": "strategies.multi_session.MultiSession", "sessions": 4}, "MultiSession(model)"),
+        (
+            {"_target_": "strategies.extended_session.ExtendedSession", "slots": 16, "positions": "raw"},
+            "ExtendedSession(model, slots=16, positions='raw')",
+        ),
+        (
+            {"_target_": "strategies.direct.Direct", "bank": "shared", "chunk_tokens": 4096, "compile": True},
+            "Direct(model, chunk_tokens=4096, compile=True)",
+        ),
+        ({"_target_": "strategies.rebuild.Rebuild"}, "Rebuild(model)"),
+        ({"_target_": "mine.Own", "size": 3, "_convert_": "all"}, "Own(model, size=3)"),
+        ({"_target_": "strategies.nowhere.Own", "size": 3}, "Own(model, size=3)"),
+        ({"_target_": "strategies..x\0.Own", "size": 3}, "Own(model, size=3)"),
+        ({"_target_": "strategies.errors.UserError", "size": 3}, "UserError(model, size=3)"),
+    ],
+    ids=str,
+)
+def test_a_program_is_told_every_option_that_it_would_not_have_anyway(
+    tmp_path: Path, options: dict[str, Any], made: str
+) -> None:
+    rows = [row("one", **speeds(4.0, 3.9, 4.1))]
+    text = verdict_of(report_of(tmp_path / "run", rows, config=CONFIG | {"strategy": options}))
+    assert f"In a program of your own that is `{made}`, given 1 target at once." in text
+
+
+def test_foreign_code_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "foreign_strategy.py").write_text("raise AssertionError")
+    monkeypatch.syspath_prepend(tmp_path)
+    options = CONFIG | {"strategy": {"_target_": "foreign_strategy.Own", "size": 3}}
+    text = report_of(tmp_path / "run", [row("one", **speeds(4.0, 3.9, 4.1))], config=options)
+    assert "`Own(model, size=3)`" in text
