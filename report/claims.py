@@ -51,8 +51,8 @@ def claims_section(run: Run) -> Section | None:
         _table(run, points, ", ".join(map(str, setting))) for setting, points in summary.groupby(SETTING, dropna=False)
     )
     note = (
-        "A verdict holds for the model and device in its table's title, and the toy model is a thousandth of the work "
-        "of those that claims were made of. Speeds are compared as ratios of one run. A claimed range is taken as it "
+        "A verdict holds for the model and device in its table's title; the claims were made of models of full size, "
+        "beside which the toy model is tiny. Speeds are compared as ratios of one run. A claimed range is taken as it "
         f"stands, a single number as {ABOUT:.2f} times less to {ABOUT:.2f} times more, 'little' as less than "
         f"{LITTLE:.2f} times. The whole 95 % interval must be inside to confirm, or outside to refute; what is not "
         "clear becomes clearer with `timing.max_seconds=60`. Memory and utilisation are measured once and have no "

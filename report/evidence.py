@@ -109,8 +109,10 @@ def within(name: str, found: Interval, lo: float, hi: float) -> Finding:
     measured = shown(name, found)
     if lo <= found.lo and found.hi <= hi:
         return Finding(measured=measured, verdict="confirmed", why=f"{name} within {span}")
-    if found.hi < lo or found.lo > hi:
-        return Finding(measured=measured, verdict="refuted", why=f"{name} outside {span}")
+    if found.hi < lo:
+        return Finding(measured=measured, verdict="refuted", why=f"{name} below {span}")
+    if found.lo > hi:
+        return Finding(measured=measured, verdict="refuted", why=f"{name} above {span}")
     return Finding(measured=measured, verdict="not testable here", why=f"{name} not clearly within {span}, nor outside")
 
 
