@@ -22,7 +22,7 @@ from harness.point_key import Measured, measured
 from strategies.errors import UserError
 
 NAME = "history.sqlite"
-VERSION = 1
+VERSION = 2
 """Of the table, in SQLite's ``user_version``."""
 PATIENCE = 5.0
 """Seconds to wait for another run that is writing."""
@@ -31,13 +31,14 @@ PATIENCE = 5.0
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """One point of one run. key: what makes it the same point in another run (see `harness.point_key`). time: ISO 8601
-    in UTC. commit: of the code, None where that is not known. The other columns are those of summary.csv; None is what
-    was not measured."""
+    in UTC. threads: torch's; with others, speed-ups are other ones. commit: of the code, None where that is not known.
+    The other columns are those of summary.csv; None is what was not measured."""
 
     run: str
     key: str
     time: str
     device: str
+    threads: int | None
     commit: str | None
     status: str
     speedup: float | None
@@ -73,8 +74,12 @@ def append(run: Path) -> bool:
     store = run.parent / NAME
     try:
         environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-        device, commit = environment["device"], environment["git_commit"]
-        entries = [_entry(one, run.name, device, commit) for one in measured(run).values()]
+        known = {
+            "device": environment["device"],
+            "threads": environment["threads"],
+            "commit": environment["git_commit"],
+        }
+        entries = [_entry(one, run.name, known) for one in measured(run).values()]
         with closing(sqlite3.connect(store, timeout=PATIENCE)) as connection, connection:
             _prepare(connection)
             connection.execute("DELETE FROM results WHERE run = ?", (run.name,))
@@ -89,14 +94,15 @@ def append(run: Path) -> bool:
     return True
 
 
-def trends(store: Path, *, device: str) -> dict[str, list[Entry]]:
-    """All that was found of each point on a device, by key, oldest first, whatever status it ended with.
+def trends(store: Path, *, device: str, threads: int | None) -> dict[str, list[Entry]]:
+    """All that was found of each point on a device with so many threads, by key, oldest first.
 
-    Empty where the store is not there yet; UserError where it can't be read.
+    Whatever status it ended with. Empty where the store is not there yet; UserError where it can't be read.
     """
     found: dict[str, list[Entry]] = {}
     with _reading(store) as connection:
-        for row in connection.execute(f"SELECT {TABLE} FROM results WHERE device = ? ORDER BY time, run", (device,)):
+        question = f"SELECT {TABLE} FROM results WHERE device = ? AND threads IS ? ORDER BY time, run"
+        for row in connection.execute(question, (device, threads)):
             entry = Entry(**dict(zip(COLUMNS, row, strict=True)))
             found.setdefault(entry.key, []).append(entry)
     return found
@@ -125,10 +131,10 @@ def steps(entries: Sequence[Entry], *, margin: float = 0.1) -> dict[int, Interva
     return found
 
 
-def _entry(one: Measured, run: str, device: str, commit: str | None) -> Entry:
+def _entry(one: Measured, run: str, known: dict[str, Any]) -> Entry:
     columns: dict[str, Any] = {name: one.row.get(name) for name in OF_ROW}
     time = one.time.isoformat(timespec="milliseconds")
-    return Entry(run=run, key=one.key, time=time, device=device, commit=commit, **columns)
+    return Entry(run=run, key=one.key, time=time, **known, **columns)
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

@@ -88,10 +88,22 @@ def read_run(folder: Path) -> Run:
             rows[name] = _texts(content["row"])
     if not rows:
         raise UserError(f"{folder} holds no finished point: give the folder of a run, as results/latest")
-    summary = pd.DataFrame(list(rows.values()), columns=list(COLUMNS), dtype=str).replace("", None)
+    places = _planned(folder / "plan.json")
+    ordered = sorted(rows.values(), key=lambda row: places.get(row["point"], len(places)))
+    summary = pd.DataFrame(ordered, columns=list(COLUMNS), dtype=str).replace("", None)
     environment = read_object(folder / "environment.json") or {}
     counted = _counted(_typed(summary), points)
     return Run(folder=folder, environment=environment, summary=_labelled(counted, points), points=points)
+
+
+def _planned(path: Path) -> dict[str, int]:
+    """Each point's place in the sweep, in whose order a run that was gone on with does not measure them."""
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    names = [dig(one, "point") for one in plan] if isinstance(plan, list) else []
+    return {name: at for at, name in enumerate(names) if isinstance(name, str)}
 
 
 def _summary_rows(path: Path) -> dict[str, dict[str, str]]:

@@ -27,7 +27,7 @@ COLOURS = {
 }
 PARTS = {"process": "process", "model": "model", "features": "features"}
 """Of the set-up, as points/*.json name them."""
-MOST_BARS = 40
+MOST_BARS = 60
 
 
 def stages_section(run: Run) -> Section | None:

@@ -39,7 +39,7 @@ def trends_section(run: Run) -> Section | None:
 
 def _trends(run: Run, store: Path) -> list[Trend]:
     """Those with steps first, then those of most runs."""
-    known = history.trends(store, device=run.device)
+    known = history.trends(store, device=run.device, threads=run.environment.get("threads"))
     keys = {one.row["point"]: key for key, one in measured(run.folder).items()} if known else {}
     found: list[Trend] = []
     for _, row in run.summary.iterrows():

@@ -305,7 +305,7 @@ def test_the_summary_is_appended_where_github_asks_for_it(place: Place, monkeypa
 def test_checks_are_in_the_history(place: Place) -> None:
     (baseline,) = place.baselines
     kept = load(baseline)
-    found = trends(place.folder / "results" / NAME, device=kept.device)
+    found = trends(place.folder / "results" / NAME, device=kept.device, threads=kept.environment["threads"])
     for key in kept.points:
         (entry,) = found[key]
         assert entry.run == place.latest.name

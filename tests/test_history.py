@@ -42,12 +42,13 @@ def test_a_run_is_appended_with_all_its_points(tmp_path: Path) -> None:
     measured = row(**FASTER, iou_mean=0.999, iou_min=0.9, jf=0.8, peak_rss_mb=500.0)
     run = run_of(tmp_path, "one", [(DIRECT, measured), (SEQUENTIAL, ended("x", "crash", "it fell"))])
     assert append(run)
-    assert trends(tmp_path / NAME, device="a processor")[KEY] == [
+    assert trends(tmp_path / NAME, device="a processor", threads=1)[KEY] == [
         Entry(
             run="one",
             key=KEY,
             time="2026-01-01T00:00:00.000+00:00",
             device="a processor",
+            threads=1,
             commit=COMMIT,
             status="ok",
             speedup=4.0,
@@ -61,38 +62,50 @@ def test_a_run_is_appended_with_all_its_points(tmp_path: Path) -> None:
             vram_peak_mb=None,
         )
     ]
-    (crashed,) = trends(tmp_path / NAME, device="a processor")[key_of(SEQUENTIAL)]
+    (crashed,) = trends(tmp_path / NAME, device="a processor", threads=1)[key_of(SEQUENTIAL)]
     assert (crashed.status, crashed.speedup, crashed.interval) == ("crash", None, None)
 
 
 def test_a_trend_goes_from_old_to_new_however_runs_were_appended(tmp_path: Path) -> None:
     for name, at in (("c", 30), ("a", 10), ("b", 20)):
         append(run_of(tmp_path, name, [(DIRECT, row(**FASTER))], at=at, git_commit=name * 40))
-    assert [one.run for one in trends(tmp_path / NAME, device="a processor")[KEY]] == ["a", "b", "c"]
-    assert [one.commit for one in trends(tmp_path / NAME, device="a processor")[KEY]] == ["a" * 40, "b" * 40, "c" * 40]
+    assert [one.run for one in trends(tmp_path / NAME, device="a processor", threads=1)[KEY]] == ["a", "b", "c"]
+    assert [one.commit for one in trends(tmp_path / NAME, device="a processor", threads=1)[KEY]] == [
+        "a" * 40,
+        "b" * 40,
+        "c" * 40,
+    ]
 
 
 def test_devices_have_trends_of_their_own(tmp_path: Path) -> None:
     append(run_of(tmp_path, "one", [(DIRECT, row())]))
     append(run_of(tmp_path, "two", [(DIRECT, row())], device="a card"))
-    assert [one.run for one in trends(tmp_path / NAME, device="a card")[KEY]] == ["two"]
-    assert [one.run for one in trends(tmp_path / NAME, device="a processor")[KEY]] == ["one"]
+    assert [one.run for one in trends(tmp_path / NAME, device="a card", threads=1)[KEY]] == ["two"]
+    assert [one.run for one in trends(tmp_path / NAME, device="a processor", threads=1)[KEY]] == ["one"]
+
+
+def test_numbers_of_threads_have_trends_of_their_own(tmp_path: Path) -> None:
+    append(run_of(tmp_path, "one", [(DIRECT, row())]))
+    append(run_of(tmp_path, "two", [(DIRECT, row())], threads=2))
+    for threads, run in ((1, "one"), (2, "two")):
+        assert [one.run for one in trends(tmp_path / NAME, device="a processor", threads=threads)[KEY]] == [run]
+    assert trends(tmp_path / NAME, device="a processor", threads=None) == {}
 
 
 def test_a_run_that_is_gone_on_with_replaces_its_own_rows_and_no_others(tmp_path: Path) -> None:
     append(run_of(tmp_path, "one", [(DIRECT, ended("x", "crash", "it fell"))], at=1))
     append(run_of(tmp_path, "two", [(DIRECT, row(fps=2.0))], at=2))
     append(run_of(tmp_path, "one", [(DIRECT, row(fps=3.0)), (SEQUENTIAL, row())], at=3))
-    found = trends(tmp_path / NAME, device="a processor")[KEY]
+    found = trends(tmp_path / NAME, device="a processor", threads=1)[KEY]
     assert [(one.run, one.fps) for one in found] == [("two", 2.0), ("one", 3.0)]
-    assert len(trends(tmp_path / NAME, device="a processor")[key_of(SEQUENTIAL)]) == 1
+    assert len(trends(tmp_path / NAME, device="a processor", threads=1)[key_of(SEQUENTIAL)]) == 1
 
 
 # --- stores that can not be used ------------------------------------------------------------------------------------
 
 
 def test_there_is_no_trend_before_the_first_run(tmp_path: Path) -> None:
-    assert trends(tmp_path / NAME, device="a processor") == {}
+    assert trends(tmp_path / NAME, device="a processor", threads=1) == {}
     assert list(tmp_path.iterdir()) == [], "reading makes no file"
 
 
@@ -119,7 +132,7 @@ def test_a_store_that_can_not_be_used_costs_one_line_of_warning(
     assert warned.startswith("warning: this run is not in the history")
     assert warned.count("\n") == 1
     with pytest.raises(UserError, match="can't be read"):
-        trends(tmp_path / NAME, device="a processor")
+        trends(tmp_path / NAME, device="a processor", threads=1)
 
 
 def test_a_store_that_is_locked_costs_one_line_of_warning(
@@ -133,7 +146,7 @@ def test_a_store_that_is_locked_costs_one_line_of_warning(
         assert not append(two)
     assert "locked" in capsys.readouterr().err
     assert append(two)
-    assert [one.run for one in trends(tmp_path / NAME, device="a processor")[KEY]] == ["one", "two"]
+    assert [one.run for one in trends(tmp_path / NAME, device="a processor", threads=1)[KEY]] == ["one", "two"]
 
 
 def test_a_sweep_is_appended_and_ends_well_whatever_the_store(
@@ -143,8 +156,8 @@ def test_a_sweep_is_appended_and_ends_well_whatever_the_store(
     sweep = ("strategy=sequential", "batch=1", "paired=false", "reporter=null", *TINY)
     assert exit_code(*sweep) == 0
     store = tmp_path / "results" / NAME
-    device = strict_json(only_run(tmp_path / "results") / "environment.json")["device"]
-    ((entry,),) = trends(store, device=device).values()
+    told = strict_json(only_run(tmp_path / "results") / "environment.json")
+    ((entry,),) = trends(store, device=told["device"], threads=told["threads"]).values()
     assert entry.run == only_run(tmp_path / "results").name
     assert entry.fps is not None
     store.write_text("this is no database, however long it goes on" * 100)
@@ -160,7 +173,9 @@ def entries(*intervals: tuple[float, float] | None) -> list[Entry]:
     """Speed-ups, each with its reach; None is a run without one."""
     return [
         Entry(
-            **{"run": str(at), "key": KEY, "time": str(at), "device": "a processor", "commit": None, "status": "ok"},
+            **{"run": str(at), "key": KEY, "time": str(at), "device": "a processor", "threads": 1},
+            commit=None,
+            status="ok",
             speedup=None if one is None else one[0],
             speedup_lo=None if one is None else one[0] / (1 + one[1]),
             speedup_hi=None if one is None else one[0] * (1 + one[1]),

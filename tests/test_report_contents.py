@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from harness.results import PointResult, RunFolder
 from report import write_report
+from report.run import read_run
 from tests.harness_runs import row
 from tests.report_runs import (
     AGREED,
@@ -19,6 +22,15 @@ from tests.report_runs import (
 )
 
 MASKS = "Are the masks the same"
+
+
+@pytest.mark.parametrize("plan", ['[{"point": "one"}, {"point": "two"}]', "[", "{}", "[3]", None])
+def test_rows_stand_in_the_order_of_the_sweep_however_they_were_measured(tmp_path: Path, plan: str | None) -> None:
+    run = run_folder(tmp_path / "run", [row("two", batch=2), row("one", batch=1), row("new", batch=3)])
+    if plan is not None:
+        (run / "plan.json").write_text(plan, encoding="utf-8")
+    planned = plan is not None and "one" in plan
+    assert list(read_run(run).summary["batch"]) == ([1, 2, 3] if planned else [2, 1, 3])
 
 
 def test_every_point_has_its_line_and_its_command(tmp_path: Path) -> None:
