@@ -11,7 +11,7 @@ import pandas as pd
 
 from harness.change import Interval
 from harness.speedup import estimate
-from report.points import memory_column, ratio
+from report.points import memory_column, ratio, with_ends
 from report.run import Run, finite
 from report.samples import baseline_rate
 from report.style import BASELINE
@@ -131,8 +131,7 @@ def any_of(*findings: Finding) -> Finding:
 
 
 def shown(name: str, found: Interval) -> str:
-    ends = "" if found.lo == found.hi else f" ({ratio(found.lo)}-{ratio(found.hi)})"
-    return f"{name}: {ratio(found.value)}{ends}"
+    return f"{name}: {ratio(found.value) if found.lo == found.hi else with_ends(found)}"
 
 
 def _first(findings: tuple[Finding, ...], order: tuple[Verdict, ...]) -> Finding:

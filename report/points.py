@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from harness.change import Interval
 from report.document import Cell, Column, Table, filled, number, words
 from report.run import Run
 
@@ -66,6 +67,10 @@ def with_interval(row: pd.Series) -> str:
     if any(pd.isna(end) for end in ends):
         return ratio(row["speedup"])
     return f"{ratio(row['speedup'])} ({'-'.join(map(ratio, ends))})"
+
+
+def with_ends(interval: Interval) -> str:
+    return f"{ratio(interval.value)} ({ratio(interval.lo)}-{ratio(interval.hi)})"
 
 
 def ratio(value: float) -> str:

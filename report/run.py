@@ -98,10 +98,7 @@ def read_run(folder: Path) -> Run:
 
 def _planned(path: Path) -> dict[str, int]:
     """Each point's place in the sweep, in whose order a run that was gone on with does not measure them."""
-    try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    plan = _read_json(path)
     names = [dig(one, "point") for one in plan] if isinstance(plan, list) else []
     return {name: at for at, name in enumerate(names) if isinstance(name, str)}
 
@@ -120,11 +117,15 @@ def _texts(row: dict[str, Any]) -> dict[str, str]:
 
 def read_object(path: Path) -> dict[str, Any] | None:
     """A JSON file's object; None where it is missing or damaged."""
+    content = _read_json(path)
+    return content if isinstance(content, dict) else None
+
+
+def _read_json(path: Path) -> Any:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return content if isinstance(content, dict) else None
 
 
 def finite(value: Any) -> float | None:

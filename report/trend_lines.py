@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from harness.change import Interval
 from harness.history import Entry
 from report.document import Drawing
-from report.points import ratio
+from report.points import with_ends
 from report.run import Run
 from report.style import Look, label_speeds, looks, objects_title, plain, tidy
 
@@ -155,7 +155,3 @@ def _which(row: pd.Series) -> str:
 
 def commit_of(entry: Entry) -> str | None:
     return entry.commit and entry.commit[:8]
-
-
-def with_ends(interval: Interval) -> str:
-    return f"{ratio(interval.value)} ({ratio(interval.lo)}-{ratio(interval.hi)})"

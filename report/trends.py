@@ -11,9 +11,9 @@ from harness.change import Interval
 from harness.history import Entry
 from harness.point_key import measured
 from report.document import Cell, Paragraph, Section, Table, number, words
-from report.points import Shown, points_table
+from report.points import Shown, points_table, with_ends
 from report.run import Run
-from report.trend_lines import Trend, commit_of, draw_trends, with_ends
+from report.trend_lines import Trend, commit_of, draw_trends
 from strategies.errors import UserError
 
 TITLE = "From run to run"
