@@ -17,14 +17,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness import history
-from harness.compose import compose
-from harness.config import HarnessConfig
-from harness.jobs import resolve_device
-from harness.points import Point
+from harness.data.sources import open_groups
+from harness.isolate.jobs import resolve_device
+from harness.options.compose import compose
+from harness.options.config import HarnessConfig
+from harness.options.points import Point
 from harness.progress import Progress, print_table
-from harness.results import RunFolder
-from harness.sources import open_groups
+from harness.store import history
+from harness.store.results import RunFolder
 from harness.sweep import run_sweep
 from strategies.errors import UserError
 

@@ -9,17 +9,18 @@ from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
-from harness.environment import describe_environment
-from harness.failures import Failure, failure_of
-from harness.identity import identity_of
-from harness.isolation import Outcome, run_inline, run_spawned
-from harness.jobs import EncodeJob, Job, MeasureJob, resolve_device
-from harness.points import Point
+from harness.data.sources import open_groups
+from harness.isolate.failures import Failure, failure_of
+from harness.isolate.isolation import Outcome, run_inline, run_spawned
+from harness.isolate.jobs import EncodeJob, Job, MeasureJob, resolve_device
+from harness.measure.point import describe
+from harness.options.points import Point
 from harness.progress import Progress
-from harness.results import PointResult, RunFolder
-from harness.runner import describe
-from harness.scratch import scratch_folder
-from harness.sources import open_groups
+from harness.result import PointResult
+from harness.store.environment import describe_environment
+from harness.store.identity import identity_of
+from harness.store.results import RunFolder
+from harness.workload.scratch import scratch_folder
 from strategies.errors import UserError
 
 

@@ -11,20 +11,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.change import Interval, quotient
-from harness.speedup import SpeedUp, Verdict, verdict
-from report.document import Bullets, Cell, Column, Document, Paragraph, Section, Table, filled, number, words
-from report.environment import facts
-from report.html import render_html
-from report.judgement import masks_of
-from report.markdown import render_markdown
-from report.points import memory_column, ratio, with_interval
-from report.run import Run, dig, read_run
-from report.throughput import same_bands
+from harness.stats.interval import Interval, quotient
+from harness.stats.speedup import SpeedUp, Verdict, verdict
+from report.reading.mask_status import masks_of
+from report.reading.run import Run, dig, read_run
+from report.render.document import Bullets, Cell, Column, Document, Paragraph, Section, Table, filled, number, words
+from report.render.html import render_html
+from report.render.markdown import render_markdown
+from report.sections.environment import facts
+from report.sections.points_table import memory_column, ratio, with_interval
+from report.sections.throughput import same_bands
 from strategies.errors import UserError
 
 SAME_POINT = ("strategy", "variant", "model", "data", "dtype", "batch", "objects", "refs", "targets", "repeat")
-"""Columns in which two runs' points are one grid point, if they are measured against the same reference too."""
+"""Columns in which two runs' points are one grid point, if they are timed against the same baseline too."""
 MACHINE = ("device", "GPU", "CPU", "CPU flags", "threads used", "platform")
 """Facts of the environment without which two runs are not of one machine."""
 DEFAULT_BAND = 0.05
@@ -92,19 +92,19 @@ def _pairs(first: Run, second: Run) -> tuple[list[Pair], list[str]]:
 
 
 def _by_point(run: Run) -> dict[tuple[str, ...], pd.Series]:
-    """What a failed point never learned (how many objects "all" are, its reference) its options tell."""
+    """What a failed point never learned (how many objects "all" are, its baseline strategy) its options tell."""
     found = {}
     for _, row in run.summary.iterrows():
         asked = {name: run.of(row, "config", name) for name in ("objects", "refs", "targets")}
         values = [asked[name] if name in asked and run.of(row, "config") else row[name] for name in SAME_POINT]
-        values.append(_reference(run, row))
+        values.append(_baseline(run, row))
         found[tuple("" if value is None or pd.isna(value) else str(value) for value in values)] = row
     return found
 
 
-def _reference(run: Run, row: pd.Series) -> str | None:
+def _baseline(run: Run, row: pd.Series) -> str | None:
     """By its class, which failed points have too; by its name where the options are not known."""
-    target = run.of(row, "config", "reference", "_target_")
+    target = run.of(row, "config", "baseline", "_target_") or run.of(row, "config", "reference", "_target_")
     if not isinstance(target, str):
         return row["reference"]
     return None if run.of(row, "config", "paired") is False else target

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from report.agreement import agreement_section
-from report.claims import claims_section
-from report.document import Document, Drawing, Section
-from report.environment import environment_section, reproduction_section
-from report.failures import failures_section
-from report.figures import store
-from report.headline import headline_section
-from report.html import render_html
-from report.job import job_section
-from report.maps import frontier_section, speedup_map_section
-from report.markdown import render_markdown
-from report.memory_frames import memory_frames_section
-from report.pareto import pareto_section
-from report.run import Run, read_run
-from report.series import series_section
-from report.stages import stages_section
-from report.throughput import throughput_section
-from report.trends import trends_section
-from report.trust import trust_section
-from report.verdict import verdict_section
+from report.reading.run import Run, read_run
+from report.render.document import Document, Drawing, Section
+from report.render.figures import store
+from report.render.html import render_html
+from report.render.markdown import render_markdown
+from report.sections.agreement import agreement_section
+from report.sections.all_points import all_points_section
+from report.sections.caveats import caveats_section
+from report.sections.claims import claims_section
+from report.sections.environment import environment_section, reproduction_section
+from report.sections.failures import failures_section
+from report.sections.job import job_section
+from report.sections.maps import frontier_section, speedup_map_section
+from report.sections.memory_frames import memory_frames_section
+from report.sections.pareto import pareto_section
+from report.sections.series import series_section
+from report.sections.stages import stages_section
+from report.sections.throughput import throughput_section
+from report.sections.trends import trends_section
+from report.sections.verdict import verdict_section
 
 
 def write_report(folder: Path) -> Path:
@@ -42,7 +42,7 @@ def report_of(run: Run) -> Document:
     sections: tuple[Section | None, ...] = (
         verdict_section(run),
         claims_section(run),
-        headline_section(run),
+        all_points_section(run),
         throughput_section(run),
         speedup_map_section(run),
         frontier_section(run),
@@ -54,7 +54,7 @@ def report_of(run: Run) -> Document:
         trends_section(run),
         series_section(run),
         failures_section(run),
-        trust_section(run),
+        caveats_section(run),
         environment_section(run),
         reproduction_section(run),
     )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from strategies import Sam2
-from tests.models import Pictures, draw_pictures, lively_model
+from tests.support.models import Pictures, draw_pictures, lively_model
 
 torch.set_num_threads(1)
 

@@ -1,1 +1,1 @@
-"""Where groups come from: synthetic specimens, DAVIS clips, a user's folder."""
+"""Where groups come from: synthetic specimens, DAVIS clips, a user's folder. May import `options`."""

@@ -15,9 +15,9 @@ from typing import TypeVar
 
 from harness.data.group import Frame, Group
 from harness.data.images import check_count, read_image, read_labels_of, reference_objects
+from harness.options.config import PICKINGS
 from strategies.errors import UserError, did_you_mean
 
-PICKINGS = ("first", "even", "random")
 PREFERRED_RESOLUTION = "480p"
 MOST_NAMES_LISTED = 20
 

@@ -1,0 +1,221 @@
+"""``python -m harness.certify [KEY=VALUE ...]``: how far this harness can be trusted on this machine.
+
+A strategy against itself (A/A) shows how often the harness sees a difference where there is none; the same strategy
+slowed down by known shares shows how small a difference it finds (DESIGN section 4, rule 5). Each comparison is a grid
+point like any other, in a process of its own; the certificate is read off the run's rows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from scipy.stats import binomtest
+
+from harness.cli import guarded, measure
+from harness.options.compose import compose
+from harness.options.points import Point
+from harness.store.results import RunFolder
+from strategies.errors import UserError
+
+RELIABLE = 0.9
+"""Share of comparisons that must show an effect for it to count as found reliably."""
+ONE_POINT = {"strategy": "direct", "batch": "8", "objects": "null"}
+"""Options that the default sweep would list values for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """``found`` of ``count`` comparisons, with the exact 95 % interval of their rate (Clopper and Pearson)."""
+
+    count: int
+    found: int
+    rate: float
+    lo: float
+    hi: float
+
+    @staticmethod
+    def of(found: Iterable[bool]) -> Share:
+        """ValueError where there is none."""
+        listed = list(found)
+        interval = binomtest(sum(listed), len(listed)).proportion_ci()
+        return Share(
+            count=len(listed),
+            found=sum(listed),
+            rate=sum(listed) / len(listed),
+            lo=float(interval.low),
+            hi=float(interval.high),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """How often a slow-down by a known share was found: the whole interval below 1."""
+
+    slowdown: float
+    detected: Share
+    median_speedup: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """false_alarms: A/A comparisons whose verdict was "faster" or "slower". smallest_detected: from which slow-down on
+    at least 90 % were found; None where not even the largest was."""
+
+    device: str
+    made: str
+    git_commit: str | None
+    strategy: str
+    model: str
+    dtype: str
+    batch: int
+    objects: int
+    same: float
+    false_alarms: Share
+    effects: list[Effect]
+    smallest_detected: float | None
+    run: str
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> Certificate:
+        """As `asdict` gave it. ValueError where it is no certificate."""
+        try:
+            effects = [Effect(**effect | {"detected": Share(**effect["detected"])}) for effect in content["effects"]]
+            return Certificate(**content | {"false_alarms": Share(**content["false_alarms"]), "effects": effects})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a certificate: {error}") from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes as `harness.cli`."""
+    return guarded(lambda: _certify(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _certify(arguments: list[str]) -> int:
+    named = {word.partition("=")[0] for word in arguments}
+    defaults = [f"{key}={value}" for key, value in ONE_POINT.items() if key not in named]
+    points = compose([*defaults, "name=certify", *arguments], module="harness.certify")
+    if not points:  # --help and its like
+        return 0
+    if len(points) > 1:
+        raise UserError(f"certify takes one point, not {len(points)}: give one value for each option")
+    grid = comparisons(points[0])
+    code, run = measure(grid)
+    if code:  # a certificate of what is there so far would replace a whole one
+        raise UserError(f"not every comparison of {run.path} was made: give the same command again with resume=true")
+    certificate = certificate_of(run, grid)
+    if certificate is None:
+        raise UserError(f"no comparison of {run.path} came to an end: see its report")
+    path = store(certificate, run.path.parent / "certificates")
+    _print_certificate(certificate, path)
+    return code
+
+
+def comparisons(point: Point) -> list[Point]:
+    """The grid: the point's strategy against itself, and against itself slowed down."""
+    options = point.config.certify
+    plan = [(0.0, number) for number in range(options.comparisons)]
+    plan += [(slowdown, number) for slowdown in options.slowdowns for number in range(options.detections)]
+    return [_against_itself(point, slowdown, number) for slowdown, number in plan]
+
+
+def _against_itself(point: Point, slowdown: float, number: int) -> Point:
+    changes: dict[str, Any] = {
+        "strategy": _throttled(point.config.strategy, slowdown),
+        "baseline": _throttled(point.config.strategy, 0.0),
+        "paired": True,
+        "repeat": number,
+        "pictures": 0,
+    }
+    return replace(
+        point,
+        strategy=f"{point.strategy}-throttled-{slowdown:g}" if slowdown else point.strategy,
+        baseline=point.strategy,
+        config=replace(point.config, **changes),
+        options=point.options | changes,
+    )
+
+
+def _throttled(strategy: dict[str, Any], share: float) -> dict[str, Any]:
+    inner = {"strategy": strategy, "share": share, "_recursive_": False}  # it makes the strategy in it by itself
+    return {"_target_": "harness.commands.throttled.Throttled", **inner}
+
+
+def certificate_of(run: RunFolder, grid: Sequence[Point]) -> Certificate | None:
+    """From the rows of a run that measured ``grid``; None where no A/A comparison came to an end."""
+    rows = {row["point"]: row for row in run.rows if row.get("speedup_lo") is not None}
+    by_slowdown: dict[float, list[dict[str, Any]]] = {}
+    for point in grid:
+        if point.name in rows:
+            by_slowdown.setdefault(point.config.strategy["share"], []).append(rows[point.name])
+    alike = by_slowdown.pop(0.0, [])
+    if not alike:
+        return None
+    effects = [_effect(slowdown, found) for slowdown, found in sorted(by_slowdown.items())]
+    config, environment = grid[0].config, json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
+    return Certificate(
+        device=environment["device"],
+        made=datetime.now().astimezone().isoformat(timespec="seconds"),
+        git_commit=environment["git_commit"],
+        strategy=grid[0].strategy,
+        model=config.model.name,
+        dtype=config.dtype,
+        batch=config.batch,
+        objects=alike[0]["objects"],
+        same=config.timing.same,
+        false_alarms=Share.of(row["verdict"] in ("faster", "slower") for row in alike),
+        effects=effects,
+        smallest_detected=_smallest(effects),
+        run=run.path.name,
+    )
+
+
+def _effect(slowdown: float, rows: list[dict[str, Any]]) -> Effect:
+    speedups = sorted(row["speedup"] for row in rows)
+    return Effect(
+        slowdown=slowdown,
+        detected=Share.of(row["speedup_hi"] < 1 for row in rows),
+        median_speedup=speedups[len(speedups) // 2],
+    )
+
+
+def _smallest(effects: Sequence[Effect]) -> float | None:
+    """Found reliably, and so were all larger ones."""
+    smallest = None
+    for effect in sorted(effects, key=lambda effect: -effect.slowdown):
+        if effect.detected.rate < RELIABLE:
+            break
+        smallest = effect.slowdown
+    return smallest
+
+
+def store(certificate: Certificate, folder: Path) -> Path:
+    """One file a device: the newest certificate of each."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{re.sub('[^a-z0-9]+', '-', certificate.device.lower()).strip('-')}.json"
+    path.write_text(json.dumps(asdict(certificate), indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def _print_certificate(certificate: Certificate, path: Path) -> None:
+    alarms, smallest = certificate.false_alarms, certificate.smallest_detected
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(
+        f"false alarms: {alarms.found} of {alarms.count} comparisons of {certificate.strategy} with itself "
+        f"({alarms.rate:.1%}; 95 % interval {alarms.lo:.1%} to {alarms.hi:.1%})"
+    )
+    for effect in certificate.effects:
+        found = effect.detected
+        console.print(
+            f"slowed by {effect.slowdown:.0%}: found {found.found} of {found.count} times, "
+            f"median speed-up {effect.median_speedup:.3f}"
+        )
+    told = "none of these" if smallest is None else f"{smallest:.0%}"
+    console.print(f"smallest slow-down found reliably: {told}\ncertificate: {path}")

@@ -1,0 +1,194 @@
+"""``python -m harness.check [--update] [KEY=VALUE ...]``: has anything become worse than in the snapshot?
+
+Measures a grid as ``python -m harness`` does, or takes a run that is there (``check.run=FOLDER``), and compares it with
+the snapshot that is committed for this device; `harness.gate.rule` has the rule. What is unclear is measured again,
+longer.
+
+Exit codes: 0 nothing became worse; 1 something did; 2 bad input; 3 it can't be told; 130 interrupted. Of --update: 0;
+1 where the new snapshot, written all the same, has points that did not end well.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.cli import guarded, measure
+from harness.gate.findings import junit, markdown, print_findings, summary_line
+from harness.gate.rule import Finding, compare, exit_code
+from harness.gate.snapshot import Snapshot, file_of, find, load, store
+from harness.isolate.jobs import resolve_device
+from harness.options.compose import compose
+from harness.options.config import HarnessConfig
+from harness.options.points import Point
+from harness.store.atomic import write_whole
+from harness.store.environment import device_name
+from harness.store.point_key import key_of
+from strategies.errors import UserError
+
+UPDATE = "--update"
+GRID = {
+    **{"strategy": "direct,extended_session", "batch": "8", "objects": "1,4"},
+    **{"timing.width": "0.05", "timing.max_seconds": "20", "name": "check"},
+}
+"""Options where the command line does not say: few points, each timed until its interval is narrower than the margin
+(about three minutes on a CPU)."""
+INTERRUPTED = 130
+SUMMARY = "GITHUB_STEP_SUMMARY"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes as above."""
+    return guarded(lambda: _check(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _check(arguments: list[str]) -> int:
+    words = [word for word in arguments if word != UPDATE]
+    named = {word.partition("=")[0] for word in words}
+    defaults = [f"{key}={value}" for key, value in GRID.items() if key not in named]
+    points = compose([*defaults, *words], module="harness.check")
+    if not points:  # --help and its like
+        return 0
+    if "check.subset" not in named:  # so that each point's command is of that point alone
+        points = [replace(point, overrides=(*point.overrides, "check.subset=true")) for point in points]
+    return _update(points) if UPDATE in arguments else _compare(points)
+
+
+def _compare(points: Sequence[Point]) -> int:
+    config = points[0].config
+    run = _given_run(config)
+    device = device_name(resolve_device(config.device)) if run is None else Snapshot.of_run(run).device
+    path = _given_snapshot(config) or find(device, _folder(config))
+    snapshot = load(path)
+    if run is None:
+        run = _measure(points)
+        new = _retried(snapshot, run, points)
+    else:
+        new = Snapshot.of_run(run)
+    return _publish(run, compare(snapshot, new, config.check.margins), config, _notes(path, snapshot, new))
+
+
+def _update(points: Sequence[Point]) -> int:
+    """Write the snapshot of this device, or the file that check.snapshot names, and show what it changes."""
+    config = points[0].config
+    run, path = _given_run(config), _given_snapshot(config)
+    if path is not None and path.is_dir():
+        raise UserError(f"check.snapshot={path} is a folder: give --update the file to write")
+    new = Snapshot.of_run(run) if run is not None else Snapshot.of_run(_measure(points), _keys(points))
+    path = path or file_of(new.device, _folder(config))
+    try:
+        old = load(path)
+    except UserError:  # there is none yet, or one to be rid of
+        old = replace(new, points={})
+    store(new, path)
+    print_findings(compare(old, new, config.check.margins))
+    Console(soft_wrap=True, highlight=False).print(f"snapshot written: {path}", markup=False)
+    return int(any(record.status not in ("ok", "skipped") for record in new.points.values()))
+
+
+def _keys(points: Sequence[Point]) -> set[str]:
+    return {key_of(point) for point in points}
+
+
+def _measure(points: Sequence[Point]) -> Path:
+    """The run's folder."""
+    keys = [key_of(point) for point in points]
+    for point, key in zip(points, keys, strict=True):
+        if keys.count(key) > 1:
+            raise UserError(
+                f"a snapshot can't tell apart points that are {key}, as {point.name} is: they differ in options that "
+                "it does not hold, so check one of them at a time"
+            )
+    code, run = measure(points)
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    return run.path
+
+
+def _retried(snapshot: Snapshot, run: Path, points: Sequence[Point]) -> Snapshot:
+    """What the run found, after what is unclear by it was measured longer."""
+    options, keys = points[0].config.check, _keys(points)
+    for attempt in range(1, options.retries + 1):
+        new = Snapshot.of_run(run, keys)
+        unclear = {one.key for one in compare(snapshot, new, options.margins) if one.retryable}
+        if not unclear:
+            return new
+        again = [_longer(point, attempt, run) for point in points if key_of(point) in unclear]
+        Console(stderr=True, soft_wrap=True, highlight=False).print(
+            f"{len(again)} of {len(points)} points are unclear and are measured again, each for up to "
+            f"{again[0].config.timing.max_seconds:g} s"
+        )
+        _measure(again)
+    return Snapshot.of_run(run, keys)
+
+
+def _longer(point: Point, attempt: int, run: Path) -> Point:
+    """Timed for all of twice the time (four times, ...), as another point of the same run."""
+    timing = point.config.timing
+    timing = replace(timing, width=0.0, max_seconds=timing.max_seconds * 2**attempt)
+    return replace(
+        point,
+        config=replace(point.config, timing=timing, resume=str(run)),
+        options=point.options | {"timing": asdict(timing)},
+    )
+
+
+def _given_run(config: HarnessConfig) -> Path | None:
+    return None if config.check.run is None else Path(config.check.run)
+
+
+def _folder(config: HarnessConfig) -> Path:
+    return Path(config.results) / "baselines"
+
+
+def _given_snapshot(config: HarnessConfig) -> Path | None:
+    return None if config.check.snapshot is None else Path(config.check.snapshot)
+
+
+def _notes(path: Path, old: Snapshot, new: Snapshot) -> list[str]:
+    """Which snapshot it was, and how far what it was made with differs."""
+    commit = old.environment["git_commit"]
+    told = [f"Compared with {path} of {old.made[:10]}, {old.device}" + (f", code {commit[:8]}." if commit else ".")]
+    if old.device != new.device:
+        told.append(
+            f"That is another device than {new.device}: speed-ups can differ between the two for that alone, and "
+            "memory is not compared."
+        )
+    differing = [
+        f"{name} {old_value}, now {new_value}"
+        for name, old_value, new_value in [
+            ("threads", old.environment["threads"], new.environment["threads"]),
+            ("python", old.environment["python"], new.environment["python"]),
+            *(
+                (name, version, new.environment["packages"].get(name))
+                for name, version in old.environment["packages"].items()
+            ),
+        ]
+        if old_value != new_value
+    ]
+    if differing:
+        told.append(f"Made with {'; '.join(differing)}.")
+    return told
+
+
+def _publish(run: Path, findings: Sequence[Finding], config: HarnessConfig, notes: Sequence[str]) -> int:
+    code = exit_code(findings, subset=config.check.subset)
+    print_findings(findings)
+    told = markdown(findings, code=code, notes=notes)
+    write_whole(run / "check.md", told)
+    write_whole(run / "junit.xml", junit(findings))
+    console = Console(soft_wrap=True, highlight=False)
+    for line in [*notes, f"check: {run / 'check.md'}, {run / 'junit.xml'}", summary_line(findings, code)]:
+        console.print(line, markup=False)
+    if SUMMARY in os.environ:
+        try:
+            with Path(os.environ[SUMMARY]).open("a", encoding="utf-8") as summary:
+                summary.write(told)
+        except OSError as error:
+            raise UserError(f"{SUMMARY}={os.environ[SUMMARY]} can't be written ({error.strerror})") from error
+    return code

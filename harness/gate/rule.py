@@ -1,0 +1,147 @@
+"""The rule of the regression gate: a run against a snapshot, point by point and quantity by quantity.
+
+============  =====================================  =================================
+quantity      change                                 regressed where all of it is
+============  =====================================  =================================
+speedup       new / old, of the paired speed-ups     below 1 / (1 + margin)
+iou_*, jf     new - old                              below -margin
+*_mb          old / new                              below 1 / (1 + margin)
+status                                               neither ok nor as in the snapshot
+============  =====================================  =================================
+
+Only speed-ups have intervals: masks come out the same each time, and memory is measured once. Speed-ups are ratios
+from one run each, so they can be compared between machines as far as the two strategies react alike to the machine;
+memory is compared on the snapshot's own device only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.gate.snapshot import Record, Snapshot
+from harness.options.config import MarginsConfig
+from harness.stats.interval import Decision, Interval, difference, judge, quotient
+
+State = Decision | Literal["new", "missing"]
+QUANTITIES = ("speedup", "iou_mean", "iou_min", "jf", "peak_rss_mb", "vram_peak_mb")
+MEMORY = ("peak_rss_mb", "vram_peak_mb")
+PASS, REGRESSED, UNCLEAR = 0, 1, 3
+"""Exit codes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What is found of one quantity of one point.
+
+    state: besides a decision, "new" for what the snapshot lacks and "missing" for what was not measured this time.
+    old, new, change: None where there is none. least: the change from which on it is no regression. detail: what there
+    is to say besides the numbers. command: measures the point again.
+    """
+
+    key: str
+    quantity: str
+    state: State
+    old: Interval | None = None
+    new: Interval | None = None
+    change: Interval | None = None
+    least: float | None = None
+    detail: str = ""
+    command: str
+
+    @property
+    def retryable(self) -> bool:
+        """Whether longer timing may tell what is unclear now."""
+        return self.state == "unclear" and self.quantity == "speedup" and self.change is not None
+
+
+def compare(old: Snapshot, new: Snapshot, margins: MarginsConfig) -> list[Finding]:
+    """All findings, by point; of a point that did not end well only its status."""
+    alike = old.device == new.device
+    quantities = [name for name in QUANTITIES if alike or name not in MEMORY]
+    findings: list[Finding] = []
+    for key in sorted(old.points.keys() | new.points.keys()):
+        before, now = old.points.get(key), new.points.get(key)
+        if now is None:
+            assert before is not None
+            findings.append(
+                Finding(
+                    key=key,
+                    quantity="status",
+                    state="missing",
+                    detail="the snapshot has it, and it was not measured",
+                    command=before.command,
+                )
+            )
+            continue
+        findings.append(_status(key, before, now))
+        if now.status == "ok":
+            findings += [
+                finding for name in quantities if (finding := _quantity(key, name, before, now, margins)) is not None
+            ]
+    return findings
+
+
+def exit_code(findings: Sequence[Finding], *, subset: bool) -> int:
+    """regressed wins over unclear. subset: whether points that were not measured are of no concern.
+
+    Where nothing could be compared, nothing passes: else a gate whose points were all renamed would be green.
+    """
+    states = {finding.state for finding in findings}
+    if "regressed" in states:
+        return REGRESSED
+    open_questions = {"unclear"} if subset else {"unclear", "missing"}
+    return UNCLEAR if states & open_questions or "pass" not in states else PASS
+
+
+def _status(key: str, old: Record | None, new: Record) -> Finding:
+    def found(state: State, detail: str) -> Finding:
+        return Finding(key=key, quantity="status", state=state, detail=detail, command=new.command)
+
+    ended = new.status if new.reason is None else f"{new.status}: {new.reason}"
+    if old is None:
+        if new.status in ("ok", "skipped"):
+            return found("new", f"{ended}; the snapshot does not have this point")
+        return found("regressed", f"{ended}; the snapshot does not have this point, which would excuse it")
+    if new.status == old.status:
+        return found("pass", ended if new.status == "ok" else f"{ended}; as in the snapshot")
+    if new.status == "ok":
+        return found("pass", f"ok; {old.status} in the snapshot")
+    return found("unclear" if new.status == "skipped" else "regressed", f"{ended}; {old.status} in the snapshot")
+
+
+def _quantity(key: str, name: str, old: Record | None, new: Record, margins: MarginsConfig) -> Finding | None:
+    """None where neither side has it."""
+    before, now = None if old is None else old.interval(name), new.interval(name)
+
+    def found(state: State, detail: str = "", change: Interval | None = None, least: float | None = None) -> Finding:
+        return Finding(
+            key=key,
+            quantity=name,
+            state=state,
+            old=before,
+            new=now,
+            change=change,
+            least=least,
+            detail=detail,
+            command=new.command,
+        )
+
+    if now is None:
+        return None if before is None else found("unclear", "not measured this time, or without an interval")
+    if old is None or before is None:
+        return found("new", "the snapshot does not have it")
+    if name == "speedup" and old.baseline != new.baseline:
+        return found("unclear", f"over {new.baseline}; in the snapshot over {old.baseline}")
+    change, least = _change(name, before, now, margins)
+    return found(judge(change, least=least), "", change, least)
+
+
+def _change(name: str, old: Interval, new: Interval, margins: MarginsConfig) -> tuple[Interval, float]:
+    """For the worse where it is small; and the least that is no regression."""
+    if name == "speedup":
+        return quotient(new, old), 1 / (1 + margins.speedup)
+    if name in MEMORY:
+        return quotient(old, new), 1 / (1 + margins.memory)
+    return difference(new, old), -float(getattr(margins, name))

@@ -1,0 +1,201 @@
+"""A job in a spawned process of its own: nothing that it does can harm the sweep (DESIGN section 4, rule 1).
+
+The parent sleeps on the worker's pipes. It wakes for messages, for what the worker prints (of which it keeps the end),
+and once a second to see whether the worker is still alive, because a grandchild can hold the pipes open, and a worker
+can close them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from harness.isolate.failures import Failure, count_oom_kills, failure_of, failure_of_exit
+from harness.isolate.jobs import Job
+from harness.isolate.worker import LENGTH
+from harness.result import STATUSES, PointResult
+
+KEPT_OUTPUT = 16_384
+LONGEST_MESSAGE = 1 << 28
+GRACE = 10.0
+"""Seconds that a worker may take to exit when it has said what it had to say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """result: of a job that was done and has one. failure: of a job that was not done. output: the end of what was
+    printed."""
+
+    result: PointResult | None = None
+    failure: Failure | None = None
+    output: str = ""
+
+
+def run_inline(job: Job, *, on_stage: Callable[[str], None]) -> Outcome:
+    """The job in this process, for debugging: a crash ends everything."""
+    try:
+        return Outcome(result=job.run(on_stage))
+    except Exception as error:
+        return Outcome(failure=failure_of(error))
+
+
+def run_spawned(job: Job, *, timeout: float | None, on_stage: Callable[[str], None]) -> Outcome:
+    """The job in a process of its own, killed when it takes longer than ``timeout`` seconds.
+
+    Whatever ends this call, KeyboardInterrupt too, the worker and all that it started are gone.
+    """
+    try:
+        worker = _Worker(job, on_stage)
+    except OSError as error:  # the system has no room for another process
+        return Outcome(failure=failure_of(error))
+    try:
+        in_time = worker.listen(timeout)
+    finally:
+        worker.kill()
+    if in_time:
+        return worker.outcome()
+    reason = f"longer than timeout={timeout:g} seconds, while {worker.doing}; raise timeout= or ask for less"
+    return Outcome(failure=Failure(status="timeout", reason=reason), output=worker.output)
+
+
+class _Worker:
+    def __init__(self, job: Job, on_stage: Callable[[str], None]) -> None:
+        content = pickle.dumps(job)
+        self.doing = "starting"
+        self._on_stage = on_stage
+        self._said: Outcome | None = None
+        self._garbage: bytes | None = None
+        self._ungiven = memoryview(LENGTH.pack(len(content)) + content)
+        self._unread = bytearray()
+        self._output = b""
+        self._oom_kills = count_oom_kills()
+        self._messages, theirs = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "harness.isolate.worker", str(theirs)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs,),
+                start_new_session=True,  # a group to kill, and Ctrl-C reaches the parent alone
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                bufsize=0,
+            )
+        except BaseException:
+            os.close(self._messages)
+            raise
+        finally:
+            os.close(theirs)
+
+    @property
+    def output(self) -> str:
+        return self._output.decode(errors="replace")
+
+    def listen(self, timeout: float | None) -> bool:
+        """Until the worker is gone, has told its end and had its grace, or broke the rules; False when time is over."""
+        end = float("inf") if timeout is None else time.monotonic() + timeout
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        os.set_blocking(stdin.fileno(), False)  # a worker that takes no job must not stop the clock
+        with selectors.DefaultSelector() as selector:
+            selector.register(stdin, selectors.EVENT_WRITE, self._give_job)
+            selector.register(self._messages, selectors.EVENT_READ, self._take_message)
+            selector.register(stdout, selectors.EVENT_READ, self._take_output)
+            while self._garbage is None:
+                gone = self._is_gone()
+                if gone or self._said is not None:
+                    end = min(end, time.monotonic() + GRACE)
+                left = end - time.monotonic()
+                if left <= 0:
+                    return gone or self._said is not None
+                pause = 1.0 if selector.get_map() else 0.01  # with all pipes closed, the end is near and makes no sound
+                ready = selector.select(0 if gone else min(left, pause))
+                if gone and not ready:
+                    break
+                for key, _ in ready:
+                    if not key.data(key.fd):
+                        selector.unregister(key.fd)
+        return True
+
+    def kill(self) -> None:
+        # The group is killed before the worker is waited for: until then nobody else can have its number.
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+        os.close(self._messages)
+
+    def outcome(self) -> Outcome:
+        """Of a worker that was not stopped by the clock; it is gone by now."""
+        if self._garbage is not None:
+            told = self._garbage[:80].decode(errors="replace")
+            reason = f"the worker's pipe brought what is no message ({told!r}), while {self.doing}"
+            return Outcome(failure=Failure(status="crash", reason=reason), output=self.output)
+        if self._said is not None:
+            return replace(self._said, output=self.output)
+        kills = count_oom_kills() - self._oom_kills
+        failure = failure_of_exit(self._process.wait(), output=self.output, doing=self.doing, oom_kills=kills)
+        return Outcome(failure=failure, output=self.output)
+
+    def _is_gone(self) -> bool:
+        """Looks without waiting for the worker (see `kill`)."""
+        try:
+            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:  # where the system was told to forget children at once
+            return True
+
+    def _give_job(self, pipe: int) -> bool:
+        """The next part of the job; whether there is more. A worker that died at once is found out by its end."""
+        try:
+            self._ungiven = self._ungiven[os.write(pipe, self._ungiven) :]
+        except BrokenPipeError:
+            return False
+        return len(self._ungiven) > 0
+
+    def _take_output(self, pipe: int) -> bool:
+        part = os.read(pipe, 1 << 16)
+        self._output = (self._output + part)[-KEPT_OUTPUT:]
+        return len(part) > 0
+
+    def _take_message(self, pipe: int) -> bool:
+        part = os.read(pipe, 1 << 16)
+        begun, *others = part.split(b"\n")
+        self._unread += begun
+        for line in others:
+            self._take_line(bytes(self._unread))
+            self._unread = bytearray(line)
+        if len(self._unread) > LONGEST_MESSAGE or (not part and self._unread):
+            self._garbage = bytes(self._unread)
+        return len(part) > 0
+
+    def _take_line(self, line: bytes) -> None:
+        try:
+            message = json.loads(line)
+            match message:
+                case {"stage": str(stage)}:
+                    self.doing = stage
+                case {"done": None}:
+                    self._said = Outcome()
+                case {"done": result}:
+                    self._said = Outcome(result=PointResult.from_json(result))
+                case {"failure": {"status": str(status), "reason": str()} as failure} if status in STATUSES:
+                    self._said = Outcome(failure=Failure(**failure))
+                case _:
+                    raise ValueError("no message")
+        except (ValueError, TypeError, RecursionError):
+            self._garbage = line
+            return
+        if isinstance(message.get("stage"), str):  # what its listener raises is no fault of the message
+            self._on_stage(message["stage"])

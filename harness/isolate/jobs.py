@@ -1,0 +1,120 @@
+"""What a worker is asked to do: encode a workload, or measure a point. Jobs travel to it by pickle."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.data.sources import open_groups
+from harness.masks.pictures import PictureBook
+from harness.measure.point import OnStage, measure_point
+from harness.observe.monitor import SUSTAINED, Monitor, Monitoring
+from harness.observe.nvml import memory_in_use_mb
+from harness.options.points import Point
+from harness.result import PointResult
+from harness.workload.encode import Workload, encode_workload
+from strategies.models import load_model, usable_device
+from strategies.models.sam2 import Sam2
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeJob:
+    """Make the workload that ``point`` shares with others, in ``folder``."""
+
+    point: Point
+    folder: Path
+
+    def run(self, on_stage: OnStage) -> None:
+        on_stage("loading the model")
+        model = _model(self.point, known_usable=False)
+        on_stage("encoding frames")
+        encode_workload(model, open_groups(self.point.config), options=self.point.config.encode, folder=self.folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureJob:
+    """Measure ``point`` on the workload in ``folder``; pictures go to the run's folder.
+
+    began: time.time() when the worker was asked for, from which its set-up counts.
+    """
+
+    point: Point
+    folder: Path
+    run_folder: Path
+    began: float
+
+    def run(self, on_stage: OnStage) -> PointResult:
+        config = self.point.config
+        started = time.time()
+        idle_mb = memory_in_use_mb()  # before this process has anything on the GPU
+        on_stage("loading the model")
+        model = _model(self.point, known_usable=True)
+        loaded = time.time()
+        on_stage("opening the features")
+        workload = Workload(model, open_groups(config), self.folder)
+        opened = time.time()
+        pictures = PictureBook(self.run_folder, targets=config.pictures)
+        with Monitor(model.device, interval=config.monitor_interval, idle_mb=idle_mb) as monitor:
+
+            def stage(name: str) -> None:
+                on_stage(name)
+                monitor.phase(name)
+
+            result = measure_point(self.point, workload, pictures, on_stage=stage)
+        monitoring = monitor.result()
+        setup = {"process": started - self.began, "model": loaded - started, "features": opened - loaded}
+        return replace(
+            result,
+            row=result.row | {"setup_s": opened - self.began} | _gpu_columns(monitoring, result.details["sustained"]),
+            details=result.details
+            | {
+                "setup_seconds": setup,
+                "series": monitoring.columns(),
+                "monitor_share_of_core": monitoring.share_of_core,
+                "monitor_note": monitoring.note,
+            },
+        )
+
+
+def _gpu_columns(monitoring: Monitoring, sustained: dict[str, Any] | None) -> dict[str, Any]:
+    """Of the stretch in which the strategy ran alone; empty where there was none, as on a CPU."""
+    if sustained is None:
+        return {}
+    seen = monitoring.summary(SUSTAINED)
+    energy = seen.gpu_energy_j
+    return {
+        "vram_device_mb": seen.gpu_memory_mb,
+        "gpu_util_mean": seen.gpu_util_mean,
+        "gpu_power_w": seen.gpu_power_mean_w,
+        "energy_j_per_1000": None if energy is None else 1000 * energy / sustained["targets"],
+        "gpu_temperature_c": seen.gpu_temperature_max_c,
+        "gpu_clock_mhz": seen.gpu_sm_clock_mean_mhz,
+        "throttle": seen.throttle,
+        "foreign_processes": seen.foreign_processes,
+    }
+
+
+Job = EncodeJob | MeasureJob
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto`` is the first CUDA device where there is one, else the CPU; UserError where it is not usable."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return usable_device(device)
+
+
+def _model(point: Point, *, known_usable: bool) -> Sam2:
+    config = point.config
+    return load_model(
+        config.model.name,
+        weights=config.model.weights,
+        device=str(resolve_device(config.device)),
+        dtype=config.dtype,
+        seed=config.seed,
+        known_usable=known_usable,
+    )

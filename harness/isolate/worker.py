@@ -1,0 +1,73 @@
+"""``python -m harness.isolate.worker FD``: one job in a process of its own.
+
+Started by `harness.isolate.isolation`, not by people.
+
+The job comes by pickle on standard input, stages and the result go out as JSON lines on the file descriptor FD;
+standard output and error are the strategy's own affair.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pickle
+import select
+import signal
+import struct
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from harness.isolate.failures import failure_of
+
+LENGTH = struct.Struct("!Q")
+"""Goes before the pickled job, so that standard input can stay open behind it."""
+
+
+def main() -> int:
+    messages = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
+
+    def say(kind: str, content: Any) -> None:
+        print(json.dumps({kind: content}), file=messages, flush=True)
+
+    (length,) = LENGTH.unpack(_read(LENGTH.size))
+    content = _read(length)
+    _die_with_parent()
+    try:
+        result = pickle.loads(content).run(lambda stage: say("stage", stage))
+    except BaseException as error:  # SystemExit too: whatever a strategy raises, somebody must be told
+        failure = failure_of(error)
+    else:
+        say("done", None if result is None else asdict(result))
+        return 0
+    say("failure", asdict(failure))  # here, where the error and all that its frames hold are gone
+    return 1
+
+
+def _read(count: int) -> bytes:
+    """Of standard input, past Python's buffer: `_die_with_parent` looks there too."""
+    parts = b""
+    while len(parts) < count:
+        part = os.read(0, count - len(parts))
+        if not part:
+            raise SystemExit("no job came")
+        parts += part
+    return parts
+
+
+def _die_with_parent() -> None:
+    """Standard input ends when the parent does, however it ends; then the system is to kill this worker.
+
+    The worker leads a process group, and takes with it whatever the strategy started. A thread that waits for the end
+    would not do: a strategy that hangs in C may hold the interpreter.
+    """
+    fcntl.fcntl(0, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([0], [], [], 0)[0]:  # it ended before that was arranged
+        os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,57 @@
+"""The inputs of timed blocks: a fixed set of a group's targets, never twice alike.
+
+A strategy that keeps answers would be fast and, on repeated inputs, right. So each turn's inputs differ: the order of
+the targets rotates, and where the expected masks can be had for any input (the baseline strategy predicts them in the
+same round), each feature map is moved around its edges. Moving costs nothing to undo, keeps every feature vector as
+the encoder made it, and changes the masks so much that a kept answer is wrong in any dtype.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from harness.workload.encode import EncodedGroup
+from strategies.vocabulary import Predictions, VisionFeatures
+
+SCALE_STEP = 0.01
+"""When all ways to move a map have been used, they come again with features larger by this share."""
+
+
+class TargetBlock:
+    """The first ``count`` targets of a group in batches of ``batch``, on the device when a block begins."""
+
+    def __init__(self, encoded: EncodedGroup, *, count: int, batch: int, device: torch.device, moving: bool) -> None:
+        self.count = count
+        self._targets = encoded.targets[:count]
+        self._batch = batch
+        self._device = device
+        self.moving = moving
+
+    def inputs(self, turn: int) -> list[VisionFeatures]:
+        """The batches of one turn."""
+        start = turn % self.count
+        ordered = VisionFeatures.concatenate([self._targets[start:], self._targets[:start]]).to(self._device)
+        features = moved(ordered, turn + 1) if self.moving else ordered
+        return [features[first : first + self._batch] for first in range(0, self.count, self._batch)]
+
+    def expected(self, turn: int, predictions: Predictions) -> Predictions:
+        """The group's predictions in the order of a turn whose maps are not moved."""
+        start = turn % self.count
+        of_block = predictions[: self.count]
+        return Predictions.concatenate([of_block[start:], of_block[:start]])
+
+
+def moved(features: VisionFeatures, step: int) -> VisionFeatures:
+    """The feature maps moved around their edges to the ``step``-th of their places; each step gives other features."""
+    height, width = features.embedding.shape[-2:]
+    lap, place = divmod(step, height * width)
+    down, right = divmod(place, width)
+
+    def move(level: Tensor) -> Tensor:
+        finer = level.shape[-1] // width
+        return level.roll((down * finer, right * finer), dims=(-2, -1)) * (1 + SCALE_STEP * lap)
+
+    return VisionFeatures(
+        embedding=move(features.embedding), stride4=move(features.stride4), stride8=move(features.stride8)
+    )

@@ -1,0 +1,161 @@
+"""The first stage of a point: every target of every group once, untimed; are the masks right, and at what memory.
+
+The candidate is alone on the device here, so the memory peak is its own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import partial
+
+from harness.masks.agreement import Agreement, AgreementMeter
+from harness.masks.noise import Limits
+from harness.masks.pictures import Batch, PictureBook
+from harness.masks.scores import ScoreMeter
+from harness.measure.timing import Clock, timed_repeats
+from harness.observe.memory import PeakMemory, Peaks
+from harness.options.points import Point
+from harness.workload.encode import EncodedGroup, Workload
+from strategies.base import Strategy
+from strategies.vocabulary import Predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meters:
+    """agreement, scores: each target once. repeated: what the timed blocks predicted, which must agree too. baseline:
+    the baseline strategy against `sequential`. limits: None where nothing is compared."""
+
+    limits: Limits | None = None
+    agreement: AgreementMeter = field(default_factory=AgreementMeter)
+    repeated: AgreementMeter = field(default_factory=AgreementMeter)
+    baseline: AgreementMeter = field(default_factory=AgreementMeter)
+    scores: ScoreMeter = field(default_factory=ScoreMeter)
+
+    @classmethod
+    def within(cls, limits: Limits) -> Meters:
+        agreement, repeated, baseline = (
+            AgreementMeter(gate_score=limits.gate_score, pick_margin=limits.pick_margin) for _ in range(3)
+        )
+        return cls(limits=limits, agreement=agreement, repeated=repeated, baseline=baseline)
+
+    def disagreement(self) -> str | None:
+        """Why an exact strategy's masks do not count as those of `sequential`; None where they do."""
+        if (reason := disagreement(self.agreement.result(), self.limits)) is not None:
+            return reason
+        if (reason := disagreement(self.repeated.result(), self.limits)) is not None:
+            return f"{reason}, in the timed blocks"
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """peaks: the highest of any group. bank_seconds: of each group's calls of `prepare`, by group. flops_per_target: of
+    the prediction stage, as the strategy counts them, mean over all targets."""
+
+    peaks: Peaks
+    bank_seconds: dict[str, list[float]]
+    flops_per_target: float
+
+
+def verify(
+    point: Point,
+    workload: Workload,
+    candidate: Strategy,
+    *,
+    expected: list[Predictions] | None,
+    meters: Meters,
+    pictures: PictureBook,
+    clock: Clock,
+) -> Verified:
+    """Predict all targets batch by batch, and compare, score and picture them."""
+    device, config = workload.model.device, point.config
+    peaks, bank_seconds, flops = [], {}, 0
+    for index, encoded in enumerate(workload.groups):
+        references = encoded.references(device, config.objects)
+        check = _Check(index, encoded, None if expected is None else expected[index], meters, pictures)
+        if index == 0:
+            candidate.prepare(references)  # warms up
+        memory = PeakMemory(device)
+        bank_seconds[encoded.group.name] = timed_repeats(
+            partial(candidate.prepare, references), clock=clock, options=config.timing
+        )
+        for start in range(0, len(encoded.targets), config.batch):
+            chosen = slice(start, min(start + config.batch, len(encoded.targets)))
+            check(chosen, candidate.predict(encoded.targets[chosen].clone().to(device)))
+        peaks.append(memory.read())
+        flops += candidate.flops(len(encoded.targets))
+        candidate.release()
+    pictures.write(_scene(point), point.name)
+    targets = sum(len(encoded.targets) for encoded in workload.groups)
+    return Verified(peaks=Peaks.highest(peaks), bank_seconds=bank_seconds, flops_per_target=flops / targets)
+
+
+def disagreement(agreed: Agreement | None, limits: Limits | None) -> str | None:
+    """Why an exact strategy's masks do not count as those of `sequential`; None where they do, or none were compared.
+
+    What is not finite is beyond every limit, also where `sequential` itself is not.
+    """
+    if agreed is None or limits is None:
+        return None
+    share, most = agreed.typical_dlogit, limits.typical_dlogit
+    if not share <= most or math.isinf(share):
+        return f"logits of the median mask differ from sequential by {share:.1e} of their scale, more than {most:.1e}"
+    share, most = agreed.relative_dlogit, limits.largest_dlogit
+    if not share <= most or math.isinf(share):
+        return f"logits of a mask differ from sequential by {share:.1e} of their scale, more than {most:.1e}"
+    if agreed.excused_flips < agreed.gate_flips + agreed.pick_flips:
+        unexcused = agreed.gate_flips + agreed.pick_flips - agreed.excused_flips
+        return (
+            f"{unexcused} gate or best-of-3 flips against sequential where noise makes none: at object scores up to "
+            f"{agreed.gate_flip_score:.1e} (noise {limits.gate_score:.1e}), leads up to {agreed.pick_flip_margin:.1e} "
+            f"(noise {limits.pick_margin:.1e})"
+        )
+    if not agreed.iou_alike >= limits.iou:
+        return f"mean IoU with sequential is {agreed.iou_alike:.3f}, less than {limits.iou:.3f}"
+    return None
+
+
+def _scene(point: Point) -> str:
+    """Points whose pictures show the same objects of the same frames share it."""
+    objects = point.config.objects
+    return f"{point.workload[:8]}-o{'all' if objects is None else objects}"
+
+
+class _Check:
+    """What happens to a batch of predictions of a group: agreement, scores and pictures."""
+
+    def __init__(
+        self, number: int, encoded: EncodedGroup, expected: Predictions | None, meters: Meters, pictures: PictureBook
+    ) -> None:
+        self._number = number
+        self._group = encoded.group
+        self._expected = expected
+        self._meters = meters
+        self._pictures = pictures
+
+    def __call__(self, chosen: slice, predictions: Predictions) -> None:
+        predictions = predictions.cpu()
+        expected, ious = None, None
+        if self._expected is not None:
+            expected = self._expected[chosen]
+            ious = self._meters.agreement.update(self._group.name, expected, predictions)
+        for index, target in enumerate(range(chosen.start, chosen.stop)):
+            self._score(target, predictions, index)
+        self._pictures.add(
+            Batch(
+                group=self._group,
+                number=self._number,
+                start=chosen.start,
+                predictions=predictions,
+                expected=expected,
+                ious=ious,
+            )
+        )
+
+    def _score(self, target: int, predictions: Predictions, index: int) -> None:
+        frame = self._group.targets[target]
+        if frame.labels is not None:
+            labels = frame.labels()
+            predicted = predictions.label_map(index, size=labels.shape[:2]).numpy()
+            self._meters.scores.update(self._group.name, predictions.object_ids, predicted, labels)

@@ -1,0 +1,218 @@
+"""Paired timing: two strategies in turn, in one process, on the same inputs. Knows neither models nor files.
+
+A *block* is one timed pass over a fixed set of targets by one side; the device is synchronised at its edges only. A
+*round* is four blocks in the order baseline, candidate, candidate, baseline (ABBA), so that a machine which slowly
+becomes faster or slower favours neither side. The first two blocks of a round share their inputs, and so do the last
+two; no other blocks do, so that a strategy which keeps its answers gives wrong ones (DESIGN section 4, rules 2, 6, 7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from harness.measure.timing import Clock
+from harness.options.config import TimingConfig
+from harness.result import Block, SideName
+from harness.stats.speedup import FEW, estimate, log_ratio
+
+Inputs = TypeVar("Inputs")
+Outputs = TypeVar("Outputs")
+InputsT = TypeVar("InputsT", contravariant=True)
+OutputsT = TypeVar("OutputsT", covariant=True)
+
+
+class Side(Protocol[InputsT, OutputsT]):
+    """One of the two that are compared."""
+
+    def ready(self) -> None:
+        """Be prepared and warm. Called before every block, outside the clock."""
+
+    def run(self, inputs: InputsT) -> OutputsT:
+        """The work of a block."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopRule:
+    """Enough is: minimum time and minimum rounds and a narrow interval. ``max_seconds`` ends it without."""
+
+    min_seconds: float
+    min_rounds: int
+    width: float
+    max_seconds: float
+
+    @staticmethod
+    def for_each_of(groups: int, options: TimingConfig) -> StopRule:
+        """One group's part of a point's time and rounds.
+
+        An interval over all groups is narrower than each group's, by the root of their number where they are alike.
+        """
+        return StopRule(
+            min_seconds=options.min_seconds / groups,
+            min_rounds=max(FEW if groups > 1 else 1, -(-options.min_rounds // groups)),
+            width=options.width * groups**0.5,
+            max_seconds=options.max_seconds / groups,
+        )
+
+    def enough(self, *, timed: float, rounds: int, width: float | None) -> bool:
+        """timed: seconds in blocks. width: of the interval, hi / lo - 1; None where there is none yet."""
+        narrow = width is not None and width <= self.width
+        return timed >= self.min_seconds and rounds >= self.min_rounds and narrow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """What was timed of one group, in order; ``log_ratios`` has one number a round, empty where there was no pair.
+
+    converged: whether the group's own rule was content, rather than its time over.
+    """
+
+    blocks: list[Block] = field(repr=False)
+    log_ratios: list[float]
+    converged: bool
+
+    @property
+    def count(self) -> int:
+        return self.blocks[-1].round + 1
+
+
+class Pairing(Generic[Inputs, Outputs]):
+    """Times the blocks of one group.
+
+    inputs: of the given turn; each turn's are different. check: gets the outputs of a turn, the baseline's (None where
+    it was not run) and the candidate's, outside the clock. cpu_clock: CPU seconds of this process.
+    """
+
+    def __init__(
+        self,
+        *,
+        group: str,
+        targets: int,
+        inputs: Callable[[int], Inputs],
+        check: Callable[[int, Outputs | None, Outputs], None],
+        clock: Clock,
+        cpu_clock: Clock,
+        rule: StopRule,
+        seed: int = 0,
+    ) -> None:
+        self._group = group
+        self._targets = targets
+        self._inputs = inputs
+        self._check = check
+        self._clock = clock
+        self._cpu_clock = cpu_clock
+        self._rule = rule
+        self._seed = seed
+        self._blocks: list[Block] = []
+
+    def paired(self, baseline: Side[Inputs, Outputs], candidate: Side[Inputs, Outputs]) -> Rounds:
+        """ABBA rounds until the rule is content or its time is over; two rounds at least, for one has no interval."""
+        log_ratios: list[float] = []
+
+        def one_round(number: int) -> float | None:
+            first = self._inputs(2 * number)
+            expected, a1 = self._timed(baseline, "baseline", number, 0, first)
+            actual, b1 = self._timed(candidate, "candidate", number, 1, first)
+            self._check(2 * number, expected, actual)
+            # Only now: whoever comes first after new inputs pays for fresh memory, and each side does so once.
+            last = self._inputs(2 * number + 1)
+            actual, b2 = self._timed(candidate, "candidate", number, 2, last)
+            expected, a2 = self._timed(baseline, "baseline", number, 3, last)
+            self._check(2 * number + 1, expected, actual)
+            log_ratios.append(log_ratio((a1, a2), (b1, b2)))
+            return estimate([log_ratios], [1.0], seed=self._seed).width
+
+        converged = self._repeat(one_round, least=2)
+        return Rounds(blocks=self._blocks, log_ratios=log_ratios, converged=converged)
+
+    def alone(self, candidate: Side[Inputs, Outputs]) -> Rounds:
+        """Blocks of one side, without a ratio; time and number decide when it is enough."""
+
+        def one_round(number: int) -> float | None:
+            actual, _ = self._timed(candidate, "candidate", number, 0, self._inputs(number))
+            self._check(number, None, actual)
+            return 0.0
+
+        return Rounds(blocks=self._blocks, log_ratios=[], converged=self._repeat(one_round, least=1))
+
+    def _repeat(self, one_round: Callable[[int], float | None], *, least: int) -> bool:
+        """Whether the rule was content. After ``least`` rounds none begins that would end after ``max_seconds``."""
+        began = self._clock()
+        number = 0
+        while True:
+            round_began = self._clock()
+            width = one_round(number)
+            number += 1
+            timed = sum(block.seconds for block in self._blocks)
+            if self._rule.enough(timed=timed, rounds=number, width=width):
+                return True
+            now = self._clock()
+            if number >= least and now - began + (now - round_began) > self._rule.max_seconds:
+                return False
+
+    def _timed(
+        self, side: Side[Inputs, Outputs], name: SideName, number: int, place: int, inputs: Inputs
+    ) -> tuple[Outputs, float]:
+        side.ready()
+        start, cpu_start = self._clock(), self._cpu_clock()
+        outputs = side.run(inputs)
+        seconds, cpu_seconds = self._clock() - start, self._cpu_clock() - cpu_start
+        self._blocks.append(
+            Block(
+                group=self._group,
+                round=number,
+                place=place,
+                side=name,
+                targets=self._targets,
+                seconds=seconds,
+                cpu_seconds=cpu_seconds,
+            )
+        )
+        return outputs, seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmUp:
+    """How a side was warmed up for one batch shape: seconds of each call, and whether they had become steady."""
+
+    seconds: list[float]
+    steady: bool
+
+
+STEADY_CALLS = 3
+STEADY_SPREAD = 0.1
+
+
+def warm_up(call: Callable[[], object], *, clock: Clock, max_seconds: float) -> WarmUp:
+    """Call until three in a row took the same time to 10 %, or ``max_seconds`` are over; two calls at least.
+
+    The first call is not counted among these seconds: it may compile, or capture a graph.
+    """
+    start = clock()
+    call()
+    began = now = clock()
+    seconds = [now - start]
+    while True:
+        start = now
+        call()
+        now = clock()
+        seconds.append(now - start)
+        last = seconds[-STEADY_CALLS:]
+        if len(last) == STEADY_CALLS and max(last) <= min(last) * (1 + STEADY_SPREAD):
+            return WarmUp(seconds=seconds, steady=True)
+        if now - began >= max_seconds:
+            return WarmUp(seconds=seconds, steady=False)
+
+
+def targets_per_block(
+    *, targets: int, batch: int, seconds_per_batch: float, bytes_per_target: int, options: TimingConfig
+) -> int:
+    """How many of a group's targets a block passes over: whole batches, at least one, or all targets.
+
+    seconds_per_batch: of the slower side. bytes_per_target: inputs and outputs, which a block keeps on the device.
+    """
+    by_time = options.block_seconds / seconds_per_batch if seconds_per_batch > 0 else targets
+    by_memory = options.block_mb * 2**20 / (bytes_per_target * batch)
+    batches = max(1, int(min(by_time, by_memory, targets)))
+    return min(targets, batches * batch)

@@ -1,0 +1,246 @@
+"""One grid point: are the masks right, how fast, at what cost. Runs in the point's own process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict
+from statistics import mean, median
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from harness.masks.agreement import Agreement
+from harness.masks.noise import Limits, NoiseFloor
+from harness.masks.pictures import PictureBook
+from harness.masks.scores import Scores
+from harness.measure.correctness import Meters, Verified, disagreement, verify
+from harness.measure.cost import cost, measure_matrix_rate
+from harness.measure.speed import SpeedMeasurement, measure_speed, run_sustained
+from harness.measure.stages import StageTimes, time_stages
+from harness.measure.timing import Clock, device_clock
+from harness.observe.monitor import SUSTAINED
+from harness.options.config import HarnessConfig
+from harness.options.points import Point
+from harness.result import PointResult
+from harness.stats.speedup import outliers, verdict
+from harness.store.environment import device_name
+from harness.workload.encode import Workload
+from strategies.base import Strategy
+from strategies.components.sdpa import observed
+from strategies.errors import out_of_memory
+from strategies.models.sam2 import Sam2
+
+OnStage = Callable[[str], None]
+"""Takes note of the stage that begins."""
+
+
+def measure_point(
+    point: Point,
+    workload: Workload,
+    pictures: PictureBook,
+    *,
+    clock: Clock | None = None,
+    on_stage: OnStage = lambda _: None,
+) -> PointResult:
+    """The point's result, with status ``ok`` or ``wrong``; whatever the strategy raises comes through."""
+    config, model = point.config, workload.model
+    clock = clock or device_clock(model.device)
+    expected, noise, meters = None, None, Meters()
+    if config.compare:
+        on_stage("predicting what to compare with")
+        expected = workload.expected(config.objects)
+        on_stage("measuring the noise floor")
+        noise = workload.noise_floor(config.objects)
+        meters = Meters.within(Limits.above(noise))
+    baseline = make_strategy(config.baseline, model) if config.paired else None
+    with make_strategy(config.strategy, model) as candidate, baseline or nullcontext():
+        on_stage("checking the masks")
+        verified = verify(point, workload, candidate, expected=expected, meters=meters, pictures=pictures, clock=clock)
+        on_stage("timing")
+        timed = measure_speed(config, workload, candidate, baseline, expected=expected, meters=meters, clock=clock)
+        sustained = None
+        if model.device.type == "cuda" and config.timing.sustained_seconds > 0:
+            sustained = run_sustained(config, workload, candidate, clock=clock, begin=lambda: on_stage(SUSTAINED))
+        on_stage("watching a batch")
+        attention, stages = _watch(config, workload, candidate, clock) or (Counter[str](), None)
+    on_stage("measuring the matrix rate")
+    matrix_rate = _matrix_rate(model, config.dtype, clock)
+    reason = _reason(meters, candidate, baseline)
+    agreed, scored = meters.agreement.result(), meters.scores.result()
+    return PointResult(
+        row=describe(point, workload)
+        | {"status": "ok" if reason is None else "wrong", "reason": reason or timed.note}
+        | _speed(point, workload, timed)
+        | (_speedup(timed, config.timing.same) if reason is None else {})
+        | {"sdpa": "+".join(backend for backend, _ in attention.most_common()) or None}
+        | _memory(verified, candidate)
+        | _cost(point, workload, verified, timed, matrix_rate)
+        | _columns(agreed, ("iou_mean", "iou_p1", "iou_min", "max_abs_dlogit", "gate_flips", "pick_flips"))
+        | _columns(scored, ("j", "f", "jf")),
+        config=point.options,
+        samples=timed.blocks,
+        details={
+            "bank_seconds": verified.bank_seconds,
+            "log_ratios": timed.log_ratios,
+            "outliers": {group: outliers(ratios) for group, ratios in timed.log_ratios.items()},
+            "warm_ups": {
+                group: {side: [asdict(one) for one in warmed] for side, warmed in sides.items()}
+                for group, sides in timed.warm_ups.items()
+            },
+            "alternating": timed.alternating,
+            "sustained": None if sustained is None else asdict(sustained),
+            "sdpa": dict(attention),
+            "stages": None if stages is None else asdict(stages),
+            "agreement": _dict(agreed),
+            "agreement_of_timed_blocks": _dict(meters.repeated.result()),
+            "baseline_agreement": _dict(meters.baseline.result()),
+            "noise_floor": _dict(noise),
+            "limits": _dict(meters.limits),
+            "scores": _dict(scored),
+        },
+    )
+
+
+def make_strategy(options: dict[str, Any], model: Sam2) -> Strategy:
+    """The strategy that the options name; what its constructor raises comes through as it was raised."""
+    try:
+        strategy: Strategy = instantiate(options, model=model)
+    except InstantiationException as error:
+        raise error.__cause__ or error from None
+    return strategy
+
+
+def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
+    """The columns that say what the point is; with its workload also how large it came out."""
+    config = point.config
+    row: dict[str, Any] = {
+        "point": point.name,
+        "strategy": point.strategy,
+        "variant": point.variant,
+        "model": config.model.name,
+        "data": config.data.name,
+        "dtype": config.dtype,
+        "batch": config.batch,
+        "objects": config.objects,
+        "refs": config.refs,
+        "targets": config.targets,
+        "repeat": config.repeat,
+        "command": point.command,
+    }
+    if workload is not None:
+        groups = [encoded.group for encoded in workload.groups]
+        row["device"] = device_name(workload.model.device)
+        row["objects"] = max(len(group.object_ids[: config.objects]) for group in groups)
+        row["refs"] = max(len(group.references) for group in groups)
+        row["targets"] = sum(len(group.targets) for group in groups)
+    return row
+
+
+def _reason(meters: Meters, candidate: Strategy, baseline: Strategy | None) -> str | None:
+    """Why the masks do not count as right."""
+    if baseline is not None and baseline.exact:
+        fault = disagreement(meters.baseline.result(), meters.limits)
+        if fault is not None:
+            return f"the baseline strategy itself is wrong: {fault}"
+    return meters.disagreement() if candidate.exact else None
+
+
+def _speed(point: Point, workload: Workload, timed: SpeedMeasurement) -> dict[str, Any]:
+    groups = [encoded.group for encoded in workload.groups]
+    targets = sum(len(group.targets) for group in groups)
+    pairs = sum(len(group.targets) * len(group.object_ids[: point.config.objects]) for group in groups)
+    return {
+        "fps": timed.fps,
+        "objects_per_s": timed.fps * pairs / targets,
+        "encode_fps": workload.encoded_frames / workload.encode_seconds,
+        "cpu_s_per_1000": timed.cpu_seconds_per_target * 1000,
+        "blocks": len(timed.blocks),
+        "converged": timed.converged,
+        "reference": point.baseline if point.config.paired else None,
+    }
+
+
+def _speedup(timed: SpeedMeasurement, same: float) -> dict[str, Any]:
+    if timed.speedup is None:
+        return {}
+    return {
+        "speedup": timed.speedup.ratio,
+        "speedup_lo": timed.speedup.lo,
+        "speedup_hi": timed.speedup.hi,
+        "verdict": verdict(timed.speedup, band=same),
+    }
+
+
+def _memory(verified: Verified, candidate: Strategy) -> dict[str, Any]:
+    banks = (median(seconds) for seconds in verified.bank_seconds.values())
+    return {
+        "bank_s": mean(banks) if candidate.builds_bank else None,
+        "peak_rss_mb": verified.peaks.rss,
+        "vram_peak_mb": verified.peaks.allocated,
+        "vram_reserved_mb": verified.peaks.reserved,
+    }
+
+
+def _watch(
+    config: HarnessConfig, workload: Workload, candidate: Strategy, clock: Clock
+) -> tuple[Counter[str], StageTimes] | None:
+    """How often which of torch's attention kernels was called for a batch of the first group, and its stages' times.
+
+    Last of all, because watching takes memory and time; None where there is no room for it. Prepared anew, so that CUDA
+    graphs are recorded meanwhile.
+    """
+    encoded, device = workload.groups[0], workload.model.device
+    batch = encoded.targets[: config.batch].clone().to(device)
+    references = encoded.references(device, config.objects)
+    assert references.pixels is not None  # of the workload's references, always
+    try:
+        candidate.prepare(references)
+        with observed() as seen:
+            candidate.predict(batch)
+        return seen, time_stages(candidate, batch, references.pixels[:1], clock=clock, options=config.timing)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        return None
+
+
+def _matrix_rate(model: Sam2, dtype: str, clock: Clock) -> float | None:
+    """None where there is no room for its matrices: no reason to lose a point that has been measured."""
+    try:
+        with model.computing():  # which decides about TF32
+            return measure_matrix_rate(model.device, dtype, clock)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        return None
+
+
+def _cost(
+    point: Point, workload: Workload, verified: Verified, timed: SpeedMeasurement, matrix_rate: float | None
+) -> dict[str, Any]:
+    found = cost(
+        fps=timed.fps,
+        encode_fps=workload.encoded_frames / workload.encode_seconds,
+        flops_per_target=verified.flops_per_target,
+        matrix_rate=matrix_rate,
+        project_to=point.config.project_to,
+    )
+    stages = (found.projected_predict_s, found.projected_encode_s)
+    return {
+        "gflop_per_target": found.gflops_per_target,
+        "gflop_per_s": found.achieved_gflops_per_s,
+        "matrix_gflop_per_s": found.matrix_gflops_per_s,
+        "matrix_share": found.matrix_share,
+        "projected_min": sum(seconds for seconds in stages if seconds is not None) / 60,
+    }
+
+
+def _columns(measured: Agreement | Scores | None, names: tuple[str, ...]) -> dict[str, Any]:
+    return {} if measured is None else {name: getattr(measured, name) for name in names}
+
+
+def _dict(measured: Agreement | Scores | NoiseFloor | Limits | None) -> dict[str, Any] | None:
+    return None if measured is None else asdict(measured)

@@ -1,0 +1,37 @@
+"""Clocks, and the timing of things that are done once in a while. The clock of a test can be a fake one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from harness.options.config import TimingConfig
+
+Clock = Callable[[], float]
+"""Seconds since some fixed moment."""
+
+REPEATS = 3
+
+
+def device_clock(device: torch.device) -> Clock:
+    """Wall clock that first waits for the device to finish what it was given."""
+    if device.type != "cuda":
+        return time.perf_counter
+
+    def clock() -> float:
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return clock
+
+
+def timed_repeats(action: Callable[[], object], *, clock: Clock, options: TimingConfig) -> list[float]:
+    """Seconds of three calls, fewer where ``block_seconds`` are over; one at least."""
+    seconds: list[float] = []
+    while len(seconds) < REPEATS and sum(seconds) <= options.block_seconds:
+        start = clock()
+        action()
+        seconds.append(clock() - start)
+    return seconds

@@ -1,0 +1,1 @@
+"""What is kept on disk: runs, their environment, their history. May import `result`, `stats` and `options`."""

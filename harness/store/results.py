@@ -1,0 +1,111 @@
+"""A run's folder: what was asked, each point's result as it ends, and the summary of all.
+
+Every file is written beside its place and moved there, so that a reader never sees half a file; `summary.csv` only
+repeats what `points/*.json` say. So a run that was cut off anywhere can be read, and gone on with.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from harness.result import COLUMNS, PointResult
+from harness.store.atomic import write_whole
+from strategies.errors import UserError
+
+
+class RunFolder:
+    """Writes one run, a new one or one that was begun; points ``latest`` beside it at it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        (path / "points").mkdir(parents=True, exist_ok=True)
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._identities: dict[str, Mapping[str, str]] = {}
+        for stored in sorted((path / "points").glob("*.json"), key=lambda file: file.stat().st_mtime):
+            self._read(stored)
+        _point_latest(path)
+
+    def _read(self, stored: Path) -> None:
+        """A file that is damaged is as good as none: its point will be measured again."""
+        try:
+            content = json.loads(stored.read_text(encoding="utf-8"))
+            name = PointResult.from_json(content).row["point"]
+        except (OSError, ValueError, KeyError, AttributeError):
+            return
+        self._rows[name] = content["row"]
+        self._identities[name] = content.get("identity", {})
+
+    def write_json(self, name: str, content: object) -> None:
+        _write(self.path / name, json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def add(self, result: PointResult, identity: Mapping[str, str] | None = None) -> None:
+        """Store a point's result, then the summary that includes it.
+
+        identity: hashes of what the result depends on, by which `finished` knows it again.
+        """
+        name = result.row["point"]
+        self.write_json(f"points/{name}.json", {"identity": identity or {}, **asdict(result)})
+        self._rows[name] = result.row
+        self._identities[name] = identity or {}
+        self.write_summary()
+
+    def write_summary(self) -> None:
+        _write(self.path / "summary.csv", _csv(self._rows.values()))
+
+    def finished(self, name: str, identity: Mapping[str, str]) -> bool:
+        """Whether there is an ``ok`` result of the point, of the same options, code and environment."""
+        return name in self._rows and self._rows[name]["status"] == "ok" and self._identities[name] == identity
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return list(self._rows.values())
+
+
+def _finite(content: object) -> object:
+    """The same with null for numbers that JSON can't hold: infinities and NaN, as masks that overflowed give."""
+    match content:
+        case float():
+            return content if math.isfinite(content) else None
+        case dict():
+            return {key: _finite(value) for key, value in content.items()}
+        case list() | tuple():
+            return [_finite(value) for value in content]
+    return content
+
+
+def _csv(rows: Iterable[dict[str, Any]]) -> str:
+    text = StringIO()
+    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: "" if value is None else value for key, value in row.items()})
+    return text.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_whole(path, text)
+    except UserError as error:
+        raise UserError(
+            f"{error}; what is finished stays there: mend it and give the same command again with resume=true"
+        ) from error
+
+
+def _point_latest(path: Path) -> None:
+    """Best effort: a file system without links, or a folder of that name, leaves no link."""
+    partial = path.parent / f".latest-{path.name}"
+    with suppress(OSError):
+        partial.unlink(missing_ok=True)  # of a run that was killed here
+        partial.symlink_to(path.name)
+        try:
+            partial.replace(path.parent / "latest")
+        except OSError:
+            partial.unlink()

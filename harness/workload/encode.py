@@ -1,0 +1,186 @@
+"""The encoder's stage: groups with their vision features, made once and on disk, for all points that share them.
+
+Points run in processes of their own, so the features lie in files: each worker maps what it needs. A 1024 px frame's
+take 17 MB, which is why targets are written chunk by chunk and references are read a group at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.data.group import Frame, Group
+from harness.masks.noise import NoiseFloor, Sample, choose, measure_noise
+from harness.options.config import EncodeConfig
+from harness.store.atomic import write_whole
+from harness.workload.storage import disk_features, disk_predictions, stored_features, stored_predictions
+from strategies.models.sam2 import Sam2
+from strategies.preprocessing import image_to_pixels, label_map_to_masks
+from strategies.sequential import Sequential
+from strategies.vocabulary import Predictions, References, VisionFeatures
+
+Item = TypeVar("Item")
+
+
+def encode_workload(model: Sam2, groups: Sequence[Group], *, options: EncodeConfig, folder: Path) -> None:
+    """Encode all frames of all groups into ``folder``, which a `Workload` then opens.
+
+    A first frame is encoded outside the clock: it warms up.
+    """
+    model.encode_pixels(image_to_pixels(groups[0].references[0].image(), side=model.side)[None])
+    began = time.perf_counter()
+    for index, group in enumerate(groups):
+        _encode_group(model, group, options=options, folder=folder / str(index))
+    frames = sum(len(group.references) + len(group.targets) for group in groups)
+    told = {"encode_seconds": time.perf_counter() - began, "encoded_frames": frames}
+    (folder / "encoded.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedGroup:
+    """A group ready for any strategy: ``targets`` are on the CPU, on disk, in the order of ``group.targets``."""
+
+    group: Group
+    targets: VisionFeatures
+    folder: Path
+
+    def references(self, device: torch.device, objects: int | None = None) -> References:
+        """The references on ``device``, with the first ``objects`` objects; with all where it is None."""
+        stored = torch.load(self.folder / "references.pt", mmap=True, weights_only=True)
+        references = References(
+            features=VisionFeatures(**stored["features"]).to(device),
+            masks=stored["masks"],
+            object_ids=self.group.object_ids,
+            pixels=stored["pixels"],
+        )
+        return references if objects is None else references.first_objects(objects)
+
+
+class Workload:
+    """Encoded groups, what `sequential` predicts for them, and its noise; each made by whoever first asks for it."""
+
+    def __init__(self, model: Sam2, groups: Sequence[Group], folder: Path) -> None:
+        """Opens what `encode_workload` left in ``folder`` for the same groups."""
+        self.model = model
+        self._folder = folder
+        self.groups = [
+            EncodedGroup(
+                group=group, targets=stored_features(folder / str(index) / "targets"), folder=folder / str(index)
+            )
+            for index, group in enumerate(groups)
+        ]
+        told = json.loads((folder / "encoded.json").read_text(encoding="utf-8"))
+        self.encode_seconds: float = told["encode_seconds"]
+        """Wall time of the stage, from the first file read to the last feature on disk."""
+        self.encoded_frames: int = told["encoded_frames"]
+
+    def expected(self, objects: int | None) -> list[Predictions]:
+        """What `sequential` predicts for every target of every group, for the first ``objects`` objects."""
+        stored = self._folder / f"expected-{'all' if objects is None else objects}"
+        if not stored.exists():
+            partial = Path(tempfile.mkdtemp(dir=self._folder))
+            for index, encoded in enumerate(self.groups):
+                _predict_to_disk(self.model, encoded, objects, partial / str(index))
+            partial.rename(stored)  # so that a worker killed meanwhile leaves nothing that looks whole
+        return [
+            stored_predictions(stored / str(index), encoded.group.object_ids[:objects])
+            for index, encoded in enumerate(self.groups)
+        ]
+
+    def noise_floor(self, objects: int | None) -> NoiseFloor:
+        """How far `sequential` is from itself on a few of the targets, for the first ``objects`` objects."""
+        stored = self._folder / f"noise-{'all' if objects is None else objects}.json"
+        if not stored.exists():
+            expected = self.expected(objects)
+            samples = [self._sample(index, chosen, expected[index]) for index, chosen in choose(expected).items()]
+            write_whole(stored, json.dumps(asdict(measure_noise(self.model, samples))))
+        return NoiseFloor(**json.loads(stored.read_text(encoding="utf-8")))
+
+    def _sample(self, index: int, chosen: list[int], expected: Predictions) -> Sample:
+        encoded, device = self.groups[index], self.model.device
+        return Sample(
+            references=encoded.references(device, len(expected.object_ids)),
+            targets=VisionFeatures.concatenate([encoded.targets[at : at + 1] for at in chosen]).to(device),
+            expected=Predictions.concatenate([expected[at : at + 1] for at in chosen]),
+        )
+
+
+def _predict_to_disk(model: Sam2, encoded: EncodedGroup, objects: int | None, folder: Path) -> None:
+    stored: Predictions | None = None
+    with Sequential(model) as strategy:
+        strategy.prepare(encoded.references(model.device, objects))
+        for index in range(len(encoded.targets)):
+            one = strategy.predict(encoded.targets[index : index + 1].to(model.device))
+            if stored is None:
+                stored = disk_predictions(folder, one, len(encoded.targets))
+            stored[index : index + 1].copy_(one)
+
+
+def _encode_group(model: Sam2, group: Group, *, options: EncodeConfig, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    loaded = list(_prefetch(lambda frame: _load_reference(frame, group, model.side), group.references, options))
+    pixels = torch.stack([pixels for pixels, _ in loaded])
+    features = VisionFeatures.concatenate([model.encode_pixels(chunk) for chunk in pixels.split(options.batch)])
+    stored = {
+        "features": dict(vars(features.to("cpu"))),
+        "masks": torch.stack([masks for _, masks in loaded]),
+        "pixels": pixels,
+    }
+    torch.save(stored, folder / "references.pt")
+    _encode_targets(model, group, options, folder / "targets")
+
+
+def _encode_targets(model: Sam2, group: Group, options: EncodeConfig, folder: Path) -> None:
+    stored: VisionFeatures | None = None
+    start = 0
+    pictures = _prefetch(lambda frame: image_to_pixels(frame.image(), side=model.side), group.targets, options)
+    for pixels in _batched(pictures, options.batch):
+        features = model.encode_pixels(torch.stack(pixels))
+        if stored is None:
+            stored = disk_features(folder, features, len(group.targets))
+        stop = start + len(features)
+        stored[start:stop].copy_(features)
+        start = stop
+
+
+def _load_reference(frame: Frame, group: Group, side: int) -> tuple[Tensor, Tensor]:
+    assert frame.labels is not None
+    labels: np.ndarray = frame.labels()
+    return image_to_pixels(frame.image(), side=side), label_map_to_masks(labels, group.object_ids, side=side)
+
+
+def _prefetch(load: Callable[[Frame], Item], frames: Sequence[Frame], options: EncodeConfig) -> Iterator[Item]:
+    """``load`` of every frame, in order, by worker threads that stay at most two batches ahead.
+
+    Threads, because decoding and resizing release the interpreter's lock, and an error keeps its type on the way here.
+    """
+    with ThreadPoolExecutor(options.workers) as pool:
+        ahead: deque[Future[Item]] = deque()
+        for frame in frames:
+            ahead.append(pool.submit(load, frame))
+            if len(ahead) > 2 * options.batch:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _batched(items: Iterator[Tensor], size: int) -> Iterator[list[Tensor]]:
+    batch: list[Tensor] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,192 @@
+"""A run's folder, read back: nothing in a report comes from anywhere else."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.result import COLUMNS
+from strategies.base import Strategy
+from strategies.errors import UserError
+
+COUNTS = ("refs", "targets")
+MAY_VARY = ("model", "data", "device", "dtype", *COUNTS)
+"""Columns that tell a run's points apart besides strategy, variant, batch, objects and repeat."""
+OURS = "strategies."
+TEXTS = (
+    *("point", "strategy", "variant", "model", "data", "device", "dtype", "sdpa", "status", "reason"),
+    *("reference", "verdict", "converged", "throttle", "command"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """summary: a row a point, with all `COLUMNS` of summary.csv, and the names that `_labelled` gives it.
+
+    points: what points/*.json hold, by the point's name; those that can't be read are missing. environment: empty where
+    it can't be read.
+    """
+
+    folder: Path
+    environment: dict[str, Any]
+    summary: pd.DataFrame
+    points: dict[str, dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    @property
+    def device(self) -> str:
+        return str(self.environment.get("device") or "an unknown device")
+
+    def of(self, row: pd.Series, *keys: str) -> Any:
+        """The value at a place in a row's point's file; None where there is none."""
+        return dig(self.points.get(row["point"]), *keys)
+
+    def strategy_class(self, row: pd.Series) -> type[Strategy] | None:
+        """What a row's point was measured with; None where that is not of this package: nothing else is imported."""
+        target = self.of(row, "config", "strategy", "_target_")
+        if not isinstance(target, str) or not target.startswith(OURS):
+            return None
+        module, _, name = target.rpartition(".")
+        try:
+            found = getattr(importlib.import_module(module), name, None)
+        except Exception:  # whatever a strategy that is gone, or being worked on, raises
+            return None
+        return found if isinstance(found, type) and issubclass(found, Strategy) else None
+
+    def stored(self, *keys: str) -> list[Any]:
+        """The value at a place in the points' files, of those that have one there."""
+        values = (dig(content, *keys) for content in self.points.values())
+        return [value for value in values if value is not None]
+
+
+def read_run(folder: Path) -> Run:
+    """Of a run that was cut off anywhere, all that can be read. Raises UserError where the folder holds no run.
+
+    Where the summary lacks a point, or how it ended, its own file tells, which was written before.
+    """
+    contents = {path.stem: read_object(path) for path in sorted((folder / "points").glob("*.json"))}
+    points = {
+        name: content
+        for name, content in contents.items()
+        if content is not None and isinstance(dig(content, "row"), dict)
+    }
+    rows = _summary_rows(folder / "summary.csv")
+    for name, content in points.items():
+        if rows.get(name, {}).get("status") != content["row"].get("status"):
+            rows[name] = _texts(content["row"])
+    if not rows:
+        raise UserError(f"{folder} holds no finished point: give the folder of a run, as results/latest")
+    places = _planned(folder / "plan.json")
+    ordered = sorted(rows.values(), key=lambda row: places.get(row["point"], len(places)))
+    summary = pd.DataFrame(ordered, columns=list(COLUMNS), dtype=str).replace("", None)
+    environment = read_object(folder / "environment.json") or {}
+    counted = _counted(_typed(summary), points)
+    return Run(folder=folder, environment=environment, summary=_labelled(counted, points), points=points)
+
+
+def _planned(path: Path) -> dict[str, int]:
+    """Each point's place in the sweep, in whose order a run that was gone on with does not measure them."""
+    plan = _read_json(path)
+    names = [dig(one, "point") for one in plan] if isinstance(plan, list) else []
+    return {name: at for at, name in enumerate(names) if isinstance(name, str)}
+
+
+def _summary_rows(path: Path) -> dict[str, dict[str, str]]:
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        return {row["point"]: row for row in csv.DictReader(file) if row.get("point") and row.get("status")}
+
+
+def _texts(row: dict[str, Any]) -> dict[str, str]:
+    """A row as summary.csv would hold it."""
+    return {name: "" if value is None else str(value) for name, value in row.items()}
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """A JSON file's object; None where it is missing or damaged."""
+    content = _read_json(path)
+    return content if isinstance(content, dict) else None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def finite(value: Any) -> float | None:
+    """A number as such; None for anything else."""
+    return float(value) if isinstance(value, Real) and math.isfinite(value) else None
+
+
+def dig(content: Any, *keys: str) -> Any:
+    """The value under a key, and under a key of that, and so on; None where there is no such place."""
+    for key in keys:
+        content = content.get(key) if isinstance(content, dict) else None
+    return content
+
+
+def _typed(summary: pd.DataFrame) -> pd.DataFrame:
+    numbers = {name: pd.to_numeric(summary[name], errors="coerce") for name in COLUMNS if name not in TEXTS}
+    return summary.assign(**numbers)
+
+
+def _counted(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """A point that failed may not have learned how many objects "all" are: finished ones of the same data tell."""
+
+    def asked(row: pd.Series) -> str | None:
+        options = dig(points.get(row["point"]), "config")
+        if not isinstance(options, dict) or "objects" not in options:
+            return None
+        return json.dumps([options.get("data"), options["objects"]])
+
+    questions = pd.Series([asked(row) for _, row in summary.iterrows()], index=summary.index, dtype=object)
+    finished = summary["objects"].where(summary["status"].isin(["ok", "wrong"]))
+    learned = {question: counts.iloc[0] for question, counts in finished.groupby(questions) if counts.nunique() == 1}
+    return summary.assign(objects=summary["objects"].fillna(questions.map(learned).astype(float)))
+
+
+def _labelled(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """With columns ``family``, the strategy with its variant; ``label``, that and whatever else differs; and
+    ``any_refs``, the label but for the number of references."""
+    varying = [column for column in MAY_VARY if _asked(summary, column, points).nunique() > 1]
+
+    def family(row: pd.Series) -> str:
+        return str(row["strategy"]) if pd.isna(row["variant"]) else f"{row['strategy']} ({row['variant']})"
+
+    def label(row: pd.Series, columns: Sequence[str]) -> str:
+        known = [column for column in columns if pd.notna(row[column])]
+        return ", ".join(
+            [family(row), *(f"{column} {row[column]:g}" if column in COUNTS else row[column] for column in known)]
+        )
+
+    rows = [row for _, row in summary.iterrows()]
+    others = [column for column in varying if column != "refs"]
+    return summary.assign(
+        family=[family(row) for row in rows],
+        label=[label(row, varying) for row in rows],
+        any_refs=[label(row, others) for row in rows],
+    )
+
+
+def _asked(summary: pd.DataFrame, column: str, points: dict[str, dict[str, Any]]) -> pd.Series:
+    """Of a count, what was asked for where that is known: a point that failed never learned what came of it."""
+    if column not in COUNTS:
+        return summary[column]
+    asked = [dig(points.get(row["point"]), "config", column) for _, row in summary.iterrows()]
+    known = [value if isinstance(value, int) else row for value, row in zip(asked, summary[column], strict=True)]
+    return pd.Series(known)

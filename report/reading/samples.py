@@ -1,0 +1,46 @@
+"""Frames per second with an interval, from the raw samples of a point."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Set
+from statistics import median
+from typing import Any
+
+import pandas as pd
+
+from harness.stats.interval import Interval
+from harness.stats.speedup import estimate
+from report.reading.run import Run, dig, finite
+
+
+def fps_interval(run: Run, row: pd.Series) -> Interval | None:
+    """95 % interval of a point's fps, as wide as its blocks say; None where they say nothing.
+
+    A bootstrap of each group's median block, as that of speed-ups is one of rounds. It tells how much the machine
+    wavered during this point, not what another hour would give.
+    """
+    groups = _seconds_per_target(run.of(row, "samples"), {"candidate"})
+    if not groups or min(map(len, groups)) < 2 or finite(row["fps"]) is None:
+        return None
+    seconds = estimate([[math.log(one) for one in group] for group in groups], [median(group) for group in groups])
+    if seconds.lo is None or seconds.hi is None:
+        return None
+    slow, fast = seconds.ratio / seconds.hi, seconds.ratio / seconds.lo
+    return Interval(value=row["fps"], lo=row["fps"] * slow, hi=row["fps"] * fast)
+
+
+def baseline_rate(run: Run, row: pd.Series) -> float | None:
+    """Targets a second of the strategy that a point was timed against; None where it was timed alone."""
+    groups = _seconds_per_target(run.of(row, "samples"), {"baseline", "reference"})  # as it was called before
+    return len(groups) / sum(map(median, groups)) if groups else None
+
+
+def _seconds_per_target(samples: Any, sides: Set[str]) -> list[list[float]]:
+    """Of one side's blocks, by group; files of different age may call it differently."""
+    groups: dict[str, list[float]] = {}
+    for block in samples if isinstance(samples, list) else []:
+        seconds, targets = finite(dig(block, "seconds")), finite(dig(block, "targets"))
+        if dig(block, "side") in sides and seconds and targets and seconds > 0 and targets > 0:
+            groups.setdefault(str(dig(block, "group")), []).append(seconds / targets)
+    return list(groups.values())

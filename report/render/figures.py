@@ -1,0 +1,62 @@
+"""Figures as files beside the report, the same bytes every time, and as parts of its HTML."""
+
+from __future__ import annotations
+
+import base64
+import re
+import warnings
+from html import escape
+from io import BytesIO, StringIO
+from pathlib import Path
+
+import matplotlib as mpl
+
+from report.render.document import Drawing
+
+DPI = 130
+MARGIN = 0.12
+"""Inches, also between panels: a browser's letters may be wider than those that the layout was made for."""
+FONTS = ["DejaVu Sans", "Verdana", "Arial"]
+NO_DATE = {"Date": None, "Creator": None, "Format": None, "Type": None}
+
+
+def store(drawing: Drawing, folder: Path) -> str:
+    """Write the figure's files; what stands for it in HTML."""
+    picture = BytesIO()
+    layout = drawing.figure.get_layout_engine()
+    if layout is not None:
+        layout.set(w_pad=MARGIN, h_pad=MARGIN / 2)  # type: ignore[call-arg]
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # drawn as a box; the SVG has the letter
+        # Text stays text, so that it can be searched and copied; and nothing in the file is random.
+        mpl.rcParams.update({"svg.fonttype": "none", "font.sans-serif": FONTS, "svg.hashsalt": drawing.name})
+        drawing.figure.savefig(picture, format="png", dpi=DPI)
+        (folder / f"{drawing.name}.png").write_bytes(picture.getvalue())
+        if drawing.picture:
+            coded = base64.b64encode(picture.getvalue()).decode("ascii")
+            return f'<img src="data:image/png;base64,{coded}" alt="{escape(drawing.alt)}">'
+        drawing.figure.set_layout_engine("none")  # as it is laid out by now
+        text = StringIO()
+        drawing.figure.savefig(text, format="svg", metadata=NO_DATE)
+    svg = _with_titles(text.getvalue(), drawing)
+    (folder / f"{drawing.name}.svg").write_text(svg, encoding="utf-8")
+    return _inline(svg, drawing)
+
+
+def _with_titles(svg: str, drawing: Drawing) -> str:
+    """With what browsers show beside the pointer."""
+    for gid, told in drawing.told:
+        begin = f'<g id="{gid}">'
+        svg = svg.replace(begin, f"{begin}<title>{escape(told)}</title>", 1)
+    return svg
+
+
+def _inline(svg: str, drawing: Drawing) -> str:
+    """Without what only a file needs: the declarations; and with ids that no other figure has."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r' xmlns(:xlink)?="[^"]*"', "", body)
+    body = body.replace("xlink:href=", "href=")
+    body = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{drawing.name}-", body)
+    # What matplotlib means for this figure only would hold for the whole page.
+    body = body.replace('<style type="text/css">*{', f'<style type="text/css">#{drawing.name} *{{', 1)
+    return body.replace("<svg ", f'<svg id="{drawing.name}" role="img" aria-label="{escape(drawing.alt)}" ', 1)

@@ -1,0 +1,66 @@
+"""A document as Markdown that GitHub renders; its figures are files beside it."""
+
+from __future__ import annotations
+
+import re
+
+from report.render.document import Block, Bullets, Code, Document, Drawing, Paragraph, Span, Table, spans
+
+SPECIAL = re.compile(r"[\\<\[\]*`~]|(?<![^\W_])_|_(?![^\W_])")
+"""What could begin a tag, a link, a picture, or emphasis; an underscore within a word does not."""
+
+
+def render_markdown(document: Document, *, figures: bool = True) -> str:
+    """figures: whether they lie beside the text."""
+    parts = [f"# {_text(document.title)}"]
+    for section in document.sections:
+        blocks = [block for block in section.blocks if figures or not isinstance(block, Drawing)]
+        parts += [f"## {_text(section.title)}", *map(_block, blocks)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Paragraph():
+            return _text(block.text)
+        case Bullets():
+            return "\n".join(f"- {_text(item)}" for item in block.items)
+        case Code():
+            return "\n".join(["```sh", *map(_one_line, block.lines), "```"])
+        case Table():
+            return _table(block)
+        case Drawing():
+            shown = f"![{_plain(block.alt)}]({block.name}.png)"
+            return f"{shown}\n\n{_text(block.caption)}" if block.caption else shown
+
+
+def _table(table: Table) -> str:
+    header = [column.title for column in table.columns]
+    lines = [header, *([cell.text for cell in row] for row in table.rows)]
+    escaped = ["| " + " | ".join(_text(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
+    rule = "|" + "".join("---|" if column.words else "---:|" for column in table.columns)
+    titled = [f"### {_text(table.title)}", ""] if table.title else []
+    return "\n".join([*titled, escaped[0], rule, *escaped[1:]])
+
+
+def _text(text: str) -> str:
+    return "".join(map(_span, spans(_one_line(text))))
+
+
+def _span(span: Span) -> str:
+    match span.style:
+        case "code":
+            return f"`{span.text}`"
+        case "strong":
+            return f"**{_plain(span.text)}**"
+        case "plain":
+            return _plain(span.text)
+
+
+def _plain(text: str) -> str:
+    """Names from a run's data are text, whatever is in them."""
+    return SPECIAL.sub(r"\\\g<0>", text)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,78 @@
+"""How far to trust the numbers: how they were taken, what disturbed them, and the harness's own certificate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.stats.speedup import LEVEL
+from report.reading.run import Run
+from report.render.document import Block, Bullets, Paragraph, Section
+from report.sections.certificate import certificate_blocks
+from report.sections.points_table import ratio
+from report.sections.throughput import same_bands
+
+WARM = 85
+"""Degrees from which on a GPU may slow itself down."""
+
+
+def caveats_section(run: Run) -> Section | None:
+    found = warnings(run)
+    blocks: list[Block | None] = [
+        Bullets(items=tuple(found)) if found else None,
+        *certificate_blocks(run),
+        _method(run),
+    ]
+    return Section.of("How far to trust it", *blocks)
+
+
+def warnings(run: Run) -> list[str]:
+    """A sentence each."""
+    summary, found = run.summary, list[str]()
+    timed = summary["converged"].notna()
+    hasty = int((summary["converged"] == "False").sum())
+    if hasty:
+        found.append(
+            f"{hasty} of {int(timed.sum())} timed points ended before they converged: more time "
+            "(`timing.max_seconds`) would narrow their intervals."
+        )
+    flags = [flag for outliers in run.stored("details", "outliers") for flag in _flags(outliers)]
+    if any(flags):
+        found.append(f"Rounds labelled as outliers stay in: {sum(flags)} of {len(flags)} over all points.")
+    foreign = summary["foreign_processes"]
+    if (foreign > 0).any():
+        count = int((foreign > 0).sum())
+        found.append(f"Other processes were on the GPU during {count} points: at most {foreign.max():.0f}.")
+    throttled = summary[summary["throttle"].notna()]
+    for reason, points in throttled.groupby("throttle"):
+        found.append(f"The GPU slowed itself down ({reason}) during {len(points)} points.")
+    if (summary["gpu_temperature_c"] >= WARM).any():
+        found.append(f"The GPU reached {summary['gpu_temperature_c'].max():.0f} °C.")
+    if run.environment.get("git_changed") is True:
+        found.append("The code had changes that were not committed: its commit does not tell all of it.")
+    lone = summary[(summary["status"] == "ok") & summary["speedup"].isna()]
+    if len(lone):
+        found.append(f"{len(lone)} points have a speed but no speed-up: they were not timed in turns with a baseline.")
+    return found
+
+
+def _method(run: Run) -> Paragraph | None:
+    compared = run.summary[run.summary["speedup"].notna()]
+    if compared.empty:
+        return None
+    references = " or ".join(f"`{name}`" for name in compared["reference"].dropna().unique()) or "the baseline"
+    bands = same_bands(run)
+    same = f"within {ratio(1 / (1 + bands[0]))} and {ratio(1 + bands[0])}" if len(bands) == 1 else "within its band"
+    return Paragraph(
+        text=f"`speedup` is against {references}, timed in the same process on the same inputs: rounds of four blocks "
+        "in the order baseline, strategy, strategy, baseline (ABBA), so that a machine which slowly changes favours "
+        f"neither. It is the rounds' median ratio (of several groups: their weighted mean), with the {LEVEL:.0%} "
+        f"interval of a seeded bootstrap. The verdict is `same` where the whole interval lies {same}, else `faster` or "
+        "`slower` where it lies on one side of 1, else `unclear`.",
+        quiet=True,
+    )
+
+
+def _flags(outliers: Any) -> list[bool]:
+    """Of all groups of a point."""
+    groups = outliers.values() if isinstance(outliers, dict) else []
+    return [flag for group in groups if isinstance(group, list) for flag in group if isinstance(flag, bool)]

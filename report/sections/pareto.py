@@ -1,0 +1,180 @@
+"""Speed against memory, with marks for masks that differ: what one gives for the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from report.reading.mask_status import masks_of
+from report.reading.run import Run, finite
+from report.render.document import Drawing, Paragraph, Section
+from report.render.style import Look, label_speeds, legend_columns, looks, objects_title, plain, positive, tidy
+from report.sections.points_table import column, memory_column, points_table, text_column
+
+ABOUT = {
+    "cpu_s_per_1000": "`cpu_s_per_1000` is CPU seconds, of all cores, for 1,000 targets.",
+    "matrix_share": "`gflop_per_s` is the arithmetic of the prediction stage, `matrix_share` its part of what a large "
+    "matrix product reached on this device in the same run.",
+    "sdpa": "`sdpa` names the kernels of torch's attention that ran, the most frequent first.",
+}
+MOST_PANELS = 4
+WIDE = 4.0
+"""Largest memory, in smallest ones, from which on the axis is logarithmic."""
+MOST_NAMED = 24
+"""Points of a panel that have their batch written beside them."""
+LEAST_SPAN = 0.05
+"""Of the memory axis, in its largest value: what differs by less is noise."""
+BESIDE = (6.0, 4.0)
+"""Points (1/72 inch) from a mark to its batch;"""
+LETTER = (5.0, 9.0)
+"""and how wide and high a letter of it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Name:
+    """Batches written beside a mark. place: of that, in values; corner: of the text, in points on the page."""
+
+    batches: frozenset[int]
+    place: tuple[float, float]
+    corner: tuple[float, float]
+
+    @property
+    def text(self) -> str:
+        return ", ".join(map(str, sorted(self.batches)))
+
+    def covers(self, other: Name) -> bool:
+        widths = [LETTER[0] * (len(one.text) + 1) for one in (self, other)]  # with a blank between them
+        (left, bottom), (left_of_other, bottom_of_other) = self.corner, other.corner
+        beside = left + widths[0] <= left_of_other or left_of_other + widths[1] <= left
+        return not beside and abs(bottom - bottom_of_other) < LETTER[1]
+
+    def joined(self, other: Name) -> Name:
+        """Beside the mark that is further to the right."""
+        last = max(self, other, key=lambda one: one.corner)
+        return Name(batches=self.batches | other.batches, place=last.place, corner=last.corner)
+
+
+def pareto_section(run: Run) -> Section | None:
+    table = points_table(
+        run,
+        [
+            column("peak_rss_mb", "{:.0f}"),
+            column("vram_peak_mb", "{:.0f}"),
+            column("vram_reserved_mb", "{:.0f}"),
+            column("vram_device_mb", "{:.0f}"),
+            column("cpu_s_per_1000", "{:.2f}"),
+            column("gflop_per_target", "{:.2f}"),
+            column("gflop_per_s", "{:.1f}"),
+            column("matrix_share", "{:.1%}"),
+            text_column("sdpa"),
+        ],
+        "Memory and arithmetic",
+    )
+    known = [about for name, about in ABOUT.items() if run.summary[name].notna().any()]
+    note = Paragraph(text=" ".join(known), quiet=True) if known else None
+    return Section.of("Speed, memory and agreement", pareto(run), table, note)
+
+
+def pareto(run: Run) -> Drawing | None:
+    """None where there are not two points to choose from."""
+    summary, memory = run.summary, memory_column(run.summary)
+    speed = "speedup" if positive(summary["speedup"]).any() else "fps"
+    measured = summary[(summary["status"] == "ok") & positive(summary[speed]) & positive(summary[memory])]
+    if len(measured) < 2:
+        return None
+    measured = measured.assign(masks=[masks_of(run, row) or "not compared" for _, row in measured.iterrows()])
+    counts = sorted(measured["objects"].unique())[-MOST_PANELS:]
+    figure = Figure(figsize=(1.5 + 3.6 * len(counts), 3.7), layout="constrained")
+    panels = list(figure.subplots(1, len(counts), sharey=True, squeeze=False)[0])
+    styles, marks = looks(summary), list[tuple[str, str]]()
+    for panel, objects in zip(panels, counts, strict=True):
+        here = measured[measured["objects"] == objects]
+        panel.set_yscale("log")
+        _front(panel, here[here["masks"] != "differ"], memory, speed)
+        for _, row in here.iterrows():
+            gid = f"told{len(marks)}"
+            _mark(panel, row, styles[row["label"]], (memory, speed), gid)
+            marks.append((gid, _told(row, memory, speed)))
+        panel.margins(x=0.12, y=0.12)
+        panel.set_title(objects_title(objects), fontsize=10)
+        panel.set_xlabel("peak memory (MB)" if memory.startswith("peak") else "peak GPU memory (MB)")
+        _label_memory(panel, here[memory])
+        tidy(panel)
+    for panel in panels:
+        label_speeds(panel)
+    panels[0].set_ylabel("speed-up" if speed == "speedup" else "targets per second")
+    _legend(figure, measured, styles)
+    figure.draw_without_rendering()  # gives the panels their places
+    for panel, objects in zip(panels, counts, strict=True):
+        _name(figure, panel, measured[measured["objects"] == objects], (memory, speed))
+    return Drawing(
+        name="pareto",
+        alt="speed against peak memory, by strategy, objects and agreement of the masks",
+        figure=figure,
+        caption="Up and to the left is better; numbers are batches. The grey line joins the points with the masks of "
+        "`sequential` that no other beats in both; crossed points have other masks.",
+        told=tuple(marks),
+    )
+
+
+def _label_memory(panel: Axes, values: pd.Series) -> None:
+    if values.max() > WIDE * values.min():
+        panel.set_xscale("log", base=2)
+        panel.xaxis.set_major_formatter("{x:,.0f}")
+    else:
+        low, high = panel.get_xlim()
+        short = max(0.0, LEAST_SPAN * values.max() - (high - low))
+        panel.set_xlim(low - short / 2, high + short / 2)
+        panel.ticklabel_format(axis="x", style="plain", useOffset=False)
+
+
+def _front(panel: Axes, points: pd.DataFrame, memory: str, speed: str) -> None:
+    ordered = points.sort_values([memory, speed], ascending=[True, False])
+    best = ordered[ordered[speed] > ordered[speed].cummax().shift(fill_value=0)]
+    panel.step(best[memory], best[speed], where="post", color="0.75", linewidth=1.2, zorder=0)
+
+
+def _mark(panel: Axes, row: pd.Series, look: Look, axes: tuple[str, str], gid: str) -> None:
+    memory, speed = axes
+    panel.plot(row[memory], row[speed], marker=look.marker, color=look.colour, linestyle="", markersize=7, gid=gid)
+    if row["masks"] == "differ":
+        panel.plot(row[memory], row[speed], marker="x", color="black", markersize=9, markeredgewidth=1.4)
+
+
+def _name(figure: Figure, panel: Axes, points: pd.DataFrame, axes: tuple[str, str]) -> None:
+    """Batches beside the marks, in one where they would cover each other."""
+    names: list[Name] = []
+    for _, row in points.dropna(subset="batch").iterrows() if len(points) <= MOST_NAMED else ():
+        place = (row[axes[0]], row[axes[1]])
+        at = panel.transData.transform(place) * 72 / figure.dpi
+        name = Name(batches=frozenset({int(row["batch"])}), place=place, corner=(float(at[0]), float(at[1])))
+        while covered := next((one for one in names if one.covers(name)), None):
+            names.remove(covered)
+            name = name.joined(covered)
+        names.append(name)
+    for name in names:
+        panel.annotate(name.text, name.place, xytext=BESIDE, textcoords="offset points", fontsize=8, color="0.25")
+
+
+def _told(row: pd.Series, memory: str, speed: str) -> str:
+    iou = "" if finite(row["iou_min"]) is None else f", smallest IoU {row['iou_min']:.4f}"
+    return (
+        f"{row['label']}, batch {row['batch']:.0f}: {speed} {row[speed]:.2f}, {row[memory]:.0f} MB, "
+        f"masks {row['masks']}{iou}"
+    )
+
+
+def _legend(figure: Figure, measured: pd.DataFrame, styles: dict[str, Look]) -> None:
+    handles = [
+        Line2D([], [], color=styles[name].colour, marker=styles[name].marker, linestyle="", label=plain(name))
+        for name in np.unique(measured["label"])
+    ]
+    if (measured["masks"] == "differ").any():
+        handles.append(Line2D([], [], color="black", marker="x", linestyle="", label="masks differ"))
+    columns = legend_columns(figure, [str(handle.get_label()) for handle in handles])
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)

@@ -1,0 +1,202 @@
+"""The report's first words: what to use on this device, and what it costs."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from report.reading.mask_status import masks_of
+from report.reading.run import COUNTS, MAY_VARY, Run
+from report.render.document import Block, Cell, Code, Column, Paragraph, Section, filled, number, words
+from report.render.style import objects_title
+from report.sections.points_table import memory_column, ratio, speedup_cell
+from strategies.base import Strategy
+
+SETTING = (*MAY_VARY, "objects")
+"""What a user's job decides, and no strategy: points that differ in it do not compete."""
+UNKNOWN = "unknown"
+MOST_NAMED = 2
+"""Points that may be as fast as the best; more are only counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The best point of one setting.
+
+    compared: whether it was seen to have the masks of `sequential`. paired: whether it was chosen by its speed-up; else
+    by its rate. clear: whether it is faster than the baseline beyond doubt. rivals: other points that may be as fast.
+    """
+
+    row: pd.Series
+    compared: bool
+    paired: bool
+    clear: bool
+    rivals: tuple[str, ...]
+
+
+def verdict_section(run: Run) -> Section:
+    found = choices(run)
+    if not found:
+        return Section(title="Verdict", blocks=(Paragraph(text=_nothing(run)),))
+    main = found[-1]
+    blocks: list[Block | None] = [Paragraph(text=f"{_which(run, main)} {_cost(run, main)}")]
+    if main.row["command"]:
+        blocks += [
+            Paragraph(text=f"{_in_code(run, main)}This measures it again:"),
+            Code(lines=(str(main.row["command"]),)),
+        ]
+    if len(found) > 1:
+        blocks.append(_each(run, found))
+    return Section(title="Verdict", blocks=tuple(block for block in blocks if block is not None))
+
+
+def choices(run: Run) -> list[Choice]:
+    """The best point for each setting, the one with most objects last; none where no point has right masks."""
+    finished = run.summary[(run.summary["status"] == "ok") & (run.summary["fps"] > 0)]
+    judged = finished.assign(masks=[masks_of(run, row) or UNKNOWN for _, row in finished.iterrows()])
+    right = judged[judged["masks"] != "differ"]
+    varying = [name for name in SETTING if right[name].nunique() > 1]
+    settings = [of_one for _, of_one in right.groupby(varying, dropna=False)] if varying else [right]
+    found = [_best(of_one) for of_one in settings if len(of_one)]
+    return sorted(found, key=lambda choice: (choice.row["objects"], choice.row["objects_per_s"]))
+
+
+def _best(points: pd.DataFrame) -> Choice:
+    """By the lower end of the speed-up's interval; by the rate where no point has one, or not over one baseline."""
+    paired = points[points["speedup_lo"].notna()]
+    if paired["reference"].nunique() != 1:
+        paired = paired[:0]
+    faster = paired[paired["verdict"] == "faster"]
+    ranked = next(some for some in (faster, paired, points) if len(some))
+    row = ranked.iloc[int(ranked["speedup_lo" if len(paired) else "fps"].argmax())]
+    unpaired = ~points["point"].isin(paired["point"])
+    alike = (points["speedup_hi"] >= row["speedup_lo"]) | (unpaired & (points["fps"] > row["fps"]))
+    return Choice(
+        row=row,
+        compared=row["masks"] != UNKNOWN,
+        paired=len(paired) > 0,
+        clear=len(faster) > 0,
+        rivals=tuple({_named(one): None for _, one in points[alike].iterrows() if _named(one) != _named(row)}),
+    )
+
+
+def _which(run: Run, choice: Choice) -> str:
+    row = choice.row
+    named = _named(row)
+    objects = _objects(row)
+    masks = "with the same masks" if choice.compared else "its masks were not compared"
+    if choice.clear:
+        others = f"; {_told(choice.rivals)} may be as fast" if choice.rivals else ""
+        return (
+            f"On {run.device}, use {named}: {objects} it is {_times(row)} as fast as `{row['reference']}`, "
+            f"{masks}{others}."
+        )
+    if choice.paired and row["strategy"] == row["reference"]:
+        return f"On {run.device}, nothing is clearly faster than `{row['reference']}` {objects}: stay with it."
+    if choice.paired:
+        return (
+            f"On {run.device}, nothing is clearly faster than `{row['reference']}` {objects}: the best, {named}, is "
+            f"{_times(row)} as fast, {masks}."
+        )
+    doubt = (
+        "it was not timed in turns with a baseline (`paired=true`), so a machine that wavered may have chosen it"
+        if pd.isna(row["speedup"])
+        else "its rivals were timed against other baselines, so a machine that wavered may have chosen it"
+    )
+    return f"On {run.device}, {named} did the most {objects}, {row['fps']:.1f} targets/s, {masks}; {doubt}."
+
+
+def _cost(run: Run, choice: Choice) -> str:
+    row = choice.row
+    column = memory_column(run.summary)
+    parts = []
+    if pd.notna(row[column]):
+        kind = "of the GPU's memory" if column.startswith("vram") else "of memory (process and model included)"
+        parts.append(f"takes {row[column]:,.0f} MB {kind}")
+    job = run.of(row, "config", "project_to")
+    if pd.notna(row["projected_min"]) and isinstance(job, int):
+        parts.append(f"would be done with {job:,} targets in {row['projected_min']:.1f} min, the encoder included")
+    return f"It {', and '.join(parts)}." if parts else "What it costs in memory was not measured."
+
+
+def _in_code(run: Run, choice: Choice) -> str:
+    """How a program makes this strategy: with the options it was measured with, but for those it has anyway."""
+    target = run.of(choice.row, "config", "strategy", "_target_")
+    if not isinstance(target, str):
+        return ""
+    options, defaults = run.of(choice.row, "config", "strategy"), _defaults(run.strategy_class(choice.row))
+    given = [
+        f"{name}={value!r}"
+        for name, value in options.items()
+        if not name.startswith("_") and (name not in defaults or defaults[name] != value)
+    ]
+    made = f"{target.rpartition('.')[2]}({', '.join(['model', *given])})"
+    batch = choice.row["batch"]
+    targets = f"{batch:.0f} target{'s' if batch != 1 else ''}"
+    return f"In a program of your own that is `{made}`, given {targets} at once. "
+
+
+def _defaults(made: type[Strategy] | None) -> dict[str, Any]:
+    """Of a constructor's options; none of a class that is not known."""
+    parameters = {} if made is None else inspect.signature(made).parameters
+    return {name: one.default for name, one in parameters.items() if one.default is not inspect.Parameter.empty}
+
+
+def _each(run: Run, found: list[Choice]) -> Block | None:
+    """With a column for whatever tells the settings apart."""
+    column = memory_column(run.summary)
+    rows = [choice.row for choice in found]
+    varying = [name for name in SETTING if pd.Series([row[name] for row in rows]).nunique(dropna=False) > 1]
+    return filled(
+        [
+            *(_setting(name, rows) for name in varying),
+            (Column(title="best", words=True), [words(row["family"]) for row in rows]),
+            (Column(title="batch"), [number(row["batch"], "{:.0f}") for row in rows]),
+            (Column(title="speedup"), map(speedup_cell, rows)),
+            (Column(title="clearly faster", words=True), [words("yes" if one.clear else "no") for one in found]),
+            (Column(title="perhaps as fast", words=True), [words(_told(one.rivals)) for one in found]),
+            (Column(title=column), [number(row[column], "{:.0f}") for row in rows]),
+        ],
+        "For each setting",
+    )
+
+
+def _setting(name: str, rows: list[pd.Series]) -> tuple[Column, list[Cell]]:
+    if name in (*COUNTS, "objects"):
+        return Column(title=name), [number(row[name], "{:.0f}") for row in rows]
+    return Column(title=name, words=True), [words(row[name]) for row in rows]
+
+
+def _nothing(run: Run) -> str:
+    counts = run.summary["status"].value_counts()
+    told = ", ".join(f"{count} {status}" for status, count in counts.items())
+    if counts.get("ok", 0):
+        return (
+            f"Nothing can be recommended on {run.device}: no point had the masks of `sequential` and a speed ({told}). "
+            "The table of agreement tells how far they are apart."
+        )
+    return (
+        f"Nothing can be recommended on {run.device}: no point ended well ({told}). What did not work, and why, is "
+        "listed below."
+    )
+
+
+def _times(row: pd.Series) -> str:
+    if pd.isna(row["speedup_lo"]) or pd.isna(row["speedup_hi"]):
+        return f"{ratio(row['speedup'])} times"
+    return f"{ratio(row['speedup'])} times (95% interval {ratio(row['speedup_lo'])}-{ratio(row['speedup_hi'])})"
+
+
+def _objects(row: pd.Series) -> str:
+    return "" if pd.isna(row["objects"]) else f"at {objects_title(row['objects'])}"
+
+
+def _named(row: pd.Series) -> str:
+    return f"`{row['label']}` with batch {row['batch']:.0f}"
+
+
+def _told(rivals: tuple[str, ...]) -> str:
+    return " and ".join(rivals) if len(rivals) <= MOST_NAMED else f"{len(rivals)} other points"

@@ -1,0 +1,135 @@
+"""``python -m harness.kernels``: the fused step beside the library's; its rules without a GPU, and the real command."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness.commands import kernels
+from harness.commands.kernels import BACKENDS, Inputs, Shape, Step, compare, draw, main, tolerance
+
+SMALL = ("--frames", "1", "2", "--targets", "2", "--tokens", "20", "--width", "64", "--memory", "16", "--rounds", "3")
+
+
+def library(inputs: Inputs) -> Step:
+    return kernels._library(inputs, BACKENDS["math"], raw=False)
+
+
+@pytest.fixture
+def on_cpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The command without Triton, with the library's step in the place of the fused one."""
+    monkeypatch.setattr(kernels, "_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(kernels, "_fused", library)
+    return monkeypatch
+
+
+def test_every_step_that_takes_the_shape_is_right_and_has_all_samples(
+    on_cpu: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    out = tmp_path / "deep" / "kernels.json"
+    assert main([*SMALL, "--dtype", "fp32", "--out", str(out)]) == 0
+    stored = json.loads(out.read_text(encoding="utf-8"))
+    assert {one["shape"]["frames"] for one in stored["results"]} == {1, 2}
+    taken = [one for one in stored["results"] if one["reason"] is None]
+    assert {"fused", "math, projected values", "math, raw memory"} <= {one["name"] for one in taken}
+    for one in taken:
+        assert 0 < one["error"] <= tolerance("fp32")
+        assert len(one["seconds"]) == 3
+        assert min(one["seconds"]) > 0
+    for one in stored["results"]:
+        assert one["reason"] is None or (one["seconds"] == [] and one["error"] is None)
+    assert stored["matrix_flop_per_s"] > 0
+    assert stored["environment"]["packages"]["torch"] == torch.__version__
+
+
+def test_inputs_are_drawn_anew_unless_a_seed_is_given(on_cpu: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seeds = []
+    for words in ((), (), ("--seed", "7")):
+        out = tmp_path / "kernels.json"
+        assert main([*SMALL, "--dtype", "fp32", "--out", str(out), *words]) == 0
+        seeds.append(json.loads(out.read_text(encoding="utf-8"))["seed"])
+    assert seeds[0] != seeds[1]
+    assert seeds[2] == 7
+
+
+@pytest.mark.parametrize("fault", ["an element is not written", "a key is left out", "no residual"])
+def test_a_wrong_step_is_found(
+    fault: str, on_cpu: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wrong(inputs: Inputs) -> Step:
+        right = library(inputs)
+
+        def step() -> Tensor:
+            out = right()
+            if fault == "an element is not written":
+                out[0, 3, 5] = torch.empty(1)[0]
+            elif fault == "a key is left out":
+                out = library(Inputs(**vars(inputs) | {"keys": inputs.keys.index_fill(1, torch.tensor(3), 0)}))()
+            else:
+                out = out - inputs.residual
+            return out
+
+        return step
+
+    on_cpu.setattr(kernels, "_fused", wrong)
+    assert main([*SMALL, "--dtype", "fp32", "--out", str(tmp_path / "kernels.json")]) == 1
+    assert "fused at 1 frames is wrong" in capsys.readouterr().err
+
+
+def test_steps_take_turns_and_the_first_round_does_not_count(on_cpu: pytest.MonkeyPatch) -> None:
+    shape = Shape(frames=1, objects=2, targets=2, tokens=8, width=32, memory=16)
+    inputs = draw(shape, torch.float32, torch.device("cpu"), seed=0)
+    ticks = iter(range(10_000))
+    results = [one for one in compare(shape, inputs, rounds=4, clock=lambda: float(next(ticks))) if one.seconds]
+    assert [one.seconds for one in results] == [[1.0] * 4] * len(results)
+    assert next(ticks) == 2 * 5 * len(results)
+
+
+def test_flops_count_attention_and_the_outputs_product() -> None:
+    shape = Shape(frames=3, objects=2, targets=4, tokens=100, width=256, memory=64)
+    assert (shape.queries, shape.keys) == (400, 312)
+    assert shape.flops(64) == 2 * 2 * 400 * (312 * (256 + 64) + 64 * 256)
+
+
+def test_what_is_needed_is_said_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1":
+        pytest.skip("this machine has it")
+    assert main([]) == 2
+    told = capsys.readouterr().err.strip()
+    assert "CUDA GPU" in told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize("words", [["--frames", "0"], ["--rounds", "many"], ["--dtype", "fp8"]])
+def test_bad_options_are_named(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert words[0] in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["fp32", "fp16"])
+def test_the_real_command_runs_the_fused_kernel_interpreted(dtype: str, tmp_path: Path) -> None:
+    pytest.importorskip("triton")
+    out = tmp_path / "kernels.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.commands.kernels", *SMALL, "--dtype", dtype, "--out", str(out)],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    fused = [one for one in json.loads(out.read_text(encoding="utf-8"))["results"] if one["name"] == "fused"]
+    assert len(fused) == 2
+    assert all(not math.isnan(one["error"]) and one["error"] <= tolerance(dtype) for one in fused)
+    assert "fused" in done.stdout

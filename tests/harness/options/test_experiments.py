@@ -1,0 +1,63 @@
+"""Several sweeps in one, as experiments have them."""
+
+from __future__ import annotations
+
+import shlex
+from importlib.resources import files
+
+import pytest
+
+from harness.options.compose import compose
+from harness.options.points import Point
+from strategies.errors import UserError
+
+EXPERIMENTS = sorted(path.name.removesuffix(".yaml") for path in (files("conf") / "experiment").iterdir())
+
+
+def settings(points: list[Point]) -> set[tuple[str, int]]:
+    return {(point.strategy, point.config.batch) for point in points}
+
+
+def test_sweeps_are_joined_without_repetitions() -> None:
+    points = compose(["sweeps=['strategy=direct,sequential batch=1,2','strategy=direct batch=2,4']"])
+    assert len(points) == 5
+    assert settings(points) == {("direct", 1), ("direct", 2), ("direct", 4), ("sequential", 1), ("sequential", 2)}
+
+
+def test_what_is_typed_goes_before_what_sweeps_say() -> None:
+    points = compose(["sweeps=['strategy=direct batch=1,2','strategy=sequential batch=4']", "batch=8", "seed=3"])
+    assert settings(points) == {("direct", 8), ("sequential", 8)}
+    assert {point.config.seed for point in points} == {3}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiments_points_are_measured_again_by_their_own_commands(experiment: str) -> None:
+    points = compose([f"+experiment={experiment}", "seed=3"])
+    assert len(points) > 1
+    for point in points:
+        program, _, module, *words = shlex.split(point.command)
+        assert (program, module) == ("python", "harness")
+        assert [again.digest for again in compose(words)] == [point.digest]
+        assert point.config.experiment == experiment
+
+
+def test_the_fields_claims_have_the_points_that_they_are_about() -> None:
+    points = compose(["+experiment=field_claims"])
+    kinds = {(point.strategy, point.config.batch, point.config.refs) for point in points}
+    assert {("rebuild", 1, refs) for refs in (8, 12, 16)} < kinds
+    assert {("direct", batch, 8) for batch in (8, 16)} < kinds
+    assert {("multi_session", batch, 8) for batch in (1, 8, 16)} < kinds
+    assert {point.variant for point in points if point.strategy == "direct"} == {"shared", "repeat"}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["sweeps=['strategy=direct \"batch=1']"], "can't be split into words"),
+        (["sweeps=['strategy=drect']"], "strategy=drect is not known; did you mean direct?"),
+        (["+experiment=claims"], "experiment=claims is not known; .*valid: field_claims"),
+    ],
+)
+def test_a_bad_sweep_is_told_in_a_sentence(words: list[str], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        compose(words)

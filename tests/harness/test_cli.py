@@ -1,0 +1,322 @@
+"""The command line as a user meets it: sweeps, the files they leave, strategies of one's own, failures, Ctrl-C."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from harness.result import COLUMNS
+from tests.support.harness_runs import TINY, exit_code, only_run, run, runs, start, strict_json, summary, wait_for
+
+STRATEGIES = '''
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from strategies import Direct, Strategy
+
+
+class Mine(Direct):
+    """One file and one YAML make a strategy."""
+
+    def __init__(self, model, *, colour):
+        super().__init__(model)
+        Path("colour.txt").write_text(colour)
+
+
+class Broken(Direct):
+    def _predict(self, targets):
+        raise ZeroDivisionError("the third bolt is loose\\nsecond line")
+
+
+class Wrong(Direct):
+    def _predict(self, targets):
+        right = super()._predict(targets)
+        return replace(right, logits=-right.logits)
+
+
+class Waiting(Direct):
+    """Says that it waits, and does until it is interrupted."""
+
+    def _predict(self, targets):
+        Path("waiting").touch()
+        time.sleep(120)
+'''
+SHIPPED = ("direct", "extended_session", "multi_session", "propagate", "rebuild", "sequential", "triton")
+YAMLS = {
+    "mine": "_target_: my_strategies.Mine\ncolour: green\n",
+    "broken": "_target_: my_strategies.Broken\n",
+    "wrong": "_target_: my_strategies.Wrong\n",
+    "waiting": "_target_: my_strategies.Waiting\n",
+}
+
+
+GPU_COLUMNS = (
+    *("vram_peak_mb", "vram_reserved_mb", "vram_device_mb", "gpu_util_mean", "gpu_power_w", "energy_j_per_1000"),
+    *("gpu_temperature_c", "gpu_clock_mhz", "throttle", "foreign_processes"),
+)
+
+
+def own_strategies(folder: Path) -> str:
+    """Writes the strategies and their YAMLs into a user's folder; the option that makes them known."""
+    (folder / "my_strategies.py").write_text(STRATEGIES)
+    (folder / "my_conf" / "strategy").mkdir(parents=True)
+    for name, text in YAMLS.items():
+        (folder / "my_conf" / "strategy" / f"{name}.yaml").write_text(text)
+    return f"hydra.searchpath=[file://{folder / 'my_conf'}]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A finished command: where it ran, how it ended, what it left."""
+
+    folder: Path
+    done: subprocess.CompletedProcess[str]
+
+    @property
+    def run(self) -> Path:
+        return runs(self.folder / "results")[0]
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        return summary(self.run)
+
+
+def only(rows: list[dict[str, str]], strategy: str) -> dict[str, str]:
+    (found,) = [row for row in rows if row["strategy"] == strategy]
+    return found
+
+
+# --- a sweep that goes well ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """Two points, by a command without --multirun, with a name that a shell would split."""
+    folder = tmp_path_factory.mktemp("plain")
+    return Sweep(folder=folder, done=run(folder, "strategy=direct", "batch=2,3", "name='two batches'", *TINY))
+
+
+def test_listed_values_are_swept_without_a_flag(plain: Sweep) -> None:
+    assert plain.done.returncode == 0, plain.done.stderr
+    assert [(row["strategy"], row["batch"], row["status"]) for row in plain.rows] == [
+        ("direct", "2", "ok"),
+        ("direct", "3", "ok"),
+    ]
+
+
+def test_the_run_is_a_folder_named_by_time_and_name_and_latest_points_there(plain: Sweep) -> None:
+    results = plain.folder / "results"
+    assert plain.run.name.endswith("-two batches")
+    assert (results / "latest").resolve() == plain.run.resolve()
+    figures = {"pareto", "series", "speedup", "speedup-map", "stages", "throughput"}
+    assert {path.name for path in plain.run.iterdir() if path.name != "multirun.yaml"} == {
+        *("environment.json", "masks.png", "pictures", "plan.json", "points", "report.html", "report.md"),
+        *(f"{figure}.{kind}" for figure in figures for kind in ("png", "svg")),
+        "summary.csv",
+    }
+
+
+def test_the_summary_has_the_documented_columns_and_every_number_that_a_cpu_gives(plain: Sweep) -> None:
+    header = (plain.run / "summary.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert header == ",".join(COLUMNS)
+    for row in plain.rows:
+        empty = {column for column in COLUMNS if row[column] == ""}
+        assert empty == {"reason", *GPU_COLUMNS}
+        assert row["verdict"] in ("faster", "slower", "same", "unclear")
+        assert (row["objects"], row["refs"], row["targets"], row["variant"]) == ("2", "2", "3", "shared")
+        assert float(row["fps"]) > 0
+        assert float(row["iou_min"]) > 0.99
+        assert int(row["gate_flips"]) == int(row["pick_flips"]) == 0
+
+
+def test_every_point_has_a_file_with_its_row_its_options_and_its_samples(plain: Sweep) -> None:
+    assert sorted(path.stem for path in (plain.run / "points").iterdir()) == sorted(row["point"] for row in plain.rows)
+    for row in plain.rows:
+        stored = strict_json(plain.run / "points" / f"{row['point']}.json")
+        assert {key: str(value) for key, value in stored["row"].items() if value is not None} == {
+            key: value for key, value in row.items() if value
+        }
+        assert stored["config"]["batch"] == int(row["batch"])
+        assert stored["config"]["strategy"]["_target_"] == "strategies.direct.Direct"
+        assert [sample["targets"] for sample in stored["samples"]] == [3] * 8
+        assert all(sample["seconds"] > 0 for sample in stored["samples"])
+        assert set(stored["details"]["agreement"]["per_object"]) == {"specimen000/1", "specimen000/2"}
+
+
+def test_plan_and_environment_are_stored(plain: Sweep) -> None:
+    plan = strict_json(plain.run / "plan.json")
+    assert [(entry["point"], entry["command"]) for entry in plan] == [
+        (row["point"], row["command"]) for row in plain.rows
+    ]
+    assert [entry["options"]["batch"] for entry in plan] == [2, 3]
+    environment = strict_json(plain.run / "environment.json")
+    assert environment["threads"] == 1
+    assert environment["packages"]["torch"]
+    assert environment["device"] == plain.rows[0]["device"]
+
+
+def test_the_report_tells_of_each_point_and_its_pictures_are_pictures(plain: Sweep) -> None:
+    report = (plain.run / "report.md").read_text(encoding="utf-8")
+    for row in plain.rows:
+        assert row["point"] in report
+        assert row["command"] in report
+    for name in ("throughput.png", "masks.png"):
+        assert f"({name})" in report
+        with Image.open(plain.run / name) as image:
+            image.load()
+            assert image.format == "PNG"
+            assert min(image.size) > 100
+
+
+def test_standard_output_has_a_table_and_the_reports_path(plain: Sweep) -> None:
+    assert plain.done.stdout.count(" ok ") == 2
+    assert f"{Path('results') / plain.run.name / 'report.md'}" in plain.done.stdout
+    assert "[2/2]" in plain.done.stderr
+    assert "Traceback" not in plain.done.stderr
+
+
+def test_the_features_on_disk_are_gone(plain: Sweep) -> None:
+    assert list((plain.folder / "tmp").iterdir()) == []
+
+
+def test_the_command_of_a_row_measures_that_point_again(plain: Sweep) -> None:
+    python, flag, module, *arguments = shlex.split(plain.rows[1]["command"])
+    assert (python, flag, module) == ("python", "-m", "harness")
+    done = run(plain.folder, *arguments)
+    assert done.returncode == 0, done.stderr
+    first, second = runs(plain.folder / "results")
+    assert [row["point"] for row in summary(second)] == [plain.rows[1]["point"]]
+    assert first == plain.run
+    assert (plain.folder / "results" / "latest").resolve() == second.resolve()
+
+
+@pytest.mark.slow
+def test_where_the_command_line_does_not_say_every_strategy_is_swept(tmp_path: Path) -> None:
+    swept = Sweep(folder=tmp_path, done=run(tmp_path, "batch=3", "positions=pinned,raw", *TINY))
+    assert swept.done.returncode == 0, swept.done.stderr
+    assert {row["strategy"] for row in swept.rows} == set(SHIPPED)
+    for row in swept.rows:
+        if row["strategy"] == "triton" and not torch.cuda.is_available():
+            assert row["status"] == "skipped"
+            assert "CUDA GPU" in row["reason"]
+            continue
+        assert row["status"] == "ok", row["reason"]
+        exact = row["strategy"] != "propagate" and row["variant"] != "raw"
+        assert (float(row["max_abs_dlogit"]) < 1e-3) == exact, row["point"]  # a few masks may be alike by luck
+
+
+# --- strategies of one's own, and some that fail -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    folder = tmp_path_factory.mktemp("mixed")
+    searched = own_strategies(folder)
+    strategies = "strategy=broken,sequential,wrong,direct,mine"
+    return Sweep(folder=folder, done=run(folder, searched, strategies, "bank=shared,repeat", "batch=2,99", *TINY))
+
+
+def test_a_strategy_without_a_choice_of_bank_is_measured_once_however_many_banks_are_swept(mixed: Sweep) -> None:
+    measured = [(row["strategy"], row["variant"]) for row in mixed.rows if row["batch"] == "2"]
+    expected = {"broken": [""], "direct": ["repeat", "shared"], "mine": [""], "sequential": [""], "wrong": [""]}
+    assert sorted(measured) == [(strategy, bank) for strategy, banks in expected.items() for bank in banks]
+
+
+def test_a_strategy_is_a_file_and_a_yaml_with_its_options(mixed: Sweep) -> None:
+    row = only([row for row in mixed.rows if row["batch"] == "2"], "mine")
+    assert row["status"] == "ok"
+    assert float(row["iou_min"]) > 0.99
+    assert (mixed.folder / "colour.txt").read_text() == "green"
+
+
+def test_a_strategy_that_raises_has_crashed_with_a_reason_and_the_others_are_measured(mixed: Sweep) -> None:
+    row = only([row for row in mixed.rows if row["batch"] == "2"], "broken")
+    assert row["status"] == "crash"
+    assert row["reason"] == "ZeroDivisionError: the third bolt is loose"
+    assert row["fps"] == ""
+    assert only([row for row in mixed.rows if row["batch"] == "2"], "sequential")["status"] == "ok"
+
+
+def test_a_strategy_with_wrong_masks_is_wrong(mixed: Sweep) -> None:
+    row = only([row for row in mixed.rows if row["batch"] == "2"], "wrong")
+    assert row["status"] == "wrong"
+    assert "sequential" in row["reason"]
+    assert float(row["iou_mean"]) < 0.9
+
+
+def test_a_batch_larger_than_any_group_is_skipped_with_a_reason(mixed: Sweep) -> None:
+    rows = [row for row in mixed.rows if row["batch"] == "99"]
+    assert len(rows) == 6
+    assert {row["status"] for row in rows} == {"skipped"}
+    assert all("batch=99" in row["reason"] for row in rows)
+
+
+def test_points_that_failed_make_exit_code_1(mixed: Sweep) -> None:
+    assert mixed.done.returncode == 1
+    assert "Traceback" not in mixed.done.stderr
+
+
+def test_the_report_tells_what_failed(mixed: Sweep) -> None:
+    report = (mixed.run / "report.md").read_text(encoding="utf-8")
+    for row in mixed.rows:
+        assert row["point"] in report
+        assert row["reason"] in report
+
+
+def test_nothing_temporary_stays_after_failures(mixed: Sweep) -> None:
+    assert list((mixed.folder / "tmp").iterdir()) == []
+
+
+# --- Ctrl-C --------------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_sweep_keeps_its_finished_points_and_their_report(tmp_path: Path) -> None:
+    process = start(tmp_path, own_strategies(tmp_path), "strategy=direct,waiting", "batch=2", *TINY)
+    try:
+        wait_for(lambda: (tmp_path / "waiting").exists() or process.poll() is not None)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    folder = only_run(tmp_path / "results")
+    assert [(row["strategy"], row["status"]) for row in summary(folder)] == [("direct", "ok")]
+    assert len(list((folder / "points").iterdir())) == 1
+    assert len(strict_json(folder / "plan.json")) == 2
+    assert summary(folder)[0]["point"] in (folder / "report.md").read_text(encoding="utf-8")
+    assert "direct" in out
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+# --- commands that only tell ---------------------------------------------------------------------------------------
+
+
+def test_help_names_the_choices_and_runs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code("--help") == 0
+    out = capsys.readouterr().out
+    for word in (f"strategy: {', '.join(SHIPPED)}", "batch: 8", "min_rounds"):
+        assert word in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cfg_job_shows_the_options_of_a_point_and_runs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code("--cfg", "job", "strategy=sequential", "batch=3") == 0
+    out = capsys.readouterr().out
+    assert "_target_: strategies.sequential.Sequential" in out
+    assert "batch: 3\n" in out
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,227 @@
+"""Two runs compared: the same points, by ratios, and what changed around them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from report.__main__ import main
+from report.compare import comparison_of, write_comparison
+from report.reading.run import read_run
+from report.render.markdown import render_markdown
+from strategies.errors import UserError
+from tests.support.harness_runs import ROOT, TARGETS, complaint, ended, row
+from tests.support.report_runs import AGREED, CONFIG, ENVIRONMENT, FASTER, GPU, run_folder, table_cells
+
+OTHER_MACHINE = ENVIRONMENT | {"device": "another processor", "cpu": ENVIRONMENT["cpu"] | {"name": "another processor"}}
+
+
+def speeds(speedup: float, half: float = 0.01, **changes: Any) -> dict[str, Any]:
+    ends = {"speedup": speedup, "speedup_lo": speedup / (1 + half), "speedup_hi": speedup * (1 + half)}
+    return FASTER | AGREED | ends | changes
+
+
+def against(reference: str) -> dict[str, Any]:
+    """A point's options, as a run stores them."""
+    return CONFIG | {"baseline": {"_target_": TARGETS[reference]}, "paired": True}
+
+
+def compared(
+    folder: Path,
+    before: list[dict[str, Any]],
+    after: list[dict[str, Any]],
+    *,
+    first: dict[str, Any] = ENVIRONMENT,
+    second: dict[str, Any] = ENVIRONMENT,
+    config: dict[str, Any] = CONFIG,
+    config_after: dict[str, Any] | None = None,
+) -> str:
+    """first, second: the runs' environments. config_after: of the second, where it is another."""
+    runs = [("first", before, first, config), ("second", after, second, config_after or config)]
+    made = [run_folder(folder / name, rows, config=asked, environment=where) for name, rows, where, asked in runs]
+    return render_markdown(comparison_of(*map(read_run, made)))
+
+
+def points(text: str) -> list[dict[str, str]]:
+    return table_cells(text, "The same points")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        (2.0, 2.0, "same"),
+        (2.0, 3.0, "faster"),
+        (2.0, 1.5, "slower"),
+        (2.0, 2.1, "unclear"),
+    ],
+)
+def test_verdicts_are_of_the_ratio_of_speed_ups(tmp_path: Path, before: float, after: float, verdict: str) -> None:
+    wide = 0.06 if verdict == "unclear" else 0.01
+    text = compared(tmp_path, [row("a", **speeds(before, wide))], [row("b", **speeds(after, wide))])
+    (cells,) = points(text)
+    assert cells["B against A"] == verdict
+    assert cells["change"].startswith(f"{after / before:.2f} (")
+    assert f"1 grid points are in both runs; in B, against A: 1 {verdict}." in text
+
+
+def test_the_interval_of_a_change_is_that_of_two_independent_ones(tmp_path: Path) -> None:
+    text = compared(tmp_path, [row("a", **speeds(2.0, 0.1))], [row("b", **speeds(4.0, 0.1))])
+    assert points(text)[0]["change"] == "2.00 (1.75-2.29)", "half a width of log(1.1) times the root of 2"
+
+
+def test_rates_of_one_machine_are_shown(tmp_path: Path) -> None:
+    text = compared(tmp_path, [row("a", fps=10.0, **speeds(2.0))], [row("b", fps=11.0, **speeds(2.0))])
+    (cells,) = points(text)
+    assert (cells["fps A"], cells["fps B"]) == ("10.0", "11.0")
+    assert "Both are of one machine, a processor" in text
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        OTHER_MACHINE,
+        ENVIRONMENT | {"gpu": GPU},
+        ENVIRONMENT | {"threads": 8},
+        {"git_commit": "nothing else is known"},
+    ],
+    ids=["processor", "gpu", "threads", "unknown"],
+)
+def test_rates_of_different_machines_are_not_compared(tmp_path: Path, other: dict[str, Any]) -> None:
+    before, after = [row("a", fps=10.0, **speeds(2.0))], [row("b", fps=99.75, **speeds(3.0))]
+    text = compared(tmp_path, before, after, second=other)
+    (cells,) = points(text)
+    assert not any(name.startswith("fps") for name in cells)
+    assert "99.75" not in text
+    assert "99.8" not in text
+    assert "frames per second are not compared, only ratios" in text
+    assert cells["B against A"] == "faster", "ratios are"
+
+
+def test_two_unknown_machines_are_not_one(tmp_path: Path) -> None:
+    unknown = {"python": "3.11"}
+    text = compared(tmp_path, [row("a", **speeds(2.0))], [row("b", **speeds(2.0))], first=unknown, second=unknown)
+    assert "fps A" not in text
+
+
+def test_what_changed_around_the_points_is_listed(tmp_path: Path) -> None:
+    other = ENVIRONMENT | {"packages": {"torch": "2.12.0", "triton": "3.7"}, "git_commit": "abc"}
+    text = compared(tmp_path, [row("a", **speeds(2.0))], [row("b", **speeds(2.0))], second=other)
+    found = {cells["what"]: (cells["A"], cells["B"]) for cells in table_cells(text, "What changed around them")}
+    assert found == {"torch": ("2.11.0", "2.12.0"), "triton": ("", "3.7"), "code": ("", "abc")}
+
+
+def test_points_of_one_run_only_are_named(tmp_path: Path) -> None:
+    both = [row("both", **speeds(2.0))]
+    text = compared(tmp_path, [*both, row("old", batch=8)], [*both, ended("new", "oom", "80 GB", batch=64)])
+    assert len(points(text)) == 1
+    assert "- A: `old`, ok" in text
+    assert "- B: `new`, oom" in text
+
+
+@pytest.mark.parametrize("status", ["oom", "crash", "timeout"])
+def test_a_point_that_ended_otherwise_says_how(tmp_path: Path, status: str) -> None:
+    """It never learned how many objects, references and targets there were, nor what it was measured against."""
+    failed = ended("b", status, "no", objects=None, refs=None, targets=8)
+    options = against("sequential") | {"objects": None, "refs": None, "targets": 8}
+    text = compared(tmp_path, [row("a", **speeds(2.0))], [failed], config=options)
+    (cells,) = points(text)
+    assert cells["B against A"] == f"ok, now {status}"
+    assert "change" not in cells
+
+
+@pytest.mark.parametrize("ended_well", [True, False])
+def test_against_another_reference_it_is_another_point(tmp_path: Path, ended_well: bool) -> None:
+    after = row("b", **speeds(2.0, reference="rebuild")) if ended_well else ended("b", "crash", "no")
+    options = {"config": against("sequential"), "config_after": against("rebuild")}
+    text = compared(tmp_path, [row("a", **speeds(2.0))], [after], **options)
+    assert "no grid point in common" in text
+
+
+def test_without_options_references_are_told_apart_by_their_names(tmp_path: Path) -> None:
+    text = compared(tmp_path, [row("a", **speeds(2.0))], [row("b", **speeds(2.0, reference="rebuild"))])
+    assert "no grid point in common" in text
+
+
+def test_without_a_reference_it_is_another_point(tmp_path: Path) -> None:
+    unpaired = against("sequential") | {"paired": False}
+    text = compared(
+        tmp_path, [row("a", **speeds(2.0))], [row("b")], config=against("sequential"), config_after=unpaired
+    )
+    assert "no grid point in common" in text
+
+
+def test_nothing_in_common(tmp_path: Path) -> None:
+    assert "no grid point in common" in compared(tmp_path, [row("a")], [row("b", batch=8)])
+
+
+def test_the_command_prints_or_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [str(run_folder(tmp_path / name, [row("a", **speeds(2.0))])) for name in ("one", "two")]
+    assert main(["compare", *folders]) == 0
+    assert "# one (A) and two (B)" in capsys.readouterr().out
+    for ending in ("md", "html"):
+        path = tmp_path / f"compared.{ending}"
+        assert main(["compare", *folders, "--output", str(path)]) == 0
+        assert "one (A) and two (B)" in path.read_text(encoding="utf-8")
+    assert "<!doctype html>" in path.read_text(encoding="utf-8")
+
+
+def test_any_other_file_is_refused(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "run", [row("a")])
+    with pytest.raises(UserError, match=r"neither \.md nor \.html"):
+        write_comparison(folder, folder, tmp_path / "compared.pdf")
+
+
+@pytest.mark.parametrize("arguments", [["nowhere"], ["compare", "nowhere", "nowhere"]], ids=["report", "compare"])
+def test_a_folder_without_a_run_is_refused_in_one_sentence(tmp_path: Path, arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "report", *arguments],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: nowhere holds no finished point")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(run_folder(tmp_path / "run", [row("a")]))
+    assert main(["compare", folder, folder, "--output", str(tmp_path / "nowhere" / "a.md")]) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("error: the report can't be written")
+    assert complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [None, 3, "x", {"timing": 3}, {"objects": {}, "seed": [1]}], ids=repr)
+def test_options_of_any_kind_crash_nothing(tmp_path: Path, content: Any) -> None:
+    folder = run_folder(tmp_path / "run", [row("a", **speeds(2.0))])
+    (folder / "points" / "a.json").write_text(json.dumps({"row": row("a", **speeds(2.0)), "config": content}))
+    run = read_run(folder)
+    assert "1 grid points" in render_markdown(comparison_of(run, run))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["compare", "A"], "required: B"),
+        (["compare"], "required: A, B"),
+        (["compare", "A", "B", "C"], "C"),
+        (["compare", "A", "B", "--nothing"], "--nothing"),
+        (["A", "B"], "B"),
+        (["--nothing"], "--nothing"),
+    ],
+    ids=str,
+)
+def test_a_command_that_is_no_command_is_one_sentence(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert words in complaint(capsys.readouterr().err)

@@ -1,0 +1,238 @@
+"""Reports of runs that went badly, or strangely: readable, and never a crash."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from report import write_report
+from report.reading.run import read_run
+from report.render.markdown import render_markdown
+from report.write import report_of as document_of
+from tests.support.harness_runs import ended, row
+from tests.support.report_runs import (
+    AGREED,
+    CONFIG,
+    FASTER,
+    SERIES,
+    draw_scene,
+    report_of,
+    run_folder,
+    size_of,
+    table_cells,
+    table_lines,
+    worst_target,
+)
+
+
+def test_where_nothing_was_measured_the_report_says_why_and_has_no_plot(tmp_path: Path) -> None:
+    rows = [
+        ended("one", "skipped", "frames/00003.jpg is cut off"),
+        ended("two", "crash", "RuntimeError: no", objects=None, targets=None, refs=None),
+        ended("three", "oom", "OutOfMemoryError: 80 GB"),
+        ended("four", "timeout", "it took longer than 600 s, while timing"),
+    ]
+    text = report_of(tmp_path / "run", rows)
+    assert "frames/00003.jpg is cut off" in text
+    assert "RuntimeError: no" in text
+    assert "`four` is **timeout**: it took longer than 600 s, while timing" in text
+    assert len(table_lines(text)) == 4
+    assert "throughput.png" not in text
+    assert "masks.png" not in text
+    assert not list((tmp_path / "run").glob("*.png"))
+
+
+def test_a_wrong_point_is_told_and_not_plotted(tmp_path: Path) -> None:
+    text = report_of(tmp_path / "run", [row("one", status="wrong", reason="3 gate or best-of-3 flips")])
+    assert "`one` is **wrong**, so it has no speed-up: 3 gate or best-of-3 flips" in text
+    assert "throughput.png" not in text
+    assert "speedup.png" not in text
+
+
+def test_one_point_is_enough(tmp_path: Path) -> None:
+    text = report_of(tmp_path / "run", [row("one")])
+    assert len(table_lines(text)) == 1
+    assert min(size_of(tmp_path / "run" / "throughput.png")) > 100
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["木 und Größe 🌿 fehlen", "a | b | c", "1,5 \"GB\" and 'more'"],
+    ids=["letters", "bars", "quotes"],
+)
+def test_any_reason_is_told_as_it_is(tmp_path: Path, reason: str) -> None:
+    text = report_of(tmp_path / "run", [row("zero"), ended("one", "crash", reason)])
+    assert reason in text
+    assert len({line.count("|") for line in table_lines(text)}) == 1, "the table keeps its columns"
+
+
+DAMAGED: dict[str, Callable[[Path], object]] = {
+    "missing": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "cut off": lambda path: path.write_bytes(path.read_bytes()[:200]),
+    "no text": lambda path: path.write_bytes(b"\xff\xfe\x00"),
+    "a list": lambda path: path.write_text("[]"),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_damaged_points_leave_what_the_summary_says(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    details = {"one": {"series": SERIES, "outliers": {"a": [True]}}, "two": {"series": SERIES}}
+    rows = [row("one", setup_s=4.0, **FASTER), row("two", strategy="other")]
+    folder = run_folder(tmp_path / "run", rows, config=CONFIG, details=details)
+    for path in (folder / "points").glob("*.json"):
+        damage(path)
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert "4.34 (4.21-4.69)" in text
+    assert [one["setup_s"] for one in table_cells(text, "Where the time goes")] == ["4.0", ""]
+    assert "While it ran" not in text
+    assert "outliers" not in text
+
+
+PLACES = {
+    "details": ("series", "outliers", "setup_seconds", "monitor_note", "agreement", "limits", "noise_floor"),
+    "config": ("timing", "strategy", "project_to", "refs"),
+}
+"""Of a point's file, what a report reads."""
+
+
+@pytest.mark.parametrize("place", ["samples", *PLACES, *PLACES["details"], *PLACES["config"]])
+def test_points_of_any_kind_crash_nothing(tmp_path: Path, place: str) -> None:
+    one = row("one", **FASTER | AGREED, setup_s=4.0)
+    for number, damaged in enumerate((None, 3, -1.5, "x", [None], {"a": ["x", None, {}]}, {"_target_": 3})):
+        folder = run_folder(tmp_path / str(number), [one])
+        content: dict[str, Any] = {"row": one, "details": {"series": SERIES}, "config": CONFIG, "samples": []}
+        within = next((whole for whole, parts in PLACES.items() if place in parts), None)
+        if within is None:
+            content[place] = damaged
+        else:
+            content[within] = content[within] | {place: damaged}
+        (folder / "points" / "one.json").write_text(json.dumps(content))
+        assert "4.34 (4.21-4.69)" in render_markdown(document_of(read_run(folder)))
+
+
+@pytest.mark.parametrize("name", ["Größe 木", "a|b", "$x_{", "_mine", "a*b*", "%s {}"])
+def test_a_strategy_of_any_name(tmp_path: Path, name: str) -> None:
+    one = row("one", strategy=name, variant="", **FASTER, **AGREED)
+    draw_scene(tmp_path / "run" / "pictures" / "0a1b2c3d-o4", ["one"])
+    text = report_of(tmp_path / "run", [one], config=CONFIG, details={"one": {"series": SERIES}})
+    assert len({line.replace("\\|", "").count("|") for line in table_lines(text)}) == 1
+    assert name.replace("|", "\\|") in text
+
+
+def test_numbers_that_are_none_are_left_out(tmp_path: Path) -> None:
+    nan = float("nan")
+    rows = [
+        row("one", fps=nan, **FASTER | {"speedup": nan, "speedup_lo": nan, "speedup_hi": nan}),
+        row("two", batch=8, fps=float("inf"), **FASTER | {"speedup_lo": nan}),
+    ]
+    first, second = table_cells(report_of(tmp_path / "run", rows))
+    assert (first["fps"], first["speedup"]) == ("", "")
+    assert second["speedup"] == "4.34"
+
+
+def test_a_note_of_a_point_that_is_ok_is_told(tmp_path: Path) -> None:
+    text = report_of(tmp_path / "run", [row("one", reason="the reference strategy ran out of memory")])
+    assert "`one` is **ok**: the reference strategy ran out of memory" in text
+
+
+def test_a_run_of_before_there_were_speed_ups(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "run", [row("one", **AGREED)])
+    kept = ("point", "strategy", "variant", "model", "data", "device", "dtype", "batch", "objects", "refs", "targets")
+    one = row("one", status="ok", reason="")
+    lines = [
+        ",".join((*kept, "status", "reason", "fps")),
+        ",".join(str(one[name]) for name in (*kept, "status")) + ",,1.5",
+    ]
+    (folder / "summary.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (cells,) = table_cells(write_report(folder).read_text(encoding="utf-8"))
+    assert cells["fps"] == "1.5"
+    assert "speedup" not in cells
+
+
+def test_masks_that_overflowed_are_told(tmp_path: Path) -> None:
+    overflowed = AGREED | {"max_abs_dlogit": float("inf"), "iou_min": 0.0}
+    text = report_of(tmp_path / "run", [row("one", status="wrong", reason="too far", **overflowed)])
+    assert "inf" in text
+
+
+def test_two_hundred_points_of_ten_strategies(tmp_path: Path) -> None:
+    rows = [
+        row(f"{strategy}-{batch}-{objects}", strategy=f"strategy{strategy}", batch=batch, objects=objects, **FASTER)
+        for strategy in range(10)
+        for batch in (1, 8, 16, 32, 64)
+        for objects in (1, 4, 16, 64)
+    ]
+    some = [one["point"] for one in rows[::20]]
+    draw_scene(tmp_path / "run" / "pictures" / "0a1b2c3d-o16", some)
+    text = report_of(tmp_path / "run", rows)
+    assert len(table_lines(text)) == 200
+    for path in (tmp_path / "run").glob("*.png"):
+        assert max(size_of(path)) < 4000, path.name
+    assert (tmp_path / "run" / "report.html").stat().st_size < 3e6
+
+
+@pytest.mark.parametrize("status", ["oom", "crash", "timeout", "wrong", "skipped"])
+def test_a_grid_that_ended_badly_everywhere(tmp_path: Path, status: str) -> None:
+    rows = [
+        ended(f"b{batch}o{objects}", status, "because", batch=batch, objects=objects, reference="sequential")
+        for batch in (1, 8, 64)
+        for objects in (1, 4, 16, None)
+    ]
+    text = report_of(tmp_path / "run", rows, environment={"device": None})
+    assert "Nothing can be recommended on an unknown device" in text
+    assert text.count("because") == 1, "what ended alike is told together"
+    assert ("(memory-frontier.png)" in text) == (status == "oom")
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_what_a_machine_cannot_run_is_told_quietly_and_last(tmp_path: Path) -> None:
+    skipped = [ended(f"triton{batch}", "skipped", "triton needs a GPU", batch=batch) for batch in range(20)]
+    text = report_of(tmp_path / "run", [*skipped, row("one"), ended("two", "crash", "no", batch=8)])
+    failures = text.split("## What did not work")[1].split("\n## ")[0]
+    assert failures.index("`two` is **crash**: no") < failures.index("Not tried, which is no failure")
+    assert "`triton11` and 8 more are **skipped**: triton needs a GPU" in failures.replace("`, and", "` and")
+    quiet = report_of(tmp_path / "quiet", [*skipped, row("one")])
+    assert "What did not work" not in quiet
+    assert "## What was not tried" in quiet
+
+
+def test_names_of_groups_are_told_as_they_are(tmp_path: Path) -> None:
+    ious = {f"{name}/1": {"iou_mean": 0.5} for name in ("木|<b>", "Größe 🌿")}
+    details = {"one": {"agreement": {"per_object": ious}, "outliers": {"木": [True, False]}}}
+    samples_of = row("one", **FASTER | AGREED)
+    text = report_of(tmp_path / "run", [samples_of], details=details)
+    assert table_cells(text.replace("\\|", "!"), "Are the masks the same")[0]["least alike"] == "木!<b>/1"
+    assert "木|&lt;b&gt;/1" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "escaped"),
+    [
+        ("![x](http://127.0.0.1:9/x.png)", r"!\[x\](http://127.0.0.1:9/x.png)"),
+        (r"\[x](y)", r"\\\[x\](y)"),
+        ("*a* _b_ c_d __e", r"\*a\* \_b\_ c_d \_\_e"),
+        ("`a ~~b~~ <c>", r"\`a \~\~b\~\~ \<c>"),
+    ],
+    ids=str,
+)
+def test_a_groups_name_is_no_markdown(tmp_path: Path, name: str, escaped: str) -> None:
+    agreement = {"worst": [worst_target(group=name, iou=0.5)]}
+    text = report_of(tmp_path / "run", [row("one", **AGREED)], details={"one": {"agreement": agreement}})
+    assert f"| {escaped} |" in text
+    (cells,) = table_cells(text, "Where they agree least")
+    assert cells["group"] == name
+
+
+def test_an_environment_of_any_kind_crashes_nothing(tmp_path: Path) -> None:
+    for number, damaged in enumerate((None, 3, "x", [None], {"a": {}})):
+        for place in ("device", "cpu", "gpu", "packages", "threads", "git_changed"):
+            folder = run_folder(
+                tmp_path / f"{number}{place}", [row("one")], environment={"python": "3"} | {place: damaged}
+            )
+            assert "- Python: 3" in render_markdown(document_of(read_run(folder)))

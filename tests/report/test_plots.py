@@ -1,0 +1,241 @@
+"""The plots of a report: there where they have something to show, the same every time, with readable values."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from matplotlib.axes import Axes
+
+from harness.result import Block
+from report.reading.run import read_run
+from report.render.style import COLOURS, looks
+from report.sections.pareto import pareto
+from tests.support.harness_runs import ended, row
+from tests.support.report_runs import AGREED, CONFIG, FASTER, report_of, run_folder, size_of
+
+MEMORY = {"peak_rss_mb": 500.0, "encode_fps": 80.0}
+
+
+def grid(**changes: Any) -> list[dict[str, Any]]:
+    return [
+        row(f"b{batch}o{objects}", batch=batch, objects=objects, **FASTER | AGREED | MEMORY | changes)
+        for batch in (1, 8)
+        for objects in (1, 4)
+    ]
+
+
+def svg_text(path: Path) -> str:
+    """What can be read in it."""
+    return " ".join(ElementTree.parse(path).getroot().itertext())
+
+
+def test_a_plot_shows_the_measured_points(tmp_path: Path) -> None:
+    text = report_of(tmp_path / "run", grid())
+    assert "(throughput.png)" in text
+    width, height = size_of(tmp_path / "run" / "throughput.png")
+    assert width > height > 300, "two panels side by side"
+
+
+def test_plots_come_in_the_order_of_the_questions(tmp_path: Path) -> None:
+    text = report_of(tmp_path / "run", [*grid(), ended("gone", "oom", "80 GB", batch=64, objects=4)], config=CONFIG)
+    shown = ["throughput", "speedup", "speedup-map", "memory-frontier", "pareto", "stages"]
+    assert re.findall(r"\((\S+)\.png\)", text) == shown
+    for name in shown:
+        assert min(size_of(tmp_path / "run" / f"{name}.png")) > 100
+        ElementTree.parse(tmp_path / "run" / f"{name}.svg")
+    titles = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
+    expected = [
+        *("Verdict", "All points", "Speed against batch", "Speed-up over batch and objects", "What fits into memory"),
+        *("Speed, memory and agreement", "Where the time goes", "Are the masks the same", "Your job"),
+        *("What did not work", "How far to trust it", "Environment", "To measure a point again"),
+    ]
+    assert titles == expected
+
+
+def test_plots_are_the_same_every_time_and_have_no_date(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        report_of(tmp_path / name / "run", grid(), config=CONFIG)
+    files = ["report.html", "speedup.png", *(path.name for path in (tmp_path / "first" / "run").glob("*.svg"))]
+    assert len(files) > 5
+    for name in files:
+        first, second = ((tmp_path / folder / "run" / name).read_bytes() for folder in ("first", "second"))
+        assert first == second, name
+    assert "date" not in (tmp_path / "first" / "run" / "speedup.svg").read_text(encoding="utf-8").lower()
+
+
+def test_each_point_tells_its_value(tmp_path: Path) -> None:
+    report_of(tmp_path / "run", grid(fps=33.25), config=CONFIG)
+    assert "direct (shared), batch 8, 4 objects: 33.2 targets/s" in svg_text(tmp_path / "run" / "throughput.svg")
+    told = "direct (shared), batch 8, 4 objects: 4.34 (4.21-4.69) times sequential, faster"
+    assert told in svg_text(tmp_path / "run" / "speedup.svg")
+    assert "4.34" in svg_text(tmp_path / "run" / "speedup-map.svg")
+    assert "12.5 + 30.1" in svg_text(tmp_path / "run" / "stages.svg")
+
+
+def test_a_single_batch_and_object_count_have_no_map(tmp_path: Path) -> None:
+    text = report_of(tmp_path / "run", grid()[:1])
+    assert "speedup-map" not in text
+    assert "What fits into memory" not in text
+
+
+def test_the_frontier_shows_what_did_not_fit(tmp_path: Path) -> None:
+    rows = [
+        *grid(),
+        ended("big", "oom", "80 GB", batch=64, objects=4),
+        ended("bigger", "oom", "80 GB", batch=64, objects=16),
+        row("other", strategy="sequential", variant="", batch=64, objects=16, peak_rss_mb=640.0),
+    ]
+    text = report_of(tmp_path / "run", rows)
+    assert (
+        "Memory ran out for `direct (shared)`, in 2 of 7 points; the smallest is `direct (shared)` at batch 64 and 4 "
+        "objects." in text
+    )
+    shown = svg_text(tmp_path / "run" / "memory-frontier.svg")
+    assert shown.split().count("oom") == 4, "in two cells, and told of them"
+    assert "500" in shown
+    assert "sequential" not in shown, "it always fits"
+
+
+ALL_OBJECTS = CONFIG | {"objects": None}
+
+
+@pytest.mark.parametrize("batches", [(8, 16), (8,)], ids=str)
+def test_a_point_that_failed_is_placed_by_the_objects_of_those_that_did_not(
+    tmp_path: Path, batches: tuple[int, ...]
+) -> None:
+    """Of all objects, which is what is asked for where nothing else is, it never learned how many they are."""
+    rows = [row(f"b{batch}", batch=batch, **MEMORY) for batch in batches]
+    rows.append(ended("big", "oom", "80 GB", batch=64, objects=None))
+    text = report_of(tmp_path / "run", rows, config=ALL_OBJECTS)
+    assert f"Memory ran out for `direct (shared)`, in 1 of {len(rows)} points" in text
+    assert "is `direct (shared)` at batch 64 and 4 objects." in text
+    assert "Nothing ran out of memory" not in text
+    assert "direct (shared), batch 64, objects 4: oom" in svg_text(tmp_path / "run" / "memory-frontier.svg")
+
+
+def test_objects_are_those_of_the_same_data(tmp_path: Path) -> None:
+    rows = [
+        *(row("one", objects=1, data="a"), row("four", objects=4, data="b"), row("two", objects=2, batch=4)),
+        *(ended("of a", "oom", "80 GB", batch=64, objects=None), ended("asked", "oom", "80 GB", batch=64, objects=3)),
+    ]
+    folder = run_folder(tmp_path / "run", rows, config=ALL_OBJECTS)
+    asked = {"one": ("a", None), "four": ("b", None), "two": ("a", 2), "of a": ("a", None), "asked": ("a", 3)}
+    for name, (data, objects) in asked.items():
+        path = folder / "points" / f"{name}.json"
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps(stored | {"config": {"data": {"name": data}, "objects": objects}}))
+    assert list(read_run(folder).summary.set_index("point")["objects"][list(asked)]) == [1, 4, 2, 1, 3]
+
+
+def test_memory_that_ran_out_is_told_of_points_without_a_place(tmp_path: Path) -> None:
+    rows = [row("one", batch=8), ended("big", "oom", "80 GB", batch=64, objects=None)]
+    text = report_of(tmp_path / "run", rows)
+    assert "Memory ran out for `direct (shared)`, in 1 of 2 points; the smallest is `direct (shared)` at batch 64." in (
+        text
+    )
+    assert "memory-frontier" not in text
+
+
+def test_where_all_fits_the_most_is_told(tmp_path: Path) -> None:
+    text = report_of(tmp_path / "run", [*grid(), row("most", batch=64, objects=16, vram_peak_mb=70_000.0)])
+    told = "Nothing ran out of memory. The most was 70,000 MB (`vram_peak_mb`), of `direct (shared)` at batch 64"
+    assert told in text
+    assert "memory-frontier" not in text
+
+
+def test_memory_frames_are_plotted_where_they_vary(tmp_path: Path) -> None:
+    rows = [
+        row(f"r{refs}{strategy}", refs=refs, strategy=strategy, variant="", fps=100 / refs, peak_rss_mb=400 + refs)
+        for refs in (1, 4, 16)
+        for strategy in ("direct", "sequential")
+    ]
+    assert "(memory-frames.png)" in report_of(tmp_path / "run", rows)
+    shown = svg_text(tmp_path / "run" / "memory-frames.svg")
+    assert "direct, 16 references: 6.2 targets per second" in shown
+    assert "416.0 peak memory (MB)" in shown
+    assert "memory-frames" not in report_of(tmp_path / "other", rows[:2])
+
+
+def test_memory_frames_of_two_models_are_two_lines_with_intervals(tmp_path: Path) -> None:
+    rows = [
+        row(f"{model}{refs}", model=model, refs=refs, objects=1, fps=fps / refs)
+        for refs in (1, 4)
+        for model, fps in (("small", 100.0), ("large", 10.0))
+    ]
+    seconds = [0.9, 1.0, 1.1, 1.0, 0.9, 1.1]
+    blocks = [
+        Block(group="a", round=at, place=0, side="candidate", targets=10, seconds=one, cpu_seconds=one)
+        for at, one in enumerate(seconds)
+    ]
+    text = report_of(tmp_path / "run", rows, samples={"small1": blocks})
+    assert "At batch 1 and 1 object. Bars are 95% intervals" in text
+    shown = svg_text(tmp_path / "run" / "memory-frames.svg")
+    assert re.search(r"direct \(shared\), small, 1 reference: 100\.0 targets per second \(9\d\.\d-1\d\d\.\d\)", shown)
+    assert "direct (shared), large, 4 references: 2.5 targets per second" in shown
+    assert "55.0" not in shown, "no median of both"
+
+
+def test_a_strategy_has_one_colour_however_its_points_are_told_apart(tmp_path: Path) -> None:
+    rows = [
+        row(f"{strategy}{refs}", strategy=strategy, variant="", refs=refs) for strategy in ("a", "b") for refs in (1, 2)
+    ]
+    styles = looks(read_run(run_folder(tmp_path / "run", rows)).summary)
+    assert styles["a, refs 1"].colour == styles["a, refs 2"].colour == styles["a"].colour == COLOURS[0]
+    assert styles["a, refs 1"] == styles["a"]
+    assert styles["a, refs 1"].marker != styles["a, refs 2"].marker
+    assert styles["b, refs 1"].colour == COLOURS[1]
+
+
+def test_thirty_strategies_all_look_different(tmp_path: Path) -> None:
+    rows = [row(f"point{number}", strategy=f"strategy{number}") for number in range(30)]
+    styles = looks(read_run(run_folder(tmp_path / "run", rows)).summary)
+    assert len(set(styles.values())) == 30
+
+
+def test_a_failed_point_does_not_rename_the_others(tmp_path: Path) -> None:
+    """What it was asked for is all it knows: "targets" is of each group, and of all groups in the others."""
+    config = {"targets": 8, "refs": None}
+    rows = [row("one", targets=16, refs=3), ended("two", "oom", "80 GB", targets=8, refs=None, batch=8)]
+    summary = read_run(run_folder(tmp_path / "run", rows, config=config)).summary
+    assert set(summary["label"]) == {"direct (shared)"}
+
+
+@pytest.mark.parametrize("status", ["ok", "wrong"])
+def test_points_with_other_masks_are_crossed(tmp_path: Path, status: str) -> None:
+    odd = row("odd", strategy="propagate", variant="", batch=8, **AGREED | MEMORY | {"iou_min": 0.2}, status=status)
+    report_of(tmp_path / "run", [*grid(), odd, row("odd2", **FASTER | MEMORY | AGREED | {"pick_flips": 3}, batch=4)])
+    assert "masks differ" in svg_text(tmp_path / "run" / "pareto.svg")
+
+
+# --- speed against memory ------------------------------------------------------------------------------------------
+
+
+def drawn_pareto(folder: Path, rows: list[dict[str, Any]]) -> Axes:
+    drawing = pareto(read_run(run_folder(folder, rows)))
+    assert drawing is not None
+    return drawing.figure.axes[0]
+
+
+def test_memories_that_are_almost_the_same_do_not_span_the_axis(tmp_path: Path) -> None:
+    rows = [row(f"b{batch}", batch=batch, fps=10.0 * batch, peak_rss_mb=514 + batch) for batch in (1, 2, 4)]
+    low, high = drawn_pareto(tmp_path / "run", rows).get_xlim()
+    assert high - low == pytest.approx(0.05 * 518)
+    assert (low + high) / 2 == pytest.approx(516.5, abs=0.1)
+    wide = [one | {"peak_rss_mb": 100.0 * one["batch"]} for one in rows[:2]]
+    low, high = drawn_pareto(tmp_path / "wide", wide).get_xlim()
+    assert high - low < 150
+
+
+def test_batches_of_marks_that_coincide_are_written_as_one(tmp_path: Path) -> None:
+    rows = [
+        row("b1", batch=1, fps=10.0, peak_rss_mb=500.0),
+        row("b4", batch=4, fps=10.1, peak_rss_mb=500.5),
+        row("b8", batch=8, fps=40.0, peak_rss_mb=700.0),
+        row("b8other", batch=8, fps=40.0, peak_rss_mb=701.0, strategy="other"),
+    ]
+    assert sorted(text.get_text() for text in drawn_pareto(tmp_path / "run", rows).texts) == ["1, 4", "8"]

@@ -1,0 +1,374 @@
+"""Models by name: what `load_model` gives, and what it says where it can't."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+from huggingface_hub import utils as hub_utils
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import Sam2VideoModel
+from transformers.utils import logging as transformers_logging
+
+from strategies import MODELS, Direct, Sam2, Sequential, UserError, load_model
+from strategies.cpu_features import usable_on_cpu
+from strategies.models import usable_device
+from strategies.models.configs import sam21_config, toy_config
+from tests.support.models import Pictures, assert_same_masks, draw_pictures, group, masks_of
+from tests.support.paths import ROOT
+
+
+def refusal(name: str = "toy", **options: str) -> str:
+    """The sentence of the UserError that loading ends in."""
+    with pytest.raises(UserError) as error:
+        load_model(name, **options)  # type: ignore[arg-type]
+    sentence = str(error.value)
+    assert "\n" not in sentence
+    assert len(sentence) < 500
+    return sentence
+
+
+# --- names and options -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("toi", "toy"), ("sam2.1_hiera_tinny", "sam2.1_hiera_tiny"), ("sam2_hiera_large", "sam2.1_hiera_large")],
+)
+def test_an_unknown_name_is_answered_with_the_nearest_one(typed: str, meant: str) -> None:
+    sentence = refusal(typed)
+    assert f"model={typed} is not known; did you mean {meant}?" in sentence
+    assert all(name in sentence for name in MODELS)
+
+
+def test_a_name_that_is_near_to_none_is_answered_with_all() -> None:
+    sentence = refusal("resnet50")
+    assert "did you mean" not in sentence
+    assert all(name in sentence for name in MODELS)
+
+
+def test_an_unknown_dtype_is_answered_with_those_that_exist() -> None:
+    assert refusal(weights="random", dtype="fp8") == "dtype=fp8 is not known; choose one of fp32, tf32, bf16, fp16"
+
+
+def test_cuda_where_there_is_none_is_answered_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "use device=cpu" in refusal(weights="random", device="cuda:1")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:one", "cuda:-1", ""])
+def test_an_unknown_device_is_answered_with_those_that_there_are(name: str) -> None:
+    assert refusal(weights="random", device=name) == f"device={name} is not known; use cpu, cuda or cuda:N"
+
+
+def test_a_device_that_is_neither_cpu_nor_cuda_is_refused() -> None:
+    assert refusal(device="meta") == "device=meta is not supported; use cpu, cuda or cuda:N"
+
+
+def test_a_cuda_device_beyond_those_that_there_are_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert refusal(device="cuda:7") == (
+        "device=cuda:7 is not here: torch finds cuda:0, cuda:1; use one of those, or device=cpu"
+    )
+    assert usable_device("cuda:1") == torch.device("cuda:1")
+    assert usable_device("cuda") == torch.device("cuda")
+    assert usable_device("cpu") == torch.device("cpu")
+
+
+# --- what the CPU can do ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_a_dtype_that_kills_the_process_is_answered_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    monkeypatch.setattr("strategies.models.usable_on_cpu", lambda asked: False)
+    sentence = refusal(weights="random", dtype=dtype)
+    assert f"dtype={dtype} is not usable on this CPU" in sentence
+    assert "set ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 in the environment, or use dtype=fp32" in sentence
+    assert load_model("toy", weights="random").dtype == "fp32"
+
+
+DYING = "import os, signal; os.kill(os.getpid(), signal.SIGILL)"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+@pytest.mark.parametrize(("script", "usable"), [(DYING, False), ("raise ImportError('torch')", True), ("", True)])
+def test_only_a_death_of_the_probe_is_a_verdict(monkeypatch: pytest.MonkeyPatch, script: str, usable: bool) -> None:
+    monkeypatch.setattr("strategies.cpu_features._PROBE", script)
+    assert usable_on_cpu.__wrapped__(torch.bfloat16) is usable
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_probe_foretells_whether_encoding_kills_the_process(dtype: str) -> None:
+    """Encoding in that dtype as load_model would after the probe, in a process that may die."""
+    name = {"bfloat16": "bf16", "float16": "fp16"}[dtype]
+    script = (
+        "import torch; from transformers import Sam2VideoModel; from strategies import Sam2; "
+        "from strategies.models.configs import toy_config; torch.set_num_threads(1); "
+        f"model = Sam2(Sam2VideoModel(toy_config()).eval(), name='toy', dtype='{name}'); "
+        "assert model.encode_pixels(torch.zeros(1, 3, 128, 128)).embedding.isfinite().all()"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=120)
+    assert usable_on_cpu(getattr(torch, dtype)) is (ended.returncode == 0)
+
+
+def test_without_amx_every_cpu_can_do_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
+    assert usable_on_cpu.__wrapped__(torch.bfloat16)
+
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+def test_weights_from_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+    folder = str(tmp_path / "nowhere")
+    assert f"model.weights={folder} is not a folder" in refusal(weights=folder)
+
+
+@pytest.mark.parametrize("name", ["toy", "sam2.1_hiera_tiny"])
+def test_weights_from_an_empty_folder(tmp_path: Path, name: str) -> None:
+    sentence = refusal(name, weights=str(tmp_path))
+    assert f"the weights of model {name} can't be read from {tmp_path}" in sentence
+    assert "model.weights=FOLDER" in sentence
+
+
+def test_weights_saved_with_save_pretrained_are_read_from_their_folder(
+    model: Sam2, pictures: Pictures, tmp_path: Path
+) -> None:
+    model.network.save_pretrained(tmp_path)
+    loaded = load_model("toy", weights=str(tmp_path))
+    references = group(model, pictures, frames=(0, 1), present=[[True, True, False], [True, False, True]])
+    expected = masks_of(Direct(model), references, pictures.targets)
+    masks = masks_of(Direct(loaded), references, pictures.targets)
+    assert torch.equal(masks.logits, expected.logits)
+    assert torch.equal(masks.object_scores, expected.object_scores)
+    assert torch.equal(
+        loaded.encode_pixels(pictures.pixels[:2]).embedding, model.encode_pixels(pictures.pixels[:2]).embedding
+    )
+
+
+@pytest.fixture
+def toy_folder(model: Sam2, tmp_path: Path) -> Path:
+    """What save_pretrained writes of a toy."""
+    folder = tmp_path / "saved"
+    model.network.save_pretrained(folder)
+    return folder
+
+
+def change_weights(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+NORM = "memory_attention.layer_norm.weight"
+
+
+def test_weights_that_lack_a_tensor_are_refused(toy_folder: Path) -> None:
+    change_weights(toy_folder, lambda tensors: tensors.pop(NORM))
+    sentence = refusal(weights=str(toy_folder))
+    assert f"the weights of model toy in {toy_folder} are not complete (tensors: 1 missing, such as {NORM})" in sentence
+    assert "model.weights=FOLDER" in sentence
+
+
+def test_a_tensor_of_another_shape_is_refused(toy_folder: Path) -> None:
+    change_weights(toy_folder, lambda tensors: tensors.update({NORM: torch.zeros(3)}))
+    assert f"1 of another shape, such as {NORM}" in refusal(weights=str(toy_folder))
+
+
+def test_a_tensor_that_the_network_does_not_have_is_left_out(toy_folder: Path) -> None:
+    change_weights(toy_folder, lambda tensors: tensors.update(optimizer=torch.zeros(3)))
+    assert load_model("toy", weights=str(toy_folder)).side == 128
+
+
+def test_weights_saved_in_another_dtype_are_read_as_fp32(toy_folder: Path) -> None:
+    change_weights(toy_folder, lambda tensors: tensors.update({name: t.half() for name, t in tensors.items()}))
+    network = load_model("toy", weights=str(toy_folder)).network
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_a_truncated_file_of_weights_is_refused(toy_folder: Path) -> None:
+    cut(toy_folder / "model.safetensors")
+    assert f"the weights of model toy can't be read from {toy_folder}" in refusal(weights=str(toy_folder))
+
+
+def test_the_toys_own_weights_where_they_are_truncated(toy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut(toy_folder / "model.safetensors")
+    monkeypatch.setattr("strategies.models.weights.TOY_FOLDER", toy_folder)
+    assert f"the weights of model toy can't be read from {toy_folder}" in refusal()
+
+
+def test_weights_without_a_config_are_refused(toy_folder: Path) -> None:
+    """transformers would take the tiny model's configuration for them."""
+    (toy_folder / "config.json").unlink()
+    assert f"can't be read from {toy_folder} (it holds no config.json)" in refusal(weights=str(toy_folder))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "7", '{"vision_config": 3}', '{"image_size": "large"}'])
+def test_a_broken_config_is_refused(toy_folder: Path, content: str) -> None:
+    (toy_folder / "config.json").write_text(content)
+    assert str(toy_folder) in refusal(weights=str(toy_folder))
+
+
+def test_weights_of_another_model_are_answered_with_its_name(toy_folder: Path) -> None:
+    sentence = refusal("sam2.1_hiera_tiny", weights=str(toy_folder))
+    assert f"the weights in {toy_folder} are not those of model sam2.1_hiera_tiny" in sentence
+    assert "image_size is 128, not 1024" in sentence
+    assert "use model=toy with it" in sentence
+
+
+def test_weights_of_no_known_model_are_answered_with_what_differs(toy_folder: Path) -> None:
+    path = toy_folder / "config.json"
+    config = json.loads(path.read_text())
+    config["vision_config"]["backbone_config"]["blocks_per_stage"] = [1, 1, 1, 1]
+    path.write_text(json.dumps(config))
+    sentence = refusal(weights=str(toy_folder))
+    assert "(blocks_per_stage is [1, 1, 1, 1], not " in sentence
+    assert "give another folder as model.weights=FOLDER" in sentence
+
+
+@pytest.mark.parametrize("bars", [True, False])
+def test_loading_prints_nothing_and_leaves_the_loggers_as_they_were(
+    toy_folder: Path, capfd: pytest.CaptureFixture[str], bars: bool
+) -> None:
+    loggers = (transformers_logging, hub_utils.logging)
+    before = [logger.get_verbosity() for logger in loggers]
+    shown = transformers_logging.is_progress_bar_enabled()
+    try:
+        (transformers_logging.enable_progress_bar if bars else transformers_logging.disable_progress_bar)()
+        change_weights(toy_folder, lambda tensors: tensors.update(optimizer=torch.zeros(3)))  # would be warned about
+        load_model("toy", weights=str(toy_folder))
+        assert transformers_logging.is_progress_bar_enabled() is bars
+        assert hub_utils.are_progress_bars_disabled() is not bars
+    finally:
+        (transformers_logging.enable_progress_bar if shown else transformers_logging.disable_progress_bar)()
+    assert [logger.get_verbosity() for logger in loggers] == before
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No checkpoint on this machine, whatever its user has downloaded."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_a_hub_that_is_switched_off_is_answered_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert_shows_the_way_out(refusal("sam2.1_hiera_tiny"))
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_a_hub_out_of_reach_is_answered_with_the_way_out_at_once(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    closed_port = "http://127.0.0.1:9"
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", closed_port)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", closed_port + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(proxy, raising=False)
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)  # the hub's client waits between its attempts
+    assert_shows_the_way_out(refusal("sam2.1_hiera_tiny"))
+    assert waited == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_published_checkpoint_in_the_cache_is_read_without_asking_the_hub(
+    model: Sam2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The toy takes the place of a checkpoint, whose download no test can make."""
+    cache = tmp_path / "hub" / "models--facebook--sam2.1-hiera-tiny"
+    commit = "0" * 40
+    model.network.save_pretrained(cache / "snapshots" / commit)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("strategies.models.configs.sam21_config", lambda size: toy_config())
+
+    def asked(*_: object, **__: object) -> None:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("socket.socket.connect", asked)
+    loaded = load_model("sam2.1_hiera_tiny")
+    assert loaded.name == "sam2.1_hiera_tiny"
+    expected = model.network.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in loaded.network.state_dict().items())
+
+
+def assert_shows_the_way_out(sentence: str) -> None:
+    assert "the weights of model sam2.1_hiera_tiny can't be read from facebook/sam2.1-hiera-tiny" in sentence
+    assert "model.weights=FOLDER" in sentence
+    assert "model.weights=random" in sentence
+
+
+# --- random weights --------------------------------------------------------------------------------------------------
+
+
+def test_random_weights_are_the_same_for_the_same_seed_only() -> None:
+    first, again, other = (load_model("toy", weights="random", seed=seed).network.state_dict() for seed in (5, 5, 6))
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+    assert not all(torch.equal(value, other[name]) for name, value in first.items())
+
+
+def test_random_weights_leave_the_gates_open_so_that_masks_are_compared() -> None:
+    drawn = load_model("toy", weights="random", seed=5)
+    pictures = draw_pictures(drawn)
+    references = group(drawn, pictures, frames=(0, 1), present=[[True, True, False], [True, False, True]])
+    masks = masks_of(Direct(drawn), references, pictures.targets)
+    assert (masks.object_scores > 0).float().mean() > 0.9
+    positive = (masks.logits > 0).float().mean()
+    assert 0.05 < positive < 0.95
+    assert (masks.logits.std(dim=0) > 0).all(), "targets differ"
+    assert_same_masks(masks, masks_of(Sequential(drawn), references, pictures.targets))
+
+
+def test_random_weights_leave_the_callers_random_state_alone() -> None:
+    before = torch.get_rng_state()
+    load_model("toy", weights="random", seed=5)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_loaded_network_does_not_train() -> None:
+    network = load_model("toy", weights="random").network
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+# --- architectures ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "published"), [("tiny", 38.9), ("small", 46.0), ("base_plus", 80.8), ("large", 224.4)]
+)
+def test_sam21_has_as_many_million_parameters_as_published(size: str, published: float) -> None:
+    with torch.device("meta"):
+        network = Sam2VideoModel(sam21_config(size))
+    count = sum(parameter.numel() for parameter in network.parameters())
+    assert count // 100_000 / 10 == published
+    assert network.image_size == 1024
+    assert network.backbone_feature_sizes == [[256, 256], [128, 128], [64, 64]]
+
+
+def test_the_toy_is_sam2_at_128_pixels_with_under_two_million_parameters() -> None:
+    with torch.device("meta"):
+        network = Sam2VideoModel(toy_config())
+    assert network.image_size == 128
+    assert round(sum(parameter.numel() for parameter in network.parameters()) / 1e6, 1) == 1.8

@@ -1,0 +1,135 @@
+"""Memory attention of the session and of `direct`, layer by layer, against an oracle that shares no code with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from strategies import References, Sam2, Sequential
+from strategies.components.memory_attention import condition_per_pair, condition_shared, project_bank
+from strategies.components.memory_bank import build_memory_bank
+from tests.support.models import Pictures, group
+from tests.support.oracle import Array, MemoryAttention
+
+TARGETS, OBJECTS = 2, 3
+LAYERS = 2
+TOLERANCE = 1e-5
+"""fp32 against float64, relative to the largest value; seen: 1e-6."""
+
+
+@pytest.fixture(scope="module")
+def references(model: Sam2, pictures: Pictures) -> References:
+    present = [[True] * OBJECTS, [True, False, True], [True] * OBJECTS]
+    return group(model, pictures, frames=[0, 3, 5], present=present)
+
+
+@contextmanager
+def first_layers(model: Sam2, count: int) -> Iterator[None]:
+    """The network with only its first ``count`` layers of memory attention."""
+    attention = model.network.memory_attention
+    every = attention.layers
+    attention.layers = nn.ModuleList(every[:count])
+    try:
+        yield
+    finally:
+        attention.layers = every
+
+
+def session_calls(model: Sam2, references: References, pictures: Pictures) -> list[tuple[dict[str, Any], Tensor]]:
+    """What the session gives its memory attention and what that answers, for each (target, object) in this order."""
+    calls: list[tuple[dict[str, Any], Tensor]] = []
+    with Sequential(model) as strategy:
+        strategy.prepare(references)
+        hook = model.network.memory_attention.register_forward_hook(
+            lambda _module, _inputs, given, answer: calls.append((given, answer)), with_kwargs=True
+        )
+        try:
+            strategy.predict(pictures.targets[:TARGETS])
+        finally:
+            hook.remove()
+    return calls
+
+
+def oracle_answer(model: Sam2, given: dict[str, Any], layers: int) -> Array:
+    height, width = model.network.backbone_feature_sizes[-1]
+    oracle = MemoryAttention.of(model.network.memory_attention, grid=(height, width), layers=layers)
+
+    def tokens(name: str) -> Array:
+        values: Tensor = given[name]
+        return values[:, 0].double().numpy()
+
+    return oracle(
+        tokens("current_vision_features"),
+        tokens("current_vision_position_embeddings"),
+        tokens("memory"),
+        tokens("memory_posision_embeddings"),
+        pointers=given["num_object_pointer_tokens"],
+    )
+
+
+def error(actual: Tensor, expected: Array) -> float:
+    found = actual.double().numpy().reshape(expected.shape)
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+@pytest.mark.parametrize("layers", range(1, LAYERS + 1))
+def test_the_session_computes_what_the_oracle_does(
+    model: Sam2, references: References, pictures: Pictures, layers: int
+) -> None:
+    with first_layers(model, layers):
+        calls = session_calls(model, references, pictures)
+        assert len(calls) == TARGETS * OBJECTS
+        for given, answer in calls:
+            assert error(answer, oracle_answer(model, given, layers)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("way", ["shared", "expand", "repeat"])
+@pytest.mark.parametrize("layers", range(1, LAYERS + 1))
+def test_direct_computes_what_the_oracle_does_with_what_the_session_remembers(
+    model: Sam2, references: References, pictures: Pictures, layers: int, way: str
+) -> None:
+    with first_layers(model, layers), model.computing():
+        calls = session_calls(model, references, pictures)
+        bank = build_memory_bank(model, references)
+        embedding = pictures.targets.embedding[:TARGETS]
+        if way == "shared":
+            answers = condition_shared(model, embedding, project_bank(model, bank))
+        else:
+            answers = condition_per_pair(model, embedding, bank, copies=way == "repeat")
+        answers = answers.unflatten(0, (OBJECTS, TARGETS))
+        for index, (given, _) in enumerate(calls):
+            target, of_object = divmod(index, OBJECTS)
+            tokens = answers[of_object, target].flatten(1).T
+            assert error(tokens, oracle_answer(model, given, layers)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("fault", ["angles", "pointers", "input", "values", "layers"])
+def test_the_oracle_would_notice(
+    model: Sam2, references: References, pictures: Pictures, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of the things that papers leave out matters by far more than the tolerance."""
+    given, answer = session_calls(model, references, pictures)[0]
+    layers, changed = LAYERS, dict(given)
+    match fault:
+        case "angles":
+            monkeypatch.setattr(MemoryAttention, "_turned", lambda _self, tokens: tokens)
+        case "pointers":
+            changed["num_object_pointer_tokens"] = 0
+            changed["memory"] = given["memory"][: -given["num_object_pointer_tokens"]]
+            changed["memory_posision_embeddings"] = given["memory_posision_embeddings"][
+                : -given["num_object_pointer_tokens"]
+            ]
+        case "input":
+            changed["current_vision_position_embeddings"] = 10 * given["current_vision_position_embeddings"]
+        case "values":
+            changed["memory"] = given["memory"] + given["memory_posision_embeddings"]
+            changed["memory_posision_embeddings"] = torch.zeros_like(given["memory_posision_embeddings"])
+        case "layers":
+            layers -= 1
+    assert error(answer, oracle_answer(model, changed, layers)) > 100 * TOLERANCE

@@ -1,0 +1,197 @@
+"""Runs of the harness for tests: the real command line, and hand-made points and result rows."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.cli import main
+from harness.options.config import DataConfig, HarnessConfig, ModelConfig, SyntheticConfig
+from harness.options.points import Point
+from tests.support.paths import ROOT
+
+TINY = (
+    *("data.groups=1", "targets=3", "data.parts=2", "objects=2", "pictures=1"),
+    *("timing.min_seconds=0", "timing.min_rounds=1", "timing.max_seconds=0", "timing.warmup_seconds=0"),
+    *("isolation=inline",),
+)
+"""Options of a sweep whose points take a fraction of a second each."""
+
+TARGETS = {
+    "direct": "strategies.direct.Direct",
+    "sequential": "strategies.sequential.Sequential",
+    "rebuild": "strategies.rebuild.Rebuild",
+}
+
+
+# --- the command line ----------------------------------------------------------------------------------------------
+
+
+def start(folder: Path, *arguments: str, module: str = "harness") -> subprocess.Popen[str]:
+    """``python -m harness ...`` in ``folder``, which may hold strategies of its own; temporary files go to its tmp."""
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)]),
+        "OMP_NUM_THREADS": "1",
+        "TMPDIR": str(temporary),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    )
+
+
+def heed_interrupts() -> None:
+    """Ctrl-C as in a terminal: where the tests run in the background, it would be ignored, by their children too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def run(folder: Path, *arguments: str, module: str = "harness") -> subprocess.CompletedProcess[str]:
+    process = start(folder, *arguments, module=module)
+    out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def exit_code(*arguments: str) -> int:
+    """The same without a process of its own, in the folder that the test is in."""
+    try:
+        return main(arguments)
+    except SystemExit as left:  # from --help
+        return left.code if isinstance(left.code, int) else 1
+
+
+def complaint(err: str) -> str:
+    """The one sentence of what a refused command wrote to stderr."""
+    assert "Traceback" not in err
+    assert err.count("\n") == 1, err
+    assert err.startswith("error: "), err
+    return err.removeprefix("error: ").strip()
+
+
+# --- processes ----------------------------------------------------------------------------------------------------
+
+
+def wait_for(condition: Callable[[], bool], *, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+def is_running(process: int) -> bool:
+    """False too for one that is dead and that nobody has waited for yet."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+    return "State:\tZ" not in status
+
+
+def processes_in(folder: Path) -> list[int]:
+    """Those that run with this folder as their working directory: a command, its workers, and what they started."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (entry / "cwd").readlink() == folder.resolve() and is_running(int(entry.name)):
+                found.append(int(entry.name))
+    return found
+
+
+# --- what a run leaves ---------------------------------------------------------------------------------------------
+
+
+def only_run(results: Path) -> Path:
+    (found,) = runs(results)
+    return found
+
+
+def runs(results: Path) -> list[Path]:
+    """Folders of runs, oldest first."""
+    return sorted(path for path in results.glob("*/") if path.name != "latest")
+
+
+def summary(run_folder: Path) -> list[dict[str, str]]:
+    with (run_folder / "summary.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def strict_json(path: Path) -> Any:
+    """The file's content; ValueError for the NaN and Infinity that only Python reads."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{path} holds {constant}")
+
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+# --- hand-made -----------------------------------------------------------------------------------------------------
+
+
+def point(
+    strategy: str = "direct",
+    *,
+    data: DataConfig | None = None,
+    overrides: Sequence[str] = (),
+    **options: Any,
+) -> Point:
+    """A point as the command line would compose it, of the small synthetic data where no other is given."""
+    arguments = {"bank": options.get("bank", "shared")} if strategy == "direct" else {}
+    config = HarnessConfig(
+        strategy={"_target_": TARGETS[strategy], **arguments},
+        baseline={"_target_": TARGETS["sequential"]},
+        data=data or SyntheticConfig(name="synthetic", groups=1, parts=2),
+        model=ModelConfig(name="toy"),
+        **options,
+    )
+    return Point(
+        strategy=strategy,
+        baseline="sequential",
+        config=config,
+        options=asdict(config),
+        overrides=tuple(overrides),
+    )
+
+
+def row(name: str = "direct-shared-b1-oall-0", **changes: Any) -> dict[str, Any]:
+    """A row of a point that went well."""
+    return {
+        "point": name,
+        "strategy": "direct",
+        "variant": "shared",
+        "model": "toy",
+        "data": "synthetic",
+        "device": "a processor",
+        "dtype": "fp32",
+        "batch": 1,
+        "objects": 4,
+        "refs": 2,
+        "targets": 16,
+        "status": "ok",
+        "reason": None,
+        "fps": 12.5,
+        "objects_per_s": 50.0,
+        "command": "python -m harness strategy=direct",
+    } | changes
+
+
+def ended(name: str, status: str, reason: str, **changes: Any) -> dict[str, Any]:
+    """A row of a point that was not measured."""
+    measured = ("fps", "objects_per_s", "device")
+    kept = {key: value for key, value in row(name, **changes).items() if key not in measured}
+    return kept | {"status": status, "reason": reason}
