@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from harness.row import CATALOGUE
 from harness.stats.interval import Interval, quotient
 from harness.stats.speedup import SpeedUp, Verdict, verdict
 from report.reading.mask_status import masks_of
@@ -19,11 +20,11 @@ from report.render.document import Bullets, Cell, Column, Document, Paragraph, S
 from report.render.html import render_html
 from report.render.markdown import render_markdown
 from report.sections.environment import facts
-from report.sections.points_table import memory_column, ratio, with_interval
+from report.sections.points_table import column_cell, memory_column, ratio, with_interval
 from report.sections.throughput import same_bands
 from strategies.errors import UserError
 
-SAME_POINT = ("strategy", "variant", "model", "data", "dtype", "batch", "objects", "refs", "targets", "repeat")
+SAME_POINT = tuple(name for name, column in CATALOGUE.items() if column.identifies)
 """Columns in which two runs' points are one grid point, if they are timed against the same baseline too."""
 MACHINE = ("device", "GPU", "CPU", "CPU flags", "threads used", "platform")
 """Facts of the environment without which two runs are not of one machine."""
@@ -143,32 +144,32 @@ def _table(first: Run, second: Run, pairs: list[Pair]) -> Table | None:
     same = one_machine(first, second)
     memory = {memory_column(first.summary), memory_column(second.summary)}
 
-    def both(title: str, name: str, form: str) -> list[tuple[Column, list[Cell]]]:
+    def both(name: str) -> list[tuple[Column, list[Cell]]]:
         return [
-            (Column(title=f"{title} A"), [number(pair.first[name], form) for pair in pairs]),
-            (Column(title=f"{title} B"), [number(pair.second[name], form) for pair in pairs]),
+            (Column(title=f"{name} A"), [column_cell(pair.first, name) for pair in pairs]),
+            (Column(title=f"{name} B"), [column_cell(pair.second, name) for pair in pairs]),
         ]
 
     columns: list[tuple[Column, list[Cell]]] = [
         (Column(title="strategy", words=True), [words(pair.first["label"]) for pair in pairs]),
-        (Column(title="batch"), [number(pair.first["batch"], "{:.0f}") for pair in pairs]),
-        (Column(title="objects"), [number(_first_known(pair, "objects"), "{:.0f}") for pair in pairs]),
+        (Column(title="batch"), [column_cell(pair.first, "batch") for pair in pairs]),
+        (Column(title="objects"), [_first_known(pair, "objects") for pair in pairs]),
         (Column(title="B against A", words=True), [words(_verdict(first, second, pair) or None) for pair in pairs]),
         (Column(title="change"), [_change(pair) for pair in pairs]),
         (Column(title="speedup A"), [_speedup(pair.first) for pair in pairs]),
         (Column(title="speedup B"), [_speedup(pair.second) for pair in pairs]),
-        *(both("fps", "fps", "{:.1f}") if same else []),
-        *(column for name in sorted(memory) for column in both(name, name, "{:.0f}")),
+        *(both("fps") if same else []),
+        *(column for name in sorted(memory) for column in both(name)),
         (Column(title="masks A", words=True), [words(masks_of(first, pair.first)) for pair in pairs]),
         (Column(title="masks B", words=True), [words(masks_of(second, pair.second)) for pair in pairs]),
-        *both("iou_min", "iou_min", "{:.4f}"),
-        *both("jf", "jf", "{:.3f}"),
+        *both("iou_min"),
+        *both("jf"),
     ]
     return filled(columns) if pairs else None
 
 
-def _first_known(pair: Pair, name: str) -> float:
-    return pair.second[name] if pd.isna(pair.first[name]) else pair.first[name]
+def _first_known(pair: Pair, name: str) -> Cell:
+    return column_cell(pair.second if pd.isna(pair.first[name]) else pair.first, name)
 
 
 def _speedup(row: pd.Series) -> Cell:

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from harness.result import STATUSES
+from harness.row import STATUSES, Row
 from harness.stats.interval import Interval
 from harness.store.atomic import write_whole
 from harness.store.point_key import measured
@@ -44,19 +44,19 @@ class Record:
     command: str
 
     @staticmethod
-    def of(row: dict[str, Any]) -> Record:
-        """row: as in summary.csv. A speed-up that has no interval is none."""
+    def of(row: Row) -> Record:
+        """A speed-up that has no interval is none."""
         speedup = None
-        if row.get("speedup_lo") is not None:
-            value, lo, hi = (_short(row[column]) for column in ("speedup", "speedup_lo", "speedup_hi"))
+        if row.speedup is not None and row.speedup_lo is not None and row.speedup_hi is not None:
+            value, lo, hi = map(_short, (row.speedup, row.speedup_lo, row.speedup_hi))
             speedup = Interval(value=value, lo=lo, hi=hi)
         return Record(
-            status=row["status"],
-            reason=row.get("reason"),
-            baseline=row.get("reference"),
+            status=row.status,
+            reason=row.reason,
+            baseline=row.reference,
             speedup=speedup,
-            numbers={name: _short(row[name]) for name in NUMBERS if row.get(name) is not None},
-            command=row["command"],
+            numbers={name: _short(getattr(row, name)) for name in NUMBERS if getattr(row, name) is not None},
+            command=row.command,
         )
 
     def interval(self, quantity: str) -> Interval | None:

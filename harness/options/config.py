@@ -11,57 +11,22 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from harness.options.data import (
+    DataConfig,
+    DavisConfig,
+    FolderConfig,
+    SyntheticConfig,
+    at_least,
+    check_ids,
+    one_of,
+)
 from strategies.components.sdpa import CHOICES
 from strategies.direct import BANKS
 from strategies.errors import UserError
 from strategies.extended_session import POSITIONS
 from strategies.models.sam2 import DTYPES
-from strategies.vocabulary import VOID
 
-MOST_IDS = VOID - 1
-PICKINGS = ("first", "even", "random")
 ISOLATIONS = ("spawn", "inline")
-
-
-@dataclass(kw_only=True)
-class DataConfig:
-    name: str = MISSING
-
-
-@dataclass(kw_only=True)
-class SyntheticConfig(DataConfig):
-    groups: int = 2
-    parts: int = 4
-    height: int = 160
-    width: int = 160
-    absent: float = 0.1
-
-    def __post_init__(self) -> None:
-        for option in ("groups", "parts"):
-            _at_least(f"data.{option}", getattr(self, option), 1)
-        if self.parts > MOST_IDS:
-            raise UserError(
-                f"data.parts={self.parts} is too large: label maps hold {MOST_IDS} ids, so give at most that"
-            )
-        for option in ("height", "width"):
-            _at_least(f"data.{option}", getattr(self, option), 16)
-        if not 0 <= self.absent < 1:
-            raise UserError(f"data.absent={self.absent} is a chance: give 0 or more and less than 1")
-
-
-@dataclass(kw_only=True)
-class DavisConfig(DataConfig):
-    root: str = MISSING
-    clips: list[str] | None = None
-    picking: str = "first"
-
-    def __post_init__(self) -> None:
-        _one_of("data.picking", self.picking, PICKINGS)
-
-
-@dataclass(kw_only=True)
-class FolderConfig(DataConfig):
-    root: str = MISSING
 
 
 @dataclass(kw_only=True)
@@ -76,8 +41,8 @@ class EncodeConfig:
     workers: int = 2
 
     def __post_init__(self) -> None:
-        _at_least("encode.batch", self.batch, 1)
-        _at_least("encode.workers", self.workers, 1)
+        at_least("encode.batch", self.batch, 1)
+        at_least("encode.workers", self.workers, 1)
 
 
 @dataclass(kw_only=True)
@@ -97,9 +62,9 @@ class TimingConfig:
 
     def __post_init__(self) -> None:
         for option in ("min_rounds", "groups", "block_mb"):
-            _at_least(f"timing.{option}", getattr(self, option), 1)
+            at_least(f"timing.{option}", getattr(self, option), 1)
         for option in ("min_seconds", "width", "same", "block_seconds", "warmup_seconds", "sustained_seconds"):
-            _at_least(f"timing.{option}", getattr(self, option), 0)
+            at_least(f"timing.{option}", getattr(self, option), 0)
         if not self.max_seconds >= self.min_seconds:  # so that NaN is refused too
             raise UserError(
                 f"timing.max_seconds={self.max_seconds} is less than timing.min_seconds={self.min_seconds}; raise it"
@@ -115,8 +80,8 @@ class CertifyConfig:
     slowdowns: list[float] = field(default_factory=lambda: [0.02, 0.05, 0.1, 0.2])
 
     def __post_init__(self) -> None:
-        _at_least("certify.comparisons", self.comparisons, 1)
-        _at_least("certify.detections", self.detections, 1)
+        at_least("certify.comparisons", self.comparisons, 1)
+        at_least("certify.detections", self.detections, 1)
         if not all(slowdown > 0 for slowdown in self.slowdowns):
             raise UserError(f"certify.slowdowns={list(self.slowdowns)} must be shares above 0, as [0.02,0.05]")
 
@@ -133,7 +98,7 @@ class MarginsConfig:
 
     def __post_init__(self) -> None:
         for option, margin in vars(self).items():
-            _at_least(f"check.margins.{option}", margin, 0)
+            at_least(f"check.margins.{option}", margin, 0)
 
 
 @dataclass(kw_only=True)
@@ -147,7 +112,7 @@ class CheckConfig:
     margins: MarginsConfig = field(default_factory=MarginsConfig)
 
     def __post_init__(self) -> None:
-        _at_least("check.retries", self.retries, 0)
+        at_least("check.retries", self.retries, 0)
 
 
 @dataclass(kw_only=True)
@@ -194,27 +159,25 @@ class HarnessConfig:
     sweeps: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        _at_least("batch", self.batch, 1)
-        if self.objects is not None and self.objects > MOST_IDS:
-            raise UserError(
-                f"objects={self.objects} is too large: label maps hold {MOST_IDS} ids, so give at most that"
-            )
+        at_least("batch", self.batch, 1)
+        if self.objects is not None:
+            check_ids("objects", self.objects)
         for option in ("objects", "refs", "targets"):
             if getattr(self, option) is not None:
-                _at_least(option, getattr(self, option), 1)
+                at_least(option, getattr(self, option), 1)
         for option in ("seed", "pictures"):
-            _at_least(option, getattr(self, option), 0)
-        _at_least("project_to", self.project_to, 1)
+            at_least(option, getattr(self, option), 0)
+        at_least("project_to", self.project_to, 1)
         if self.timeout is not None and not self.timeout > 0:
             raise UserError(f"timeout={self.timeout} leaves a point no time: give seconds, or null for no limit")
-        _at_least("monitor_interval", self.monitor_interval, 0.01)
-        _one_of("isolation", self.isolation, ISOLATIONS)
+        at_least("monitor_interval", self.monitor_interval, 0.01)
+        one_of("isolation", self.isolation, ISOLATIONS)
         if not isinstance(self.resume, bool | str | None):
             raise UserError(f"resume={self.resume} is not known; give true, or the folder of a run")
-        _one_of("bank", self.bank, BANKS)
-        _one_of("positions", self.positions, POSITIONS)
-        _one_of("sdpa", self.sdpa, CHOICES)
-        _one_of("dtype", self.dtype, tuple(DTYPES))
+        one_of("bank", self.bank, BANKS)
+        one_of("positions", self.positions, POSITIONS)
+        one_of("sdpa", self.sdpa, CHOICES)
+        one_of("dtype", self.dtype, tuple(DTYPES))
         if not self.results:
             raise UserError("results= is empty: give the folder that runs go to")
         if "/" in self.name:
@@ -236,13 +199,3 @@ def register() -> None:
     store.store(group="_schema/model", name="model", node=ModelConfig)
     for name, node in (("synthetic", SyntheticConfig), ("davis", DavisConfig), ("folder", FolderConfig)):
         store.store(group="_schema/data", name=name, node=node)
-
-
-def _at_least(option: str, value: float, least: float) -> None:
-    if not value >= least:  # so that NaN is refused too
-        raise UserError(f"{option}={value} is too small: give {least} or more")
-
-
-def _one_of(option: str, value: str, valid: tuple[str, ...]) -> None:
-    if value not in valid:
-        raise UserError(f"{option}={value} is not known; choose one of {', '.join(valid)}")

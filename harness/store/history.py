@@ -133,7 +133,7 @@ def steps(entries: Sequence[Entry], *, margin: float = 0.1) -> dict[int, Interva
 
 
 def _entry(one: Measured, run: str, known: dict[str, Any]) -> Entry:
-    columns: dict[str, Any] = {name: one.row.get(name) for name in OF_ROW}
+    columns: dict[str, Any] = {name: getattr(one.row, name) for name in OF_ROW}
     time = one.time.isoformat(timespec="milliseconds")
     return Entry(run=run, key=one.key, time=time, **known, **columns)
 

@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.options.config import DavisConfig, SyntheticConfig
-from harness.options.points import Point
+from harness.options.data import DavisConfig, SyntheticConfig
 from harness.result import PointResult
+from harness.row import Row
+
+if TYPE_CHECKING:  # the options' module brings Hydra and torch, which who only reads keys does not need
+    from harness.options.points import Point
 
 DATA_DEFAULTS = {
     option.name: option.default for kind in (SyntheticConfig, DavisConfig) for option in fields(kind)
@@ -31,10 +34,10 @@ def key_of(point: Point) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A point's last result in a run's folder. row: as in summary.csv. time: when it was stored."""
+    """A point's last result in a run's folder. time: when it was stored."""
 
     key: str
-    row: dict[str, Any]
+    row: Row
     time: datetime
 
 
@@ -45,7 +48,7 @@ def measured(run: Path) -> dict[str, Measured]:
     for path in sorted((run / "points").glob("*.json"), key=lambda file: file.stat().st_mtime_ns):
         try:
             result = PointResult.from_json(json.loads(path.read_text(encoding="utf-8")))
-            key = _key(result.row["strategy"], result.row["variant"], result.config)
+            key = _key(result.row.strategy, result.row.variant, result.config)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
         found[key] = Measured(key=key, row=result.row, time=datetime.fromtimestamp(path.stat().st_mtime, tz=UTC))

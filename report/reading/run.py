@@ -10,22 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from harness.result import COLUMNS
-from strategies.base import Strategy
+from harness.row import CATALOGUE, COLUMNS, Column
 from strategies.errors import UserError
+
+if TYPE_CHECKING:
+    from strategies.base import Strategy
 
 COUNTS = ("refs", "targets")
 MAY_VARY = ("model", "data", "device", "dtype", *COUNTS)
 """Columns that tell a run's points apart besides strategy, variant, batch, objects and repeat."""
 OURS = "strategies."
-TEXTS = (
-    *("point", "strategy", "variant", "model", "data", "device", "dtype", "sdpa", "status", "reason"),
-    *("reference", "verdict", "converged", "throttle", "command"),
-)
+YES_OR_NO = {"True": True, "False": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +59,8 @@ class Run:
             return None
         module, _, name = target.rpartition(".")
         try:
+            from strategies.base import Strategy  # here, because it brings torch, which a report does not need
+
             found = getattr(importlib.import_module(module), name, None)
         except Exception:  # whatever a strategy that is gone, or being worked on, raises
             return None
@@ -141,8 +142,15 @@ def dig(content: Any, *keys: str) -> Any:
 
 
 def _typed(summary: pd.DataFrame) -> pd.DataFrame:
-    numbers = {name: pd.to_numeric(summary[name], errors="coerce") for name in COLUMNS if name not in TEXTS}
-    return summary.assign(**numbers)
+    """With values as `harness.row.Row` has them: words, numbers, True and False; nothing for what is none of these."""
+
+    def typed(column: Column) -> pd.Series:
+        texts = summary[column.name]
+        if column.kind is bool:
+            return texts.map(YES_OR_NO).astype(object).where(texts.isin(list(YES_OR_NO)), None)
+        return texts if column.kind is str else pd.to_numeric(texts, errors="coerce")
+
+    return summary.assign(**{name: typed(column) for name, column in CATALOGUE.items()})
 
 
 def _counted(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.DataFrame:

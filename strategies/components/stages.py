@@ -10,14 +10,19 @@ from typing import Any
 
 import torch
 
+from strategies.components.stage_names import (
+    MASK_DECODER,
+    MEMORY_ATTENTION,
+    MEMORY_BANK,
+    MEMORY_ENCODER,
+    VISION_ENCODER,
+)
 from strategies.models.sam2 import Sam2
 
-VISION_ENCODER, MEMORY_ENCODER = "vision_encoder", "memory_encoder"
-MEMORY_ATTENTION, MASK_DECODER = "memory_attention", "mask_decoder"
+__all__ = ["MASK_DECODER", "MEMORY_ATTENTION", "MEMORY_BANK", "MODULES", "Watcher", "stage", "watched"]
+
 MODULES = (VISION_ENCODER, MEMORY_ENCODER, MEMORY_ATTENTION, MASK_DECODER)
 """Stages named as the network's modules that do the same work."""
-MEMORY_BANK = "memory_bank"
-"""Conditioning a session on its references, whatever modules that takes."""
 
 Watcher = Callable[[str], AbstractContextManager[None]]
 """Makes, of a stage's name, what is entered and left with it."""

@@ -21,6 +21,7 @@ from harness.options.config import (
 )
 from harness.options.points import Point
 from harness.result import PointResult
+from harness.row import Row
 from harness.store.point_key import key_of, measured
 from harness.store.results import RunFolder
 from tests.support.harness_runs import ended, point, row
@@ -29,7 +30,7 @@ from tests.support.harness_runs import ended, point, row
 def stored(folder: Path, made: Point, result_row: dict[str, Any], *, time: int) -> None:
     """The result in a run's folder, as if it had come at that time."""
     described = {"strategy": made.strategy, "variant": made.variant}
-    RunFolder(folder).add(PointResult(row=result_row | described, config=made.options))
+    RunFolder(folder).add(PointResult(row=Row(**result_row | described), config=made.options))
     os.utime(folder / "points" / f"{made.name}.json", (time, time))
 
 
@@ -109,7 +110,7 @@ def test_a_result_is_found_under_the_key_of_its_point(tmp_path: Path) -> None:
     stored(tmp_path, made, row(made.name, objects=2, targets=32), time=1_000_000_000)
     (found,) = measured(tmp_path).values()
     assert found.key == key_of(made)
-    assert found.row["targets"] == 32
+    assert found.row.targets == 32
     assert found.time.isoformat() == "2001-09-09T01:46:40+00:00"
 
 
@@ -117,9 +118,9 @@ def test_of_several_results_of_a_point_the_last_counts(tmp_path: Path) -> None:
     first, again = point(), point(timing=TimingConfig(max_seconds=20))
     stored(tmp_path, again, row(again.name, fps=2.0), time=2_000)
     stored(tmp_path, first, row(first.name, fps=1.0), time=1_000)
-    assert [one.row["fps"] for one in measured(tmp_path).values()] == [2.0]
+    assert [one.row.fps for one in measured(tmp_path).values()] == [2.0]
     stored(tmp_path, first, ended(first.name, "crash", "it fell"), time=3_000)
-    assert [one.row["status"] for one in measured(tmp_path).values()] == ["crash"]
+    assert [one.row.status for one in measured(tmp_path).values()] == ["crash"]
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", json.dumps({"row": row(), "config": {}})])
