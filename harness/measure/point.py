@@ -18,6 +18,7 @@ from harness.masks.pictures import PictureBook
 from harness.masks.scores import Scores
 from harness.measure.correctness import Meters, Verified, disagreement, verify
 from harness.measure.cost import cost, measure_matrix_rate
+from harness.measure.predict import Predict
 from harness.measure.speed import SpeedMeasurement, measure_speed, run_sustained
 from harness.measure.stages import StageTimes, time_stages
 from harness.measure.timing import Clock, device_clock
@@ -60,10 +61,17 @@ def measure_point(
         on_stage("checking the masks")
         verified = verify(point, workload, candidate, expected=expected, meters=meters, pictures=pictures, clock=clock)
         on_stage("timing")
-        timed = measure_speed(config, workload, candidate, baseline, expected=expected, meters=meters, clock=clock)
+        scenario = Predict(config, workload, candidate=candidate, baseline=baseline, expected=expected, meters=meters)
+        timed = measure_speed(scenario, config.timing, seed=config.seed, clock=clock)
         sustained = None
         if model.device.type == "cuda" and config.timing.sustained_seconds > 0:
-            sustained = run_sustained(config, workload, candidate, clock=clock, begin=lambda: on_stage(SUSTAINED))
+            sustained = run_sustained(
+                scenario.group(0),
+                targets_per_call=min(config.batch, len(workload.groups[0].targets)),
+                seconds=config.timing.sustained_seconds,
+                clock=clock,
+                begin=lambda: on_stage(SUSTAINED),
+            )
         on_stage("watching a batch")
         attention, stages = _watch(config, workload, candidate, clock) or (Counter[str](), None)
     on_stage("measuring the matrix rate")
