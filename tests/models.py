@@ -14,13 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from transformers import Sam2VideoModel
-from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 from harness.data.synthetic import synthetic_groups
 from strategies import Direct, Predictions, References, Sam2, Strategy, VisionFeatures
 from strategies.components.memory_bank import build_memory_bank
 from strategies.models.configs import toy_config
-from strategies.preprocessing import image_to_pixels
+from strategies.models.sam2_session import Sam2Session
 
 MOST_REFERENCES = 17
 MOST_TARGETS = 9
@@ -104,7 +103,7 @@ def draw_pictures(model: Sam2) -> Pictures:
         count=1, references=MOST_REFERENCES, targets=MOST_TARGETS, objects=5, size=(model.side, model.side), seed=3
     )[0]
     frames = (*drawn.references, *drawn.targets)
-    pixels = torch.stack([image_to_pixels(frame.image(), side=model.side) for frame in frames])
+    pixels = torch.stack([model.pixels(frame.image()) for frame in frames])
     features = model.encode_pixels(pixels)
     return Pictures(
         pixels=pixels[:MOST_REFERENCES], references=features[:MOST_REFERENCES], targets=features[MOST_REFERENCES:]
@@ -192,7 +191,7 @@ def spatial_memories(model: Sam2, references: References) -> tuple[Tensor, Tenso
     session = conditioned_session(model, references, frames=len(references) + 1)
     stored = [
         torch.cat([frame["maskmem_features"][:, 0].float() for frame in outputs["cond_frame_outputs"].values()])
-        for outputs in session.output_dict_per_obj.values()
+        for outputs in session.hf.output_dict_per_obj.values()
     ]
     return bank.memory[:, : -bank.pointer_tokens], torch.stack(stored)
 
@@ -200,26 +199,26 @@ def spatial_memories(model: Sam2, references: References) -> tuple[Tensor, Tenso
 # --- sessions, as a user of transformers would drive them ----------------------------------------------------------
 
 
-def conditioned_session(model: Sam2, references: References, *, frames: int) -> Sam2VideoInferenceSession:
+def conditioned_session(model: Sam2, references: References, *, frames: int) -> Sam2Session:
     """A session of ``frames`` frames, conditioned correctly on the references (trap 1), its other slots empty."""
     session = model.new_session(frames=frames)
     with model.computing():
         for frame in range(len(references)):
-            model.inject(session, frame, references.features[frame : frame + 1])
+            session.inject(frame, references.features[frame : frame + 1])
             add_masks(session, references, frame)
-            session.obj_with_new_inputs = list(references.object_ids)
-            model.network(session, frame_idx=frame)
+            session.hf.obj_with_new_inputs = list(references.object_ids)
+            model.network(session.hf, frame_idx=frame)
     return session
 
 
-def add_masks(session: Sam2VideoInferenceSession, references: References, frame: int) -> None:
+def add_masks(session: Sam2Session, references: References, frame: int) -> None:
     for object_id, mask in zip(references.object_ids, references.masks[frame], strict=True):
-        session.add_mask_inputs(session.obj_id_to_idx(object_id), frame, mask[None, None].float())
+        session.hf.add_mask_inputs(session.hf.obj_id_to_idx(object_id), frame, mask[None, None].float())
 
 
-def track(model: Sam2, session: Sam2VideoInferenceSession, target: VisionFeatures, *, frame: int) -> Tensor:
+def track(model: Sam2, session: Sam2Session, target: VisionFeatures, *, frame: int) -> Tensor:
     """Logits ``[O, H, W]`` of one target put at frame index ``frame``; the session remembers it."""
-    model.inject(session, frame, target)
+    session.inject(frame, target)
     with model.computing():
-        logits: Tensor = model.network(session, frame_idx=frame).pred_masks[:, 0]
+        logits: Tensor = model.network(session.hf, frame_idx=frame).pred_masks[:, 0]
     return logits

@@ -20,6 +20,7 @@ from strategies.components.flops import memory_tokens, per_pair_flops, session_f
 from strategies.components.memory_bank import build_memory_bank
 from strategies.direct import BANKS
 from strategies.models.configs import HIERA, model_config
+from strategies.models.sam2 import sam2_dimensions
 from tests.models import MOST_REFERENCES, TOKENS, Pictures, draw_pictures, group
 
 MakeStrategy = Callable[[Sam2], Strategy]
@@ -121,7 +122,7 @@ def empty_features(count: int) -> VisionFeatures:
 @every_size
 @pytest.mark.parametrize("references", PUBLISHED)
 def test_a_session_of_a_published_model_has_the_designs_count(size: str, references: int) -> None:
-    work = session_flops(model_config(f"sam2.1_hiera_{size}"), references)
+    work = session_flops(sam2_dimensions(model_config(f"sam2.1_hiera_{size}")), references)
     assert work.per_target == 0
     assert round(work.per_pair / 1e9, 1) == PUBLISHED[references]
 
@@ -135,7 +136,7 @@ def test_the_bank_has_as_many_tokens_as_are_counted(
     limited.network.config.max_cond_frame_num = limit
     with limited.computing():
         bank = build_memory_bank(limited, all_present(limited, pictures, references=references, objects=1))
-    assert memory_tokens(limited.network.config, references) == bank.memory.shape[1]
+    assert memory_tokens(limited.dimensions, references) == bank.memory.shape[1]
 
 
 @settings(deadline=None, derandomize=True)
@@ -145,10 +146,10 @@ def test_the_bank_has_as_many_tokens_as_are_counted(
     objects=st.integers(1, 64),
 )
 def test_each_way_to_predict_saves_over_the_one_before(name: str, references: int, objects: int) -> None:
-    config = model_config(name)
+    dimensions = sam2_dimensions(model_config(name))
     session, per_pair, shared = (
         work.per_target + objects * work.per_pair
-        for work in (each(config, references) for each in (session_flops, per_pair_flops, shared_bank_flops))
+        for work in (each(dimensions, references) for each in (session_flops, per_pair_flops, shared_bank_flops))
     )
     assert session > per_pair > shared
 

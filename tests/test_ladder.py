@@ -41,10 +41,9 @@ from strategies import (
     Strategy,
     VisionFeatures,
 )
-from strategies.components import memory_bank
 from strategies.cpu_features import usable_on_cpu
 from strategies.direct import BANKS
-from strategies.models.sam2 import DTYPES
+from strategies.models.precision import DTYPES
 from tests.models import (
     MOST_REFERENCES,
     MOST_TARGETS,
@@ -484,12 +483,12 @@ def test_memory_that_is_not_rounded_falls_off(
     case = replace(EVERYTHING_AT_ONCE, present=all_present(references, 5))
     expected = case.masks(Sequential(model), pictures)
     assert_within(limits, case.masks(Direct(model), pictures), expected)
-    monkeypatch.setattr(memory_bank, "_spatial_memory", unrounded_memory)
+    monkeypatch.setattr(Sam2, "spatial_memory", unrounded_memory)
     assert_outside(limits, case.masks(Direct(model), pictures), expected)
 
 
 def unrounded_memory(model: Sam2, embedding: torch.Tensor, mask: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-    """As `_spatial_memory` for objects that are seen, without its rounding to bf16."""
+    """As `Sam2.spatial_memory` for objects that are seen, without its rounding to bf16."""
     assert seen.all()
     features, _ = model.network.memory_encoder(embedding, mask * 20.0 - 10.0)
     return features.flatten(2).transpose(1, 2)

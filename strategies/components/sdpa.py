@@ -51,13 +51,13 @@ def check_choice(sdpa: str, device: torch.device) -> None:
 
 
 def attention_by(sdpa: str) -> AbstractContextManager[None]:
-    """Within it torch uses that backend and no other; torch.compile understands it where it is compiled, too."""
+    """A context in which torch uses that backend and no other; torch.compile understands it in what it compiles."""
     context: AbstractContextManager[None] = nullcontext() if sdpa == "auto" else sdpa_kernel(BACKENDS[sdpa])
     return context
 
 
 @contextmanager
-def telling_refusals(sdpa: str, *, dtype: str, device: torch.device) -> Iterator[None]:
+def explain_refusals(sdpa: str, *, dtype: str, device: torch.device) -> Iterator[None]:
     """Turn torch's refusal of the chosen backend into an UnavailableError of one sentence."""
     try:
         yield
@@ -72,10 +72,11 @@ def telling_refusals(sdpa: str, *, dtype: str, device: torch.device) -> Iterator
 
 @contextmanager
 def observed() -> Iterator[Counter[str]]:
-    """How often which backend ran within, in any thread; filled on leaving.
+    """Count how often each backend runs within, in any thread; the counter is filled on leaving.
 
-    It sees operators that torch dispatches. So of compiled code it sees all backends but ``math``, which the compiler
-    takes apart and builds kernels of its own from; of CUDA graphs it sees what is captured, not what is replayed.
+    The profiler sees operators that torch dispatches. Of compiled code it sees all backends but ``math``, which the
+    compiler takes apart and builds kernels of its own from; of CUDA graphs it sees what is captured, not what is
+    replayed.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else the profiler tells stderr that it starts and stops
     seen: Counter[str] = Counter()

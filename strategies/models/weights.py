@@ -63,7 +63,7 @@ def pretrained(name: str, source: str, *, local: bool) -> Sam2VideoModel:
             raise FileNotFoundError("it holds no config.json")  # transformers would take its defaults
         config = Sam2VideoConfig.from_pretrained(source, local_files_only=local)
         _check_architecture(name, source, config)
-        # A checkpoint saved in another dtype would load in that; and a tensor of another shape is told below.
+        # A checkpoint saved in another dtype would load in that; and a tensor of another shape is reported below.
         network, info = Sam2VideoModel.from_pretrained(
             source,
             config=config,
@@ -80,10 +80,10 @@ def _check_architecture(name: str, source: str, config: Sam2VideoConfig) -> None
     differing = _differences(config, model_config(name))
     if not differing:
         return
-    told = ", ".join(f"{field} is {found}, not {expected}" for field, found, expected in differing[:3])
+    differences = ", ".join(f"{field} is {found}, not {expected}" for field, found, expected in differing[:3])
     meant = next((other for other in MODELS if not _differences(config, model_config(other))), None)
     advice = f"use model={meant} with it" if meant else "give another folder as model.weights=FOLDER"
-    raise UserError(f"the weights in {source} are not those of model {name} ({told}); {advice}")
+    raise UserError(f"the weights in {source} are not those of model {name} ({differences}); {advice}")
 
 
 def _differences(config: Sam2VideoConfig, expected: Sam2VideoConfig) -> list[tuple[str, Any, Any]]:
