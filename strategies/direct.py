@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Literal, get_args
 
 import torch
 
@@ -42,7 +43,7 @@ from strategies.components.flops import PredictionFlops, per_pair_flops, shared_
 from strategies.components.mask_decoder import decode_best
 from strategies.components.memory_attention import SharedBank, condition_per_pair, condition_shared, project_bank
 from strategies.components.memory_bank import MemoryBank, build_memory_bank
-from strategies.components.sdpa import attention_by, check_choice, explain_refusals
+from strategies.components.sdpa import Sdpa, attention_by, check_choice, explain_refusals
 from strategies.components.stages import MASK_DECODER, MEMORY_ATTENTION, stage
 from strategies.components.static_shapes import Chunk, Outputs, Padded
 from strategies.components.two_way import TwoWay
@@ -50,7 +51,8 @@ from strategies.errors import UserError
 from strategies.models.tracker import Tracker
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
-BANKS = ("shared", "expand", "repeat")
+Bank = Literal["shared", "expand", "repeat"]
+BANKS: tuple[Bank, ...] = get_args(Bank)
 
 
 class Direct(Strategy):
@@ -66,11 +68,11 @@ class Direct(Strategy):
         self,
         model: Tracker,
         *,
-        bank: str = "shared",
+        bank: Bank = "shared",
         chunk_tokens: int = 65_536,
         compile: bool = False,
         cuda_graphs: bool = False,
-        sdpa: str = "auto",
+        sdpa: Sdpa = "auto",
     ) -> None:
         """Raises UnavailableError where the device has no CUDA graphs, or not that backend of attention."""
         super().__init__(model)

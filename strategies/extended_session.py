@@ -8,7 +8,8 @@ the memory encoder does not run on targets, and the network fails on a remembere
 ``positions`` says where in time a slot sees the references, which the network encodes into their object pointers:
 
 - ``raw``: where the session has them. An offset is the slot's frame less the reference's, over the session's length
-  less 1 (at most 15), so masks depend on the slot that a target happens to get, and on B (DESIGN section 3, trap 4);
+  less 1 (at most 15), so masks depend on the slot that a target happens to get, and on B (DESIGN section 3, trap 4).
+  Models whose pointers know no time (SAM2 before 2.1) give the same masks in every slot;
 - ``pinned``: just before the slot, in a session of R+1 frames. The network is made to believe that the session has so
   many frames, and the references' memories are moved next to each slot before its turn. That changes frame numbers in a
   session of our own and nothing in the network, and the arithmetic is that of `sequential`.
@@ -16,10 +17,13 @@ the memory encoder does not run on targets, and the network fails on a remembere
 Costs: time = T * O forward passes of batch one over R * (h*w + C/64) memory tokens, as `sequential`: slots gather the
 features but save no pass. Memory = one session, at 1024 px R * O * 8.75 MB (outputs and masks), plus the features of B
 targets, 16 MB each in fp32, of which the session holds views.
-From: the field report's way to batch with the session API (DESIGN section 1). Exact where pinned.
+From: the field report's way to batch with the session API (DESIGN section 1). Exact where pinned, and where the model
+does not depend on time.
 """
 
 from __future__ import annotations
+
+from typing import Literal, get_args
 
 from strategies.base import Strategy
 from strategies.errors import UserError
@@ -27,7 +31,8 @@ from strategies.models.tracker import Tracker
 from strategies.session import CandidateWatch, ConditionedSession
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
-POSITIONS = ("pinned", "raw")
+Positions = Literal["pinned", "raw"]
+POSITIONS: tuple[Positions, ...] = get_args(Positions)
 
 
 class ExtendedSession(Strategy):
@@ -38,7 +43,7 @@ class ExtendedSession(Strategy):
 
     _session: ConditionedSession | None = None
 
-    def __init__(self, model: Tracker, *, slots: int = 8, positions: str = "pinned") -> None:
+    def __init__(self, model: Tracker, *, slots: int = 8, positions: Positions = "pinned") -> None:
         super().__init__(model)
         if slots < 1:
             raise UserError(f"slots={slots} must be at least 1")
@@ -46,7 +51,7 @@ class ExtendedSession(Strategy):
             raise UserError(f"positions={positions} is not known; choose one of {', '.join(POSITIONS)}")
         self.slots = slots
         self.positions = positions
-        self.exact = positions == "pinned"
+        self.exact = positions == "pinned" or not model.depends_on_time
 
     def _prepare(self, references: References) -> None:
         self._first = len(references)

@@ -18,7 +18,7 @@ from transformers import Sam2VideoModel
 from harness.data.synthetic import synthetic_groups
 from strategies import Direct, Predictions, References, Sam2, Strategy, VisionFeatures
 from strategies.components.memory_bank import build_memory_bank
-from strategies.models.configs import toy_config
+from strategies.models.configs import VERSIONS, toy_config
 from strategies.models.sam2_session import Sam2Session
 
 MOST_REFERENCES = 17
@@ -38,14 +38,16 @@ rounding out costs 1e-3 to 2e-3.
 # --- a lively network --------------------------------------------------------------------------------------------
 
 
-def lively_model(seed: int = 1) -> Sam2:
+def lively_model(seed: int = 1, *, version: str = "sam2.1") -> Sam2:
     """Seeded weights of unit gain, but more of it where masks enter memory, where memory leaves, and in pointers.
 
-    The heads are centred on one group.
+    The heads are centred on one group. version: a key of `VERSIONS`.
     """
+    config = toy_config()
+    config.update(VERSIONS[version])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Sam2VideoModel(toy_config()).eval().requires_grad_(False)
+        network = Sam2VideoModel(config).eval().requires_grad_(False)
         for parameter in network.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(std=parameter[0].numel() ** -0.5)
@@ -54,7 +56,8 @@ def lively_model(seed: int = 1) -> Sam2:
     network.memory_encoder.mask_downsampler.final_conv.weight.mul_(10)
     for layer in network.memory_attention.layers:
         layer.cross_attn_image.o_proj.weight.mul_(3)
-    network.temporal_positional_encoding_projection_layer.weight.mul_(5)
+    if config.enable_temporal_pos_encoding_for_object_pointers:
+        network.temporal_positional_encoding_projection_layer.weight.mul_(5)
     model = Sam2(network, name="toy")
     _centre_heads(model)
     return model

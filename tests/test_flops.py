@@ -19,9 +19,9 @@ from strategies import Direct, Rebuild, References, Sam2, Sequential, Strategy, 
 from strategies.components.flops import memory_tokens, per_pair_flops, session_flops, shared_bank_flops
 from strategies.components.memory_bank import build_memory_bank
 from strategies.direct import BANKS
-from strategies.models.configs import HIERA, model_config
+from strategies.models.configs import HIERA, MODELS, model_config
 from strategies.models.sam2 import sam2_dimensions
-from tests.models import MOST_REFERENCES, TOKENS, Pictures, draw_pictures, group
+from tests.models import MOST_REFERENCES, TOKENS, Pictures, draw_pictures, group, lively_model
 
 MakeStrategy = Callable[[Sam2], Strategy]
 
@@ -92,6 +92,15 @@ def test_the_count_of_the_shipped_toy_is_torchs(make: MakeStrategy) -> None:
         assert strategy.flops(4) == counted_by_torch(strategy, pictures.targets[:4])
 
 
+@every_strategy
+def test_the_count_of_sam2_before_21_is_torchs(make: MakeStrategy) -> None:
+    model = lively_model(version="sam2")
+    pictures = draw_pictures(model)
+    with make(model) as strategy:
+        strategy.prepare(all_present(model, pictures, references=3, objects=2))
+        assert strategy.flops(4) == counted_by_torch(strategy, pictures.targets[:4])
+
+
 @pytest.mark.slow
 def test_the_count_at_the_published_size_is_torchs() -> None:
     model = Sam2(Sam2VideoModel(model_config("sam2.1_hiera_tiny")).eval(), name="sam2.1_hiera_tiny")
@@ -141,7 +150,7 @@ def test_the_bank_has_as_many_tokens_as_are_counted(
 
 @settings(deadline=None, derandomize=True)
 @given(
-    name=st.sampled_from(["toy", *(f"sam2.1_hiera_{size}" for size in HIERA)]),
+    name=st.sampled_from(MODELS),
     references=st.integers(1, 16),
     objects=st.integers(1, 64),
 )

@@ -411,9 +411,24 @@ def test_raw_positions_are_the_pinned_ones_in_the_first_slot_after_15_references
 def test_raw_positions_enter_through_the_encoding_of_pointers_and_nowhere_else(model: Sam2, pictures: Pictures) -> None:
     timeless = Sam2(copy.deepcopy(model.network), name="toy")
     timeless.network.config.enable_temporal_pos_encoding_for_object_pointers = False
+    assert raw(timeless).exact
     references = references_of(timeless, pictures)
     expected = masks_of(Sequential(timeless), references, pictures.targets)
     assert_same_bits(masks_of(raw(timeless, slots=9), references, pictures.targets, batch=9), expected)
+
+
+def test_raw_positions_choose_other_references_where_a_session_conditions_on_the_closest(
+    model: Sam2, pictures: Pictures
+) -> None:
+    closest_two = Sam2(copy.deepcopy(model.network), name="toy")
+    config = closest_two.network.config
+    config.enable_temporal_pos_encoding_for_object_pointers, config.max_cond_frame_num = False, 2
+    assert not raw(closest_two).exact
+    references = references_of(closest_two, pictures, frames=6)
+    four = pick(pictures.targets, (0, 0, 0, 0))
+    masks, expected = (masks_of(make(closest_two), references, four) for make in (raw, Sequential))
+    assert_same_bits(masks[:1], expected[:1])
+    assert_other_masks(masks[3:], expected[3:])
 
 
 @pytest.mark.parametrize("make", [ExtendedSession, raw], ids=["pinned", "raw"])

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Literal, get_args
 
 import torch
 from torch._C._profiler import _ExperimentalConfig
@@ -24,7 +25,8 @@ BACKENDS = {
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
     "math": SDPBackend.MATH,
 }
-CHOICES = ("auto", *BACKENDS)
+Sdpa = Literal["auto", "flash", "cudnn", "efficient", "math"]
+CHOICES: tuple[Sdpa, ...] = get_args(Sdpa)
 """``auto`` leaves it to torch, which takes the first backend that knows device, dtype and shape."""
 
 ON_CPU = ("auto", "flash", "math")
