@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from strategies import MODELS, Direct, Sam2, Sequential, UserError, load_model
+from strategies import MODELS, Direct, Sam2, Sequential, UserError, load_model, models
 from strategies.cpu_features import usable_on_cpu
 from strategies.models import usable_device
 from strategies.models.configs import FLAGS, VERSIONS, model_config, toy_config
@@ -161,6 +162,33 @@ def test_weights_saved_with_save_pretrained_are_read_from_their_folder(
     assert torch.equal(
         loaded.encode_pixels(pictures.pixels[:2]).embedding, model.encode_pixels(pictures.pixels[:2]).embedding
     )
+
+
+@pytest.mark.parametrize("weights", ["shipped", "folder", "random"])
+def test_tensors_lie_in_memory_of_torchs_own(
+    model: Sam2, tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file's memory is aligned as the file is, and by alignment small products have other bits."""
+    borrowed: list[Tensor] = []
+
+    def spied(name: str) -> None:
+        make = getattr(models, name)
+
+        def made(*arguments: Any, **named: Any) -> Sam2VideoModel:
+            network = make(*arguments, **named)
+            borrowed.extend(tensor.data for tensor in (*network.parameters(), *network.buffers()))
+            return network
+
+        monkeypatch.setattr(models, name, made)
+
+    for name in ("shipped_toy", "pretrained", "_random"):
+        spied(name)
+    model.network.save_pretrained(tmp_path)
+    loaded = load_model("toy", weights={"shipped": None, "folder": str(tmp_path), "random": "random"}[weights])
+    tensors = [*loaded.network.parameters(), *loaded.network.buffers()]
+    assert len(tensors) == len(borrowed) > 100
+    assert not {tensor.data_ptr() for tensor in tensors} & {tensor.data_ptr() for tensor in borrowed}
+    assert all(tensor.data_ptr() % 64 == 0 for tensor in tensors)
 
 
 @pytest.fixture

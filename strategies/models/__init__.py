@@ -43,6 +43,7 @@ def load_model(
         _check_usable_dtype(dtype, place)
     network = _network(name, weights, seed).eval()
     network.requires_grad_(False)
+    _copy_into_own_memory(network)
     return Sam2(network, name=name, device=str(place), dtype=dtype)
 
 
@@ -84,6 +85,16 @@ def _network(name: str, weights: str | None, seed: int) -> Sam2VideoModel:
     if name == "toy":
         return shipped_toy()
     return published(name)
+
+
+def _copy_into_own_memory(network: Sam2VideoModel) -> None:
+    """Move every tensor to memory that torch allocates, and aligns.
+
+    Tensors of a file lie where the file has them, and small products take another path, with other bits, by alignment:
+    where a model comes from would show in its masks.
+    """
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def _random(config: Sam2VideoConfig, seed: int) -> Sam2VideoModel:
