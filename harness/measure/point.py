@@ -32,7 +32,7 @@ from harness.workload.encode import Workload
 from strategies.base import Strategy
 from strategies.components.sdpa import observed
 from strategies.errors import out_of_memory
-from strategies.models.sam2 import Sam2
+from strategies.models.tracker import Tracker
 
 OnStage = Callable[[str], None]
 """Takes note of the stage that begins."""
@@ -112,7 +112,7 @@ def measure_point(
     )
 
 
-def make_strategy(options: dict[str, Any], model: Sam2) -> Strategy:
+def make_strategy(options: dict[str, Any], model: Tracker) -> Strategy:
     """The strategy that the options name; what its constructor raises comes through as it was raised."""
     try:
         strategy: Strategy = instantiate(options, model=model)
@@ -215,7 +215,7 @@ def _watch(
         return None
 
 
-def _matrix_rate(model: Sam2, dtype: str, clock: Clock) -> float | None:
+def _matrix_rate(model: Tracker, dtype: str, clock: Clock) -> float | None:
     """None where there is no room for its matrices: no reason to lose a point that has been measured."""
     try:
         with model.computing():  # which decides about TF32

@@ -32,11 +32,13 @@ SMALL: dict[str, Any] = {
     "data": SyntheticConfig(name="synthetic", groups=2, parts=3, height=64, width=96, absent=0),
     "targets": TARGETS,
     "refs": 1,
-    "timing": TimingConfig(min_seconds=0, min_rounds=1, max_seconds=0, warmup_seconds=0),
+    "timing": TimingConfig(min_seconds=0, min_rounds=1, max_seconds=0, warmup_seconds=0, block_seconds=60),
 }
 
 
-LONG = TimingConfig(min_seconds=0, min_rounds=10, max_seconds=60, width=1e9, warmup_seconds=0)
+LONG = TimingConfig(
+    min_seconds=0, min_rounds=10, max_seconds=60, width=1e9, warmup_seconds=0, block_seconds=60
+)
 
 
 def agreement(**changes: Any) -> Agreement:
