@@ -6,6 +6,7 @@ from strategies.errors import UnavailableError, UserError
 from strategies.extended_session import ExtendedSession
 from strategies.models import MODELS, load_model
 from strategies.models.sam2 import Sam2
+from strategies.models.tracker import Tracker
 from strategies.multi_session import MultiSession
 from strategies.propagate import Propagate
 from strategies.rebuild import Rebuild
@@ -25,6 +26,7 @@ __all__ = [
     "Sam2",
     "Sequential",
     "Strategy",
+    "Tracker",
     "Triton",
     "UnavailableError",
     "UserError",

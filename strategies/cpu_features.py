@@ -14,10 +14,10 @@ torch.set_num_threads(1)
 with torch.inference_mode(), torch.autocast("cpu", dtype=torch.{dtype}):
     torch.nn.Linear(256, 768)(torch.randn(64, 256))
 """
-"""As large as an encoder's layer, because small products take other instructions."""
+"""The product is as large as an encoder's layer, because small products take other instructions."""
 
 _PYTHON_ERROR = 1
-"""Exit status of an interpreter that ends in an exception."""
+"""The exit status of an interpreter that ends in an exception."""
 
 
 @functools.cache

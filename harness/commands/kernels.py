@@ -37,7 +37,7 @@ from harness.store.environment import describe_environment, device_name
 from strategies.components.memory_attention import rotate
 from strategies.components.sdpa import BACKENDS
 from strategies.errors import UnavailableError
-from strategies.models.sam2 import DTYPES
+from strategies.models.precision import DTYPES
 
 POINTER_TOKENS = 4
 """Of each memory frame: the hidden size of 256 in tokens of 64."""

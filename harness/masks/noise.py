@@ -37,7 +37,7 @@ import torch
 from torch import Tensor
 
 from harness.masks.agreement import Agreement, AgreementMeter
-from strategies.models.sam2 import Sam2
+from strategies.models.tracker import Tracker
 from strategies.sequential import Sequential
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
@@ -124,7 +124,7 @@ def choose(expected: Sequence[Predictions]) -> dict[int, list[int]]:
     }
 
 
-def measure_noise(model: Sam2, samples: Sequence[Sample]) -> NoiseFloor:
+def measure_noise(model: Tracker, samples: Sequence[Sample]) -> NoiseFloor:
     """The floor of the model in its dtype, on its device; seeded."""
     roundoff = ROUNDOFF[model.dtype]
     generator = torch.Generator().manual_seed(0)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from harness.measure.timing import Clock
-from strategies.models.sam2 import DTYPES
+from strategies.models.precision import DTYPES
 
 SMALLEST_SIDE = 256
 LARGEST_SIDE = {"cpu": 1024, "cuda": 8192}

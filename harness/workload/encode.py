@@ -25,20 +25,20 @@ from harness.masks.noise import NoiseFloor, Sample, choose, measure_noise
 from harness.options.config import EncodeConfig
 from harness.store.atomic import write_whole
 from harness.workload.storage import disk_features, disk_predictions, stored_features, stored_predictions
-from strategies.models.sam2 import Sam2
-from strategies.preprocessing import image_to_pixels, label_map_to_masks
+from strategies.models.tracker import Tracker
+from strategies.preprocessing import label_map_to_masks
 from strategies.sequential import Sequential
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
 Item = TypeVar("Item")
 
 
-def encode_workload(model: Sam2, groups: Sequence[Group], *, options: EncodeConfig, folder: Path) -> None:
+def encode_workload(model: Tracker, groups: Sequence[Group], *, options: EncodeConfig, folder: Path) -> None:
     """Encode all frames of all groups into ``folder``, which a `Workload` then opens.
 
     A first frame is encoded outside the clock: it warms up.
     """
-    model.encode_pixels(image_to_pixels(groups[0].references[0].image(), side=model.side)[None])
+    model.encode_pixels(model.pixels(groups[0].references[0].image())[None])
     began = time.perf_counter()
     for index, group in enumerate(groups):
         _encode_group(model, group, options=options, folder=folder / str(index))
@@ -70,7 +70,7 @@ class EncodedGroup:
 class Workload:
     """Encoded groups, what `sequential` predicts for them, and its noise; each made by whoever first asks for it."""
 
-    def __init__(self, model: Sam2, groups: Sequence[Group], folder: Path) -> None:
+    def __init__(self, model: Tracker, groups: Sequence[Group], folder: Path) -> None:
         """Opens what `encode_workload` left in ``folder`` for the same groups."""
         self.model = model
         self._folder = folder
@@ -116,7 +116,7 @@ class Workload:
         )
 
 
-def _predict_to_disk(model: Sam2, encoded: EncodedGroup, objects: int | None, folder: Path) -> None:
+def _predict_to_disk(model: Tracker, encoded: EncodedGroup, objects: int | None, folder: Path) -> None:
     stored: Predictions | None = None
     with Sequential(model) as strategy:
         strategy.prepare(encoded.references(model.device, objects))
@@ -127,9 +127,9 @@ def _predict_to_disk(model: Sam2, encoded: EncodedGroup, objects: int | None, fo
             stored[index : index + 1].copy_(one)
 
 
-def _encode_group(model: Sam2, group: Group, *, options: EncodeConfig, folder: Path) -> None:
+def _encode_group(model: Tracker, group: Group, *, options: EncodeConfig, folder: Path) -> None:
     folder.mkdir(parents=True)
-    loaded = list(_prefetch(lambda frame: _load_reference(frame, group, model.side), group.references, options))
+    loaded = list(_prefetch(lambda frame: _load_reference(model, frame, group), group.references, options))
     pixels = torch.stack([pixels for pixels, _ in loaded])
     features = VisionFeatures.concatenate([model.encode_pixels(chunk) for chunk in pixels.split(options.batch)])
     stored = {
@@ -141,10 +141,10 @@ def _encode_group(model: Sam2, group: Group, *, options: EncodeConfig, folder: P
     _encode_targets(model, group, options, folder / "targets")
 
 
-def _encode_targets(model: Sam2, group: Group, options: EncodeConfig, folder: Path) -> None:
+def _encode_targets(model: Tracker, group: Group, options: EncodeConfig, folder: Path) -> None:
     stored: VisionFeatures | None = None
     start = 0
-    pictures = _prefetch(lambda frame: image_to_pixels(frame.image(), side=model.side), group.targets, options)
+    pictures = _prefetch(lambda frame: model.pixels(frame.image()), group.targets, options)
     for pixels in _batched(pictures, options.batch):
         features = model.encode_pixels(torch.stack(pixels))
         if stored is None:
@@ -154,10 +154,10 @@ def _encode_targets(model: Sam2, group: Group, options: EncodeConfig, folder: Pa
         start = stop
 
 
-def _load_reference(frame: Frame, group: Group, side: int) -> tuple[Tensor, Tensor]:
+def _load_reference(model: Tracker, frame: Frame, group: Group) -> tuple[Tensor, Tensor]:
     assert frame.labels is not None
     labels: np.ndarray = frame.labels()
-    return image_to_pixels(frame.image(), side=side), label_map_to_masks(labels, group.object_ids, side=side)
+    return model.pixels(frame.image()), label_map_to_masks(labels, group.object_ids, side=model.side)
 
 
 def _prefetch(load: Callable[[Frame], Item], frames: Sequence[Frame], options: EncodeConfig) -> Iterator[Item]:

@@ -41,10 +41,10 @@ from strategies import (
     Strategy,
     VisionFeatures,
 )
-from strategies.components import memory_bank
 from strategies.cpu_features import usable_on_cpu
 from strategies.direct import BANKS
-from strategies.models.sam2 import DTYPES
+from strategies.extended_session import POSITIONS, Positions
+from strategies.models.precision import DTYPES
 from tests.support.models import (
     MOST_REFERENCES,
     MOST_TARGETS,
@@ -52,6 +52,7 @@ from tests.support.models import (
     Pictures,
     draw_pictures,
     group,
+    lively_model,
     masks_of,
     pick,
     spatial_memories,
@@ -218,6 +219,8 @@ def test_many_sessions_or_slots_give_the_bits_of_sequential(
 def test_the_same_threads_are_needed_for_the_same_bits(model: Sam2, pictures: Pictures, limits: Limits) -> None:
     """Sums are split among threads, so another number of them is float noise, and so are sessions that share them."""
     case = EVERYTHING_AT_ONCE
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     of_one_thread = case.masks(Sequential(model), pictures)
     torch.set_num_threads(2)
     try:
@@ -231,7 +234,7 @@ def test_the_same_threads_are_needed_for_the_same_bits(model: Sam2, pictures: Pi
             )
         )
     finally:
-        torch.set_num_threads(1)
+        torch.set_num_threads(before)
     assert_same_bits(alone, expected)
     assert_same_bits(slots, expected)
     assert_within(limits, pairs, expected)
@@ -410,6 +413,52 @@ def test_the_memory_bank_holds_what_a_session_stores(model: Sam2, pictures: Pict
     assert torch.allclose(ours, theirs, rtol=2**-7, atol=1e-5)  # by one step of bf16, or by noise near zero
 
 
+# --- SAM2 before 2.1 -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Before21:
+    """A network whose pointers know no time and whose memory has no embedding of absence, and its limits."""
+
+    model: Sam2
+    pictures: Pictures
+    limits: Limits
+
+
+@pytest.fixture(scope="module")
+def sam2() -> Before21:
+    model = lively_model(version="sam2")
+    pictures = draw_pictures(model)
+    return Before21(model=model, pictures=pictures, limits=limits_of(model, pictures, FLOOR_CASES))
+
+
+every_group_of_sam2 = pytest.mark.parametrize(
+    "case",
+    [EVERYTHING_AT_ONCE, ABSENT_FROM_ALL_BUT_ONE, MORE_REFERENCES_THAN_POINTERS],
+    ids=["everything at once", "absent from all but one", "more references than pointers"],
+)
+
+
+@every_group_of_sam2
+def test_direct_is_within_the_noise_of_sequential_for_sam2(sam2: Before21, model: Sam2, case: Case) -> None:
+    expected = case.masks(Sequential(sam2.model), sam2.pictures)
+    for bank in BANKS:
+        direct = Direct(sam2.model, bank=bank, chunk_tokens=case.chunk_tokens)
+        assert direct.exact
+        assert_within(sam2.limits, case.masks(direct, sam2.pictures), expected)
+    assert_outside(sam2.limits, case.masks(Direct(model), sam2.pictures), expected)
+
+
+@every_group_of_sam2
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_slots_give_the_bits_of_sequential_wherever_sam2_sees_the_references(
+    sam2: Before21, case: Case, positions: Positions
+) -> None:
+    slots = ExtendedSession(sam2.model, positions=positions)
+    assert slots.exact
+    assert_same_bits(case.masks(slots, sam2.pictures), case.masks(Sequential(sam2.model), sam2.pictures))
+
+
 # --- rung 3: reduced precision -------------------------------------------------------------------------------------
 
 REDUCED = ("bf16", "fp16")
@@ -484,12 +533,12 @@ def test_memory_that_is_not_rounded_falls_off(
     case = replace(EVERYTHING_AT_ONCE, present=all_present(references, 5))
     expected = case.masks(Sequential(model), pictures)
     assert_within(limits, case.masks(Direct(model), pictures), expected)
-    monkeypatch.setattr(memory_bank, "_spatial_memory", unrounded_memory)
+    monkeypatch.setattr(Sam2, "spatial_memory", unrounded_memory)
     assert_outside(limits, case.masks(Direct(model), pictures), expected)
 
 
 def unrounded_memory(model: Sam2, embedding: torch.Tensor, mask: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-    """As `_spatial_memory` for objects that are seen, without its rounding to bf16."""
+    """As `Sam2.spatial_memory` for objects that are seen, without its rounding to bf16."""
     assert seen.all()
     features, _ = model.network.memory_encoder(embedding, mask * 20.0 - 10.0)
     return features.flatten(2).transpose(1, 2)

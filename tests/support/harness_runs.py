@@ -23,6 +23,7 @@ from tests.support.paths import ROOT
 TINY = (
     *("data.groups=1", "targets=3", "data.parts=2", "objects=2", "pictures=1"),
     *("timing.min_seconds=0", "timing.min_rounds=1", "timing.max_seconds=0", "timing.warmup_seconds=0"),
+    "timing.block_seconds=60",
     *("isolation=inline",),
 )
 """Options of a sweep whose points take a fraction of a second each."""

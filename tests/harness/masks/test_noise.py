@@ -10,7 +10,7 @@ import torch
 
 from harness.masks.noise import GROUPS, ROUNDOFF, TARGETS, Limits, NoiseFloor, Sample, choose, measure_noise
 from strategies import Predictions, Sam2, Sequential
-from strategies.models.sam2 import DTYPES
+from strategies.models.precision import DTYPES
 from tests.support.models import Pictures, group, masks_of
 
 

@@ -18,7 +18,6 @@ from harness.options.config import EncodeConfig
 from harness.workload.encode import Workload, encode_workload
 from strategies import Sam2, Sequential, VisionFeatures
 from strategies.errors import UserError
-from strategies.preprocessing import image_to_pixels
 from tests.support.models import assert_same_masks, masks_of
 
 CPU = torch.device("cpu")
@@ -50,7 +49,7 @@ def assert_same_features(actual: VisionFeatures, expected: VisionFeatures) -> No
 
 
 def directly(model: Sam2, frames: tuple[Frame, ...]) -> VisionFeatures:
-    return model.encode_pixels(torch.stack([image_to_pixels(frame.image(), side=model.side) for frame in frames]))
+    return model.encode_pixels(torch.stack([model.pixels(frame.image()) for frame in frames]))
 
 
 @pytest.fixture(scope="module")
