@@ -14,15 +14,18 @@ import pytest
 
 from tests.support.paths import ROOT
 
-CORE = (
-    "tests/strategies/test_models.py::test_weights_saved_with_save_pretrained_are_read_from_their_folder",
-    "tests/strategies/test_oracle.py::test_the_session_computes_what_the_oracle_does[sam2.1-2]",
-    "tests/strategies/test_oracle.py::test_direct_computes_what_the_oracle_does_with_what_the_session_remembers[sam2.1-2-shared]",
-    "tests/strategies/test_session_strategies.py::test_pinned_slots_give_the_bits_of_sequential",
-    "tests/strategies/test_ladder.py::test_direct_gives_the_same_bits_twice",
-    "tests/strategies/test_ladder.py::test_the_same_threads_are_needed_for_the_same_bits",
-    "tests/strategies/test_ladder.py::test_direct_is_within_the_noise_of_sequential_at_the_extremes[one target left over]",
-    "tests/strategies/test_ladder.py::test_targets_in_another_order_and_batch_get_the_same_bits[direct, a pair at once]",
+CORE = tuple(
+    f"tests/strategies/{test}"
+    for test in (
+        "test_models.py::test_weights_saved_with_save_pretrained_are_read_from_their_folder",
+        "test_oracle.py::test_the_session_computes_what_the_oracle_does[sam2.1-2]",
+        "test_oracle.py::test_direct_computes_what_the_oracle_does_with_what_the_session_remembers[sam2.1-2-shared]",
+        "test_session_strategies.py::test_pinned_slots_give_the_bits_of_sequential",
+        "test_ladder.py::test_direct_gives_the_same_bits_twice",
+        "test_ladder.py::test_the_same_threads_are_needed_for_the_same_bits",
+        "test_ladder.py::test_direct_is_within_the_noise_of_sequential_at_the_extremes[one target left over]",
+        "test_ladder.py::test_targets_in_another_order_and_batch_get_the_same_bits[direct, a pair at once]",
+    )
 )
 
 
