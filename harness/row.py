@@ -38,12 +38,18 @@ class Row:
     A row with a value that its column can't hold, and one that is fast but wrong, can't be made: ValueError.
     """
 
-    point: str = _column("The point has this name, and so has its file in `points/`.")
-    strategy: str = _column("The strategy has this name in `conf/strategy`.", identifies=True)
-    variant: str = _column("The strategy's own options are set to these values.", identifies=True)
-    model: str = _column("The model has this name.", identifies=True)
-    data: str = _column("The frames come from this data source.", identifies=True)
-    device: str | None = _measured("The point ran on this GPU or CPU.")
+    point: str = _column(
+        "The point has this name: strategy, variant, batch, objects, and a hash of all options that decide what "
+        "is measured."
+    )
+    strategy: str = _column("The strategy has this name in `conf/strategy/`.", identifies=True)
+    variant: str = _column(
+        "The strategy's own options are set like this: a switch that is on stands by its name, others by their value.",
+        identifies=True,
+    )
+    model: str = _column("The model has this name in `conf/model/`.", identifies=True)
+    data: str = _column("The data source has this name in `conf/data/`.", identifies=True)
+    device: str | None = _measured("The GPU or the CPU that the point ran on has this name.")
     dtype: str = _column("The model computes in this dtype.", identifies=True)
     batch: int = _column(
         "The strategy predicts this many targets at once.", unit="targets", format=".0f", identifies=True
@@ -61,13 +67,10 @@ class Row:
     targets: int | None = _column(
         "All groups together have this many target frames.", unit="frames", format=".0f", identifies=True, default=None
     )
-    status: Status = _column(
-        "The point ended with this: `ok`; `wrong`, where an exact strategy's masks differ, which leaves it "
-        "without a speed-up; `oom`, `timeout`, `crash` or `skipped`."
-    )
-    reason: str | None = _measured("The point ended so for this reason; where it is `ok`, this is a note.")
+    status: Status = _column("The point ended in this way, see Statuses.")
+    reason: str | None = _measured("This is why the status is not `ok`, or why a point that is `ok` has no speed-up.")
     fps: float | None = _measured(
-        "The prediction stage takes in this many targets per second of wall clock, by its median block.",
+        "The prediction stage does this many targets per second of wall clock, by the median block of each group.",
         unit="targets/s",
         format=".1f",
     )
@@ -75,13 +78,14 @@ class Row:
         "The prediction stage does this many (target, object) pairs per second.", unit="pairs/s", format=".1f"
     )
     encode_fps: float | None = _measured(
-        "The vision encoder's stage takes in this many frames per second, from the first file read to the "
-        "last feature on disk.",
+        "The vision encoder's stage does this many frames per second, from the first file read to the last "
+        "feature on disk; all strategies share it.",
         unit="frames/s",
         format=".1f",
     )
     bank_s: float | None = _measured(
-        "Building a group's memory bank takes this long; the cell is empty for `rebuild`, whose `fps` includes it.",
+        "Building a group's memory bank takes this long; the cell is empty for a strategy that builds it for "
+        "every target, whose `fps` includes it.",
         unit="s",
         format=".3f",
     )
@@ -91,63 +95,74 @@ class Row:
         format=".1f",
     )
     sdpa: str | None = _measured(
-        "These attention kernels of torch ran in one batch, the most frequent first; of compiled code they "
-        "are all but `math`, which the compiler takes apart."
+        "These attention kernels of torch ran in one batch, the most frequent first; of compiled code they are "
+        "all but `math`, which the compiler takes apart."
     )
-    reference: str | None = _measured("The speed-up is over this strategy, the baseline.")
+    reference: str | None = _measured(
+        "This is the baseline strategy that `speedup` is over; the cell is empty where a point is timed alone."
+    )
     speedup: float | None = _measured(
-        "The point is this many times as fast as the baseline strategy, by the median of paired rounds.",
-        unit="times",
+        "The baseline strategy takes this many times as long as this strategy, by the median of paired rounds; "
+        "the cell is empty unless the status is `ok`.",
+        unit="ratio",
         format=".2f",
     )
     speedup_lo: float | None = _measured(
-        "The 95 % bootstrap interval of `speedup` begins here.", unit="times", format=".2f"
+        "The 95 % bootstrap interval of `speedup` begins here.", unit="ratio", format=".2f"
     )
     speedup_hi: float | None = _measured(
-        "The 95 % bootstrap interval of `speedup` ends here.", unit="times", format=".2f"
+        "The 95 % bootstrap interval of `speedup` ends here.", unit="ratio", format=".2f"
     )
     verdict: Verdict | None = _measured(
-        "The interval says that the point is `faster`, `slower` or the `same` (the whole interval lies "
-        "within 5 % of 1), or it leaves that `unclear`."
+        "The point is the `same` where the whole interval is within `timing.same` of 1, `faster` or `slower` "
+        "where all of it is on one side of 1, else `unclear`."
     )
-    blocks: int | None = _measured("This many passes were timed.", unit="blocks", format=".0f")
+    blocks: int | None = _measured("This many passes were timed, of both sides together.", unit="blocks", format=".0f")
     converged: bool | None = _measured(
-        "This is `True` where the interval became as narrow as asked for (10 %) before time was up."
+        "The interval became (`True`) or did not become (`False`) as narrow as `timing.width` asks for before "
+        "`timing.max_seconds` were over."
     )
     masks: Masks | None = _measured(
-        "The masks count as those of `sequential` on the same targets (`same`) or they do not (`differ`); "
-        "the rule is that for exact strategies, which allows for float noise, whichever strategy it is."
+        "The masks count as those of `sequential` on the same targets (`same`) or they do not (`differ`); the "
+        "rule is that for exact strategies, which allows for float noise, whichever strategy it is."
     )
     iou_mean: float | None = _measured(
-        "The masks have this IoU with those of `sequential` on the same targets, on average.", format=".4f"
+        "The masks have this mean IoU, over all pairs, with those of `sequential` on the same targets.",
+        unit="0 to 1",
+        format=".4f",
     )
-    iou_p1: float | None = _measured(
-        "One mask in a hundred has no more than this IoU with that of `sequential`.", format=".4f"
-    )
-    iou_min: float | None = _measured("The worst mask has this IoU with that of `sequential`.", format=".4f")
+    iou_p1: float | None = _measured("This is the first percentile of the same IoU.", unit="0 to 1", format=".4f")
+    iou_min: float | None = _measured("The worst pair has this IoU.", unit="0 to 1", format=".4f")
     max_abs_dlogit: float | None = _measured(
-        "A mask's logits differ by no more than this from those of `sequential`, where both see the object.",
+        "The logits of masks differ from those of `sequential` by no more than this, over pairs in which both "
+        "sides see the object.",
+        unit="logits",
         format=".1e",
     )
     gate_flips: int | None = _measured(
-        'So often "is the object in the frame?" came out differently; a point is `wrong` where one was no near tie.',
+        "The object-score gate came out differently in this many pairs; a point is `wrong` where one was no near tie.",
         unit="pairs",
         format=".0f",
     )
     pick_flips: int | None = _measured(
-        'So often "which of three masks is best?" came out differently; a point is `wrong` where one was no near tie.',
+        "Another one of the candidate masks was the best in this many pairs; a point is `wrong` where one was no "
+        "near tie.",
         unit="pairs",
         format=".0f",
     )
     j: float | None = _measured(
-        "The masks have this region similarity J with the ground truth, where there is any.", format=".3f"
+        "The masks have this region similarity with the ground truth: the IoU, mean over frames, then objects.",
+        unit="0 to 1",
+        format=".3f",
     )
     f: float | None = _measured(
-        "The masks have this boundary measure F with the ground truth, where there is any.", format=".3f"
+        "The masks have this boundary measure with the ground truth, mean over frames, then objects.",
+        unit="0 to 1",
+        format=".3f",
     )
-    jf: float | None = _measured("This is the mean of J and F.", format=".3f")
+    jf: float | None = _measured("This is the mean of `j` and `f`.", unit="0 to 1", format=".3f")
     peak_rss_mb: float | None = _measured(
-        "The point's process takes this much memory at its peak while the strategy works alone, model included.",
+        "The point's process had this much memory at its peak while the strategy worked alone, model included.",
         unit="MiB",
         format=".0f",
     )
@@ -161,44 +176,57 @@ class Row:
         "Torch's allocator held this much GPU memory at its peak.", unit="MiB", format=".0f"
     )
     vram_device_mb: float | None = _measured(
-        "The GPU had this much memory in use beyond idle, through NVML, while the strategy ran alone.",
+        "The GPU had this much memory in use at its peak, less what was in use before the point.",
         unit="MiB",
         format=".0f",
     )
     gpu_util_mean: float | None = _measured(
-        "The GPU was busy for this share of the time, through NVML, while the strategy ran alone for 10 s.",
+        "Any kernel ran on the GPU for this share of the time, by NVML, on average while the strategy ran alone.",
         unit="%",
         format=".0f",
     )
-    gpu_power_w: float | None = _measured("The GPU drew this power on average meanwhile.", unit="W", format=".0f")
+    gpu_power_w: float | None = _measured(
+        "The GPU drew this power, by NVML, on average while the strategy ran alone.", unit="W", format=".0f"
+    )
     energy_j_per_1000: float | None = _measured(
-        "The GPU takes this much energy for 1,000 targets.", unit="J", format=".1f"
+        "The GPU takes this much energy, by NVML, for 1,000 targets.", unit="J", format=".1f"
     )
-    gpu_temperature_c: float | None = _measured("The GPU was this hot at most meanwhile.", unit="°C", format=".0f")
+    gpu_temperature_c: float | None = _measured(
+        "The GPU reached this temperature, by NVML, while the strategy ran alone.", unit="°C", format=".0f"
+    )
     gpu_clock_mhz: float | None = _measured(
-        "The GPU's processors ran at this clock on average meanwhile.", unit="MHz", format=".0f"
+        "The GPU's multiprocessors ran at this clock, by NVML, on average while the strategy ran alone.",
+        unit="MHz",
+        format=".0f",
     )
-    throttle: str | None = _measured("The GPU slowed itself down for these reasons meanwhile.")
+    throttle: str | None = _measured(
+        "The GPU's clocks were held down by all of this, by NVML; the cell is empty where nothing did."
+    )
     foreign_processes: int | None = _measured(
-        "This many other processes at most were on the GPU meanwhile.", unit="processes", format=".0f"
+        "This many other processes at most, by NVML, computed on the GPU at once.", unit="processes", format=".0f"
     )
     gflop_per_target: float | None = _measured(
-        "Memory attention and mask decoder take this much arithmetic for a target, as counted.",
+        "Memory attention and mask decoder take this much arithmetic for one target, counted.",
         unit="GFLOP",
         format=".2f",
     )
     gflop_per_s: float | None = _measured(
-        "The strategy does this much of that arithmetic per second.", unit="GFLOP/s", format=".1f"
+        "The strategy does this much of that arithmetic in each second.", unit="GFLOP/s", format=".1f"
     )
     matrix_gflop_per_s: float | None = _measured(
-        "A large matrix product reached this rate on this device in this process.", unit="GFLOP/s", format=".1f"
+        "A large matrix product reached this rate on this device in the same process.", unit="GFLOP/s", format=".1f"
     )
-    matrix_share: float | None = _measured("The strategy reaches this share of that rate.", format=".1%")
+    matrix_share: float | None = _measured(
+        "The strategy reaches this share of `matrix_gflop_per_s`.", unit="0 to 1", format=".1%"
+    )
     projected_min: float | None = _measured(
-        "A job of `project_to` targets (29,066) takes this long, encoding included.", unit="min", format=".1f"
+        "A job of `project_to` targets takes this long, encoding included.", unit="min", format=".1f"
     )
     repeat: int = _column(
-        "This is the number of the point's repetition, from 0.", format=".0f", identifies=True, default=0
+        "The point was measured several times, and this is which of them, from 0.",
+        format=".0f",
+        identifies=True,
+        default=0,
     )
     command: str = _column("This command measures the point again.")
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from strategies.extended_session import ExtendedSession
     from strategies.models import MODELS, load_model
     from strategies.models.sam2 import Sam2
+    from strategies.models.tracker import Tracker
     from strategies.multi_session import MultiSession
     from strategies.propagate import Propagate
     from strategies.rebuild import Rebuild
@@ -33,6 +34,7 @@ __all__ = [
     "Sam2",
     "Sequential",
     "Strategy",
+    "Tracker",
     "Triton",
     "UnavailableError",
     "UserError",
@@ -47,6 +49,7 @@ _MODULES = {
     "extended_session": ("ExtendedSession",),
     "models": ("MODELS", "load_model"),
     "models.sam2": ("Sam2",),
+    "models.tracker": ("Tracker",),
     "multi_session": ("MultiSession",),
     "propagate": ("Propagate",),
     "rebuild": ("Rebuild",),

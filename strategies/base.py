@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from strategies.components.flops import PredictionFlops, session_flops
-from strategies.models.sam2 import Sam2
+from strategies.models.tracker import Tracker
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
 
@@ -30,7 +30,7 @@ class Strategy(ABC):
     static: bool = False
     """Whether `predict` runs code that was compiled or recorded before, into which nobody can look."""
 
-    def __init__(self, model: Sam2) -> None:
+    def __init__(self, model: Tracker) -> None:
         self.model = model
         self._object_ids: tuple[int, ...] | None = None
         self._reference_count = 0
@@ -79,8 +79,8 @@ class Strategy(ABC):
     def _predict(self, targets: VisionFeatures) -> Predictions: ...
 
     def _flops(self, references: int) -> PredictionFlops:
-        """Those of the session, the canonical way to compute the masks; strategies that compute less override it."""
-        return session_flops(self.model.network.config, references)
+        """The session's FLOPs, as it is the canonical way; a strategy that computes less overrides it."""
+        return session_flops(self.model.dimensions, references)
 
     def _release(self) -> None:  # noqa: B027 - a strategy may have nothing to free
         pass

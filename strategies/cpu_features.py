@@ -14,10 +14,10 @@ torch.set_num_threads(1)
 with torch.inference_mode(), torch.autocast("cpu", dtype=torch.{dtype}):
     torch.nn.Linear(256, 768)(torch.randn(64, 256))
 """
-"""As large as an encoder's layer, because small products take other instructions."""
+"""The product is as large as an encoder's layer, because small products take other instructions."""
 
 _PYTHON_ERROR = 1
-"""Exit status of an interpreter that ends in an exception."""
+"""The exit status of an interpreter that ends in an exception."""
 
 
 @functools.cache
@@ -26,7 +26,7 @@ def usable_on_cpu(dtype: torch.dtype) -> bool:
 
     A CPU may announce instructions (AMX) that a virtual machine does not let it run. oneDNN believes the announcement
     and the process dies of SIGILL, which nothing in Python can catch: hence another process, to see whether it dies.
-    Whatever else goes wrong there is no verdict on the CPU, and counts as usable.
+    Whatever else goes wrong there says nothing of the CPU, and counts as usable.
     """
     if not sys.executable or getattr(sys, "frozen", False):
         return True  # no interpreter to ask: a frozen application would start itself again

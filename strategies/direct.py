@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Literal, get_args
 
 import torch
 
@@ -42,15 +43,16 @@ from strategies.components.flops import PredictionFlops, per_pair_flops, shared_
 from strategies.components.mask_decoder import decode_best
 from strategies.components.memory_attention import SharedBank, condition_per_pair, condition_shared, project_bank
 from strategies.components.memory_bank import MemoryBank, build_memory_bank
-from strategies.components.sdpa import attention_by, check_choice, telling_refusals
+from strategies.components.sdpa import Sdpa, attention_by, check_choice, explain_refusals
 from strategies.components.stages import MASK_DECODER, MEMORY_ATTENTION, stage
-from strategies.components.static_shapes import Answers, Chunk, Padded
+from strategies.components.static_shapes import Chunk, Outputs, Padded
 from strategies.components.two_way import TwoWay
 from strategies.errors import UserError
-from strategies.models.sam2 import Sam2
+from strategies.models.tracker import Tracker
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
-BANKS = ("shared", "expand", "repeat")
+Bank = Literal["shared", "expand", "repeat"]
+BANKS: tuple[Bank, ...] = get_args(Bank)
 
 
 class Direct(Strategy):
@@ -64,13 +66,13 @@ class Direct(Strategy):
 
     def __init__(
         self,
-        model: Sam2,
+        model: Tracker,
         *,
-        bank: str = "shared",
+        bank: Bank = "shared",
         chunk_tokens: int = 65_536,
         compile: bool = False,
         cuda_graphs: bool = False,
-        sdpa: str = "auto",
+        sdpa: Sdpa = "auto",
     ) -> None:
         """Raises UnavailableError where the device has no CUDA graphs, or not that backend of attention."""
         super().__init__(model)
@@ -81,14 +83,14 @@ class Direct(Strategy):
         check_choice(sdpa, model.device)
         self.bank = bank
         self.sdpa = sdpa
-        self._pairs_at_once = max(1, chunk_tokens // model.embedding_position.shape[1])
+        self._pairs_at_once = max(1, chunk_tokens // model.dimensions.image_tokens)
         self._two_way = TwoWay(model)
-        self._compute = compiled(self._network, literally=sdpa == "math") if compile else self._network
+        self._compute = compiled(self._outputs, literally=sdpa == "math") if compile else self._outputs
         self.static = compile or cuda_graphs
         self._recorder = CudaRecorder(model.device) if cuda_graphs else None
 
     def _prepare(self, references: References) -> None:
-        with self._telling_refusals(), attention_by(self.sdpa):
+        with self._explain_refusals(), attention_by(self.sdpa):
             chunk = self._chunk_on(build_memory_bank(self.model, references, chunk=self._pairs_at_once))
         if self._recorder is not None:
             chunk = Graphs(chunk, self._recorder)
@@ -98,7 +100,7 @@ class Direct(Strategy):
         bank = project_bank(self.model, memory) if self.bank == "shared" else memory
         return lambda targets, objects: self._compute(targets, bank.objects(objects))
 
-    def _network(self, targets: VisionFeatures, bank: SharedBank | MemoryBank) -> Answers:
+    def _outputs(self, targets: VisionFeatures, bank: SharedBank | MemoryBank) -> Outputs:
         with attention_by(self.sdpa):  # in here, as torch keeps compiled code by its content and not by who calls it
             with stage(MEMORY_ATTENTION):
                 if isinstance(bank, SharedBank):
@@ -117,7 +119,7 @@ class Direct(Strategy):
         rows = []
         for start in range(0, len(targets), targets_at_once):
             part = targets[start : start + targets_at_once]
-            with self._telling_refusals():
+            with self._explain_refusals():
                 columns = [
                     self._chunk(part, slice(first, min(first + objects_at_once, objects)))
                     for first in range(0, objects, objects_at_once)
@@ -128,19 +130,19 @@ class Direct(Strategy):
             logits=logits.float(), object_scores=scores.float(), ious=ious.float(), object_ids=self.object_ids
         )
 
-    def _telling_refusals(self) -> AbstractContextManager[None]:
-        return telling_refusals(self.sdpa, dtype=self.model.dtype, device=self.model.device)
+    def _explain_refusals(self) -> AbstractContextManager[None]:
+        return explain_refusals(self.sdpa, dtype=self.model.dtype, device=self.model.device)
 
     def _flops(self, references: int) -> PredictionFlops:
         if self.bank != "shared":
-            return per_pair_flops(self.model.network.config, references)
+            return per_pair_flops(self.model.dimensions, references)
         work = self._shared_flops(references)
         chunks_of_objects = -(-len(self.object_ids) // self._pairs_at_once)  # each begins at layer 0 again
         return replace(work, per_target=chunks_of_objects * work.per_target)
 
     def _shared_flops(self, references: int) -> PredictionFlops:
-        """Of what `_chunk_on` makes of a shared bank, where all objects go through it at once."""
-        return shared_bank_flops(self.model.network.config, references)
+        """FLOPs over what `_chunk_on` makes of a shared bank, where all objects go through it at once."""
+        return shared_bank_flops(self.model.dimensions, references)
 
     def _release(self) -> None:
         self._chunk = None

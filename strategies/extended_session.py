@@ -8,26 +8,31 @@ the memory encoder does not run on targets, and the network fails on a remembere
 ``positions`` says where in time a slot sees the references, which the network encodes into their object pointers:
 
 - ``raw``: where the session has them. An offset is the slot's frame less the reference's, over the session's length
-  less 1 (at most 15), so masks depend on the slot that a target happens to get, and on B (DESIGN section 3, trap 4);
-- ``pinned``: just before the slot, in a session of R+1 frames. The session is told that it has so many frames, and the
-  references' memories are moved next to each slot before its turn. That changes frame numbers in a session of our own
-  and nothing in the network, and the arithmetic is that of `sequential`.
+  less 1 (at most 15), so masks depend on the slot that a target happens to get, and on B (DESIGN section 3, trap 4).
+  Models whose pointers know no time (SAM2 before 2.1) give the same masks in every slot;
+- ``pinned``: just before the slot, in a session of R+1 frames. The network is made to believe that the session has so
+  many frames, and the references' memories are moved next to each slot before its turn. That changes frame numbers in a
+  session of our own and nothing in the network, and the arithmetic is that of `sequential`.
 
 Costs: time = T * O forward passes of batch one over R * (h*w + C/64) memory tokens, as `sequential`: slots gather the
 features but save no pass. Memory = one session, at 1024 px R * O * 8.75 MB (outputs and masks), plus the features of B
 targets, 16 MB each in fp32, of which the session holds views.
-From: the field report's way to batch with the session API (DESIGN section 1). Exact where pinned.
+From: the field report's way to batch with the session API (DESIGN section 1). Exact where pinned, and where the model
+does not depend on time.
 """
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from strategies.base import Strategy
 from strategies.errors import UserError
-from strategies.models.sam2 import Sam2
+from strategies.models.tracker import Tracker
 from strategies.session import CandidateWatch, ConditionedSession
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
-POSITIONS = ("pinned", "raw")
+Positions = Literal["pinned", "raw"]
+POSITIONS: tuple[Positions, ...] = get_args(Positions)
 
 
 class ExtendedSession(Strategy):
@@ -38,7 +43,7 @@ class ExtendedSession(Strategy):
 
     _session: ConditionedSession | None = None
 
-    def __init__(self, model: Sam2, *, slots: int = 8, positions: str = "pinned") -> None:
+    def __init__(self, model: Tracker, *, slots: int = 8, positions: Positions = "pinned") -> None:
         super().__init__(model)
         if slots < 1:
             raise UserError(f"slots={slots} must be at least 1")
@@ -46,14 +51,13 @@ class ExtendedSession(Strategy):
             raise UserError(f"positions={positions} is not known; choose one of {', '.join(POSITIONS)}")
         self.slots = slots
         self.positions = positions
-        self.exact = positions == "pinned"
+        self.exact = positions == "pinned" or not model.depends_on_time
 
     def _prepare(self, references: References) -> None:
         self._first = len(references)
         self._session = ConditionedSession(self.model, references, frames=self._first + self.slots)
         if self.positions == "pinned":
-            for frame in range(self._first + 1, self._first + self.slots):
-                del self._session.hf.processed_frames[frame]
+            self._session.session.set_length(self._first + 1)
 
     def _predict(self, targets: VisionFeatures) -> Predictions:
         rounds = [targets[start : start + self.slots] for start in range(0, len(targets), self.slots)]
@@ -68,16 +72,10 @@ class ExtendedSession(Strategy):
         predictions = []
         for slot in slots:
             if self.positions == "pinned":
-                self._move_references_before(slot)
+                self._session.session.renumber_conditioning_frames(slot - self._first)
             predictions.append(self._session.predict(slot, watch))
-        self._session.hf.cache.clear_all()  # the references' features, too, have been used for the last time
+        self._session.session.drop_features()  # the references' features, too, have been used for the last time
         return predictions
-
-    def _move_references_before(self, slot: int) -> None:
-        assert self._session is not None
-        for outputs in self._session.hf.output_dict_per_obj.values():
-            memories = outputs["cond_frame_outputs"].values()
-            outputs["cond_frame_outputs"] = dict(zip(range(slot - self._first, slot), memories, strict=True))
 
     def _release(self) -> None:
         self._session = None

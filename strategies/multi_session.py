@@ -25,7 +25,7 @@ import torch
 
 from strategies.base import Strategy
 from strategies.errors import UserError, out_of_memory
-from strategies.models.sam2 import Sam2
+from strategies.models.tracker import Tracker
 from strategies.session import CandidateWatch, TargetSession
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
@@ -38,19 +38,19 @@ class MultiSession(Strategy):
 
     _pool: ThreadPoolExecutor | None = None
 
-    def __init__(self, model: Sam2, *, sessions: int = 4) -> None:
+    def __init__(self, model: Tracker, *, sessions: int = 4) -> None:
         super().__init__(model)
         if sessions < 1:
             raise UserError(f"sessions={sessions} must be at least 1")
         self.sessions = sessions
-        self._lanes: list[_Lane] = []
+        self._sessions: list[_StreamedSession] = []
 
     def _prepare(self, references: References) -> None:
         for fitted in range(self.sessions):
             try:
-                self._lanes.append(_Lane(self.model, references))
+                self._sessions.append(_StreamedSession(self.model, references))
             except Exception as error:
-                self._lanes.clear()
+                self._sessions.clear()
                 if not out_of_memory(error):
                     raise
                 raise torch.OutOfMemoryError(
@@ -61,21 +61,24 @@ class MultiSession(Strategy):
 
     def _predict(self, targets: VisionFeatures) -> Predictions:
         assert self._pool is not None
-        lanes = self._lanes[: len(targets)]
-        shares = [[targets[i : i + 1] for i in range(first, len(targets), len(lanes))] for first in range(len(lanes))]
-        with CandidateWatch(self.model) as watch, _cores_shared_by(len(lanes), self.model) as cores:
-            for lane in lanes:
-                lane.fork()
+        sessions = self._sessions[: len(targets)]
+        shares = [
+            [targets[i : i + 1] for i in range(first, len(targets), len(sessions))] for first in range(len(sessions))
+        ]
+        with CandidateWatch(self.model) as watch, _cores_shared_by(len(sessions), self.model) as cores:
+            for session in sessions:
+                session.fork()
             running = [
-                self._pool.submit(lane.predict, share, watch, cores) for lane, share in zip(lanes, shares, strict=True)
+                self._pool.submit(session.predict, share, watch, cores)
+                for session, share in zip(sessions, shares, strict=True)
             ]
             wait(running)  # all of them, also where one fails: they use the watch and their sessions
-            for lane in lanes:
-                lane.join()
-        answers = self._answers(running)
-        return Predictions.concatenate([answers[i % len(lanes)][i // len(lanes)] for i in range(len(targets))])
+            for session in sessions:
+                session.join()
+        masks = self._results(running)
+        return Predictions.concatenate([masks[i % len(sessions)][i // len(sessions)] for i in range(len(targets))])
 
-    def _answers(self, done: list[Future[list[Predictions]]]) -> list[list[Predictions]]:
+    def _results(self, done: list[Future[list[Predictions]]]) -> list[list[Predictions]]:
         for future in done:
             if (error := future.exception()) is not None and out_of_memory(error):
                 raise torch.OutOfMemoryError(
@@ -88,37 +91,37 @@ class MultiSession(Strategy):
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         self._pool = None
-        self._lanes = []
+        self._sessions = []
 
 
-class _Lane:
+class _StreamedSession:
     """A session with, on a GPU, a stream of its own."""
 
-    def __init__(self, model: Sam2, references: References) -> None:
+    def __init__(self, model: Tracker, references: References) -> None:
         self._model = model
         self._session = TargetSession(model, references)
         self._stream = torch.cuda.Stream(model.device) if model.device.type == "cuda" else None
 
     def fork(self) -> None:
-        """Let this lane's stream wait for what the caller did before."""
+        """Let this session's stream wait for what the caller did before."""
         if self._stream is not None:
             self._stream.wait_stream(torch.cuda.current_stream(self._model.device))
 
     def predict(self, targets: list[VisionFeatures], watch: CandidateWatch, cores: int | None) -> list[Predictions]:
-        """In a pool thread."""
+        """Masks of the targets, one after another; it runs in a pool thread."""
         if cores is not None:
             torch.set_num_threads(cores)
         with self._model.computing(), torch.cuda.stream(self._stream):
             return [self._session.predict(target, watch) for target in targets]
 
     def join(self) -> None:
-        """Let what the caller does next wait for this lane's stream."""
+        """Let what the caller does next wait for this session's stream."""
         if self._stream is not None:
             torch.cuda.current_stream(self._model.device).wait_stream(self._stream)
 
 
 @contextmanager
-def _cores_shared_by(threads: int, model: Sam2) -> Iterator[int | None]:
+def _cores_shared_by(threads: int, model: Tracker) -> Iterator[int | None]:
     """How many cores each of so many threads may use, where the model is on them; else None.
 
     torch keeps the number for each thread, and its matrix library for the process, so it is put back at the end.

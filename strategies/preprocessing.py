@@ -1,7 +1,7 @@
 """Images and masks to the model's square input.
 
 The HF processors do the same through torchvision, which has no CPU build on every platform; Pillow and torch give the
-same numbers: bilinear with antialias to a square, then the ImageNet mean and deviation.
+same numbers: bilinear with antialias to a square, then the model's mean and deviation.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+Channels = tuple[float, float, float]
+"""A value each for red, green and blue, which go from 0 to 1."""
 
 
-def image_to_pixels(image: Image.Image | np.ndarray, *, side: int) -> Tensor:
-    """fp32 ``[3, side, side]`` from a picture of any size (PIL, or uint8 ``[height, width, 3]``)."""
+def image_to_pixels(image: Image.Image | np.ndarray, *, side: int, mean: Channels, std: Channels) -> Tensor:
+    """fp32 ``[3, side, side]`` from a picture of any size (PIL, or uint8 ``[height, width, 3]``), less ``mean`` and
+    divided by ``std``: a model's `pixels` gives its own."""
     rgb = image.convert("RGB") if isinstance(image, Image.Image) else image
     array = torch.from_numpy(np.array(rgb, dtype=np.uint8)).permute(2, 0, 1).float().div_(255)
     if array.shape[-2:] != (side, side):
         array = F.interpolate(array[None], size=(side, side), mode="bilinear", align_corners=False, antialias=True)[0]
-    return (array - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    return (array - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
 
 
 def label_map_to_masks(label_map: np.ndarray, object_ids: tuple[int, ...], *, side: int) -> Tensor:

@@ -43,26 +43,20 @@ class Propagate(Strategy):
         assert self._session is not None
         self._session.put(self._frame, target)
         predictions = self._session.track(self._frame, watch)
-        self._session.hf.cache.clear_all()  # a frame's features are read while it is the current one
-        self._session.forget(self._frame - self._horizon)
+        self._session.session.drop_features()  # a frame's features are read while it is the current one
+        self._session.session.forget(self._frame - self.model.horizon)
         self._frame += 1
         return predictions
 
-    @property
-    def _horizon(self) -> int:
-        """How many frames back the network looks for memories and for pointers."""
-        network = self.model.network
-        return max(network.num_maskmem, network.config.max_object_pointers_in_encoder) - 1
-
     def flops(self, targets: int) -> int:
-        """Of the first so many targets of a group.
+        """FLOPs of the first so many targets of a group.
 
         A remembered frame counts as a reference does; the pointers of frames that are remembered by nothing else, 9 of
         them in the end, are not in it: less than 1 % at 1024 px.
         """
-        config, memories = self.model.network.config, self.model.network.num_maskmem - 1
-        one, two = (session_flops(config, frames).per_pair for frames in (1, 2))
-        remembered = sum(min(before, memories) for before in range(targets))
+        dimensions = self.model.dimensions
+        one, two = (session_flops(dimensions, frames).per_pair for frames in (1, 2))
+        remembered = sum(min(before, dimensions.recent_memories) for before in range(targets))
         return super().flops(targets) + len(self.object_ids) * remembered * (two - one)
 
     def _release(self) -> None:

@@ -16,18 +16,20 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from typing import Literal, get_args
 
 from strategies.components.flops import PredictionFlops, raw_values_flops
 from strategies.components.mask_decoder import decode_best
 from strategies.components.memory_bank import MemoryBank
 from strategies.components.stages import MASK_DECODER, MEMORY_ATTENTION, stage
-from strategies.components.static_shapes import Answers, Chunk
+from strategies.components.static_shapes import Chunk, Outputs
 from strategies.direct import Direct
 from strategies.errors import UnavailableError, UserError
-from strategies.models.sam2 import Sam2
+from strategies.models.tracker import Tracker
 from strategies.vocabulary import VisionFeatures
 
-SELF_ATTENTIONS = ("library", "fused")
+SelfAttention = Literal["library", "fused"]
+SELF_ATTENTIONS: tuple[SelfAttention, ...] = get_args(SelfAttention)
 
 
 class Triton(Direct):
@@ -36,7 +38,9 @@ class Triton(Direct):
     self_attention: ``library`` or ``fused``; chunk_tokens: as in `Direct`.
     """
 
-    def __init__(self, model: Sam2, *, self_attention: str = "library", chunk_tokens: int = 65_536) -> None:
+    def __init__(
+        self, model: Tracker, *, self_attention: SelfAttention = "library", chunk_tokens: int = 65_536
+    ) -> None:
         super().__init__(model, bank="shared", chunk_tokens=chunk_tokens)
         if self_attention not in SELF_ATTENTIONS:
             raise UserError(f"self_attention={self_attention} is not known; choose one of {', '.join(SELF_ATTENTIONS)}")
@@ -51,7 +55,7 @@ class Triton(Direct):
 
         fused = FusedMemoryAttention(self.model, memory, fused_self_attention=self.self_attention == "fused")
 
-        def chunk(targets: VisionFeatures, objects: slice) -> Answers:
+        def chunk(targets: VisionFeatures, objects: slice) -> Outputs:
             with stage(MEMORY_ATTENTION):
                 conditioned = fused.condition(targets.embedding, objects)
             count = objects.stop - objects.start
@@ -61,10 +65,10 @@ class Triton(Direct):
         return chunk
 
     def _shared_flops(self, references: int) -> PredictionFlops:
-        return raw_values_flops(self.model.network.config, references)
+        return raw_values_flops(self.model.dimensions, references)
 
 
-def _check_machine(model: Sam2) -> None:
+def _check_machine(model: Tracker) -> None:
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     if importlib.util.find_spec("triton") is None or not (model.device.type == "cuda" or interpreted):
         raise UnavailableError(
@@ -73,12 +77,12 @@ def _check_machine(model: Sam2) -> None:
         )
 
 
-def _check_model(model: Sam2) -> None:
-    attention = model.network.memory_attention.layers[0].cross_attn_image
-    heads, widths = attention.num_attention_heads, (attention.head_dim, attention.hidden_size)
-    if heads != 1:
+def _check_model(model: Tracker) -> None:
+    attention = model.dimensions.memory_attention
+    widths = attention.head_width, attention.hidden
+    if attention.heads != 1:
         raise UserError(
-            f"strategy triton serves memory attention of one head, and {model.name} has {heads}: use direct"
+            f"strategy triton serves memory attention of one head, and {model.name} has {attention.heads}: use direct"
         )
     if any(width & (width - 1) for width in widths):
         raise UserError(

@@ -8,7 +8,7 @@ from harness.measure.point import make_strategy
 from harness.measure.timing import device_clock
 from strategies.base import Strategy
 from strategies.components.flops import PredictionFlops
-from strategies.models.sam2 import Sam2
+from strategies.models.tracker import Tracker
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
 
@@ -18,7 +18,7 @@ class Throttled(Strategy):
     A share of 0 is for its opponent: both then wait for the device in the same way.
     """
 
-    def __init__(self, model: Sam2, *, strategy: dict[str, Any], share: float) -> None:
+    def __init__(self, model: Tracker, *, strategy: dict[str, Any], share: float) -> None:
         super().__init__(model)
         self._strategy = make_strategy(strategy, model)
         self.exact, self.builds_bank = self._strategy.exact, self._strategy.builds_bank

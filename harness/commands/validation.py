@@ -8,14 +8,14 @@ import numpy as np
 
 from harness.data.synthetic import synthetic_groups
 from harness.masks.scores import ScoreMeter
-from strategies.models.sam2 import Sam2
+from strategies.models.tracker import Tracker
 from strategies.sequential import Sequential
 
 VALIDATION_SEED = 4242
 SIZE = (160, 160)
 
 
-def validation_scores(model: Sam2, *, groups: int, targets: int = 8) -> dict[str, Any]:
+def validation_scores(model: Tracker, *, groups: int, targets: int = 8) -> dict[str, Any]:
     """J, F and J&F by `sequential` on ``groups`` validation groups: two references, four objects, some absent."""
     meter = ScoreMeter()
     drawn = synthetic_groups(count=groups, references=2, targets=targets, objects=4, size=SIZE, seed=VALIDATION_SEED)

@@ -18,7 +18,7 @@ from harness.options.points import Point
 from harness.result import PointResult
 from harness.workload.encode import Workload, encode_workload
 from strategies.models import load_model, usable_device
-from strategies.models.sam2 import Sam2
+from strategies.models.tracker import Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ def resolve_device(device: str) -> torch.device:
     return usable_device(device)
 
 
-def _model(point: Point, *, known_usable: bool) -> Sam2:
+def _model(point: Point, *, known_usable: bool) -> Tracker:
     config = point.config
     return load_model(
         config.model.name,

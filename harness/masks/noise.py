@@ -38,7 +38,7 @@ from torch import Tensor
 
 from harness.masks.agreement import AgreementMeter
 from harness.masks.rule import ROUNDOFF, STORED, Agreement, NoiseFloor
-from strategies.models.sam2 import Sam2
+from strategies.models.tracker import Tracker
 from strategies.sequential import Sequential
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
@@ -66,7 +66,7 @@ def choose(expected: Sequence[Predictions]) -> dict[int, list[int]]:
     }
 
 
-def measure_noise(model: Sam2, samples: Sequence[Sample]) -> NoiseFloor:
+def measure_noise(model: Tracker, samples: Sequence[Sample]) -> NoiseFloor:
     """The floor of the model in its dtype, on its device; seeded."""
     roundoff = ROUNDOFF[model.dtype]
     generator = torch.Generator().manual_seed(0)

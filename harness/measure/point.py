@@ -17,6 +17,7 @@ from harness.masks.rule import Agreement, Limits, NoiseFloor, disagreement
 from harness.masks.scores import Scores
 from harness.measure.correctness import Meters, Verified, verify
 from harness.measure.cost import cost, measure_matrix_rate
+from harness.measure.predict import Predict
 from harness.measure.speed import SpeedMeasurement, measure_speed, run_sustained
 from harness.measure.stages import StageTimes, time_stages
 from harness.measure.timing import Clock, device_clock
@@ -31,7 +32,7 @@ from harness.workload.encode import Workload
 from strategies.base import Strategy
 from strategies.components.sdpa import observed
 from strategies.errors import out_of_memory
-from strategies.models.sam2 import Sam2
+from strategies.models.tracker import Tracker
 
 OnStage = Callable[[str], None]
 """Takes note of the stage that begins."""
@@ -60,10 +61,17 @@ def measure_point(
         on_stage("checking the masks")
         verified = verify(point, workload, candidate, expected=expected, meters=meters, pictures=pictures, clock=clock)
         on_stage("timing")
-        timed = measure_speed(config, workload, candidate, baseline, expected=expected, meters=meters, clock=clock)
+        scenario = Predict(config, workload, candidate=candidate, baseline=baseline, expected=expected, meters=meters)
+        timed = measure_speed(scenario, config.timing, seed=config.seed, clock=clock)
         sustained = None
         if model.device.type == "cuda" and config.timing.sustained_seconds > 0:
-            sustained = run_sustained(config, workload, candidate, clock=clock, begin=lambda: on_stage(SUSTAINED))
+            sustained = run_sustained(
+                scenario.group(0),
+                targets_per_call=min(config.batch, len(workload.groups[0].targets)),
+                seconds=config.timing.sustained_seconds,
+                clock=clock,
+                begin=lambda: on_stage(SUSTAINED),
+            )
         on_stage("watching a batch")
         attention, stages = _watch(config, workload, candidate, clock) or (Counter[str](), None)
     on_stage("measuring the matrix rate")
@@ -108,7 +116,7 @@ def measure_point(
     )
 
 
-def make_strategy(options: dict[str, Any], model: Sam2) -> Strategy:
+def make_strategy(options: dict[str, Any], model: Tracker) -> Strategy:
     """The strategy that the options name; what its constructor raises comes through as it was raised."""
     try:
         strategy: Strategy = instantiate(options, model=model)
@@ -219,7 +227,7 @@ def _watch(
         return None
 
 
-def _matrix_rate(model: Sam2, dtype: str, clock: Clock) -> float | None:
+def _matrix_rate(model: Tracker, dtype: str, clock: Clock) -> float | None:
     """None where there is no room for its matrices: no reason to lose a point that has been measured."""
     try:
         with model.computing():  # which decides about TF32

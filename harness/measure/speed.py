@@ -1,4 +1,7 @@
-"""The second stage of a point: how fast, against the baseline strategy, on the same inputs in the same process."""
+"""The second stage of a point: how fast, against the baseline strategy, on the same inputs in the same process.
+
+It knows the work by its scenario's protocol only (`harness.measure.scenario`).
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
+from typing import Any, Generic
 
-import torch
-
-from harness.measure.blocks import TargetBlock
-from harness.measure.correctness import Meters
-from harness.measure.pairing import Pairing, Rounds, StopRule, WarmUp, targets_per_block, warm_up
+from harness.measure.pairing import Pairing, Rounds, StopRule, WarmUp, warm_up
+from harness.measure.scenario import GroupWork, Inputs, Outputs, ReleasableSide, Scenario
 from harness.measure.timing import Clock
-from harness.options.config import HarnessConfig
+from harness.options.config import TimingConfig
 from harness.result import Block, SideName
 from harness.stats.speedup import SpeedUp, estimate
-from harness.workload.encode import EncodedGroup, Workload
-from strategies.base import Strategy
 from strategies.errors import out_of_memory
-from strategies.vocabulary import Predictions, References, VisionFeatures
 
-BATCHES_AT_ONCE = 4
+CALLS_AT_ONCE = 4
 """That a sustained run gives the device before it waits for it, so that it never runs dry."""
 
 
@@ -47,64 +45,17 @@ class SpeedMeasurement:
     note: str | None
 
 
-class TimedSide:
-    """A strategy as one side of a pair, for one group at a time."""
+def measure_speed(scenario: Scenario[Any, Any], options: TimingConfig, *, seed: int, clock: Clock) -> SpeedMeasurement:
+    """Time the candidate, against the baseline where there is one, on the scenario's groups.
 
-    def __init__(self, strategy: Strategy, references: References, first: VisionFeatures) -> None:
-        """first: a batch to be warm for, whenever the group has been prepared anew."""
-        self.strategy = strategy
-        self.opponent: TimedSide | None = None
-        """Who has to leave the device before this side gets ready, where both do not fit."""
-        self._references = references
-        self._first = first
-        self._prepared = False
-
-    def ready(self) -> None:
-        if self._prepared:
-            return
-        if self.opponent is not None:
-            self.opponent.release()
-        self.strategy.prepare(self._references)
-        self._prepared = True
-        self.strategy.predict(self._first)
-
-    def run(self, batches: list[VisionFeatures]) -> list[Predictions]:
-        return [self.strategy.predict(batch) for batch in batches]
-
-    def release(self) -> None:
-        """Leave the device."""
-        self.strategy.release()
-        self._prepared = False
-        if self._first.embedding.is_cuda:
-            torch.cuda.empty_cache()
-
-
-def measure_speed(
-    config: HarnessConfig,
-    workload: Workload,
-    candidate: Strategy,
-    baseline: Strategy | None,
-    *,
-    expected: list[Predictions] | None,
-    meters: Meters,
-    clock: Clock,
-) -> SpeedMeasurement:
-    """Time the candidate, against the baseline where there is one, on up to ``timing.groups`` groups.
-
-    Masks of the timed blocks go into ``meters.repeated``: compared with the baseline's of the same round where it is
-    exact, with the expected ones (of `sequential`, None = do not compare) else.
+    What comes out of the timed blocks is checked by the scenario, outside the clock.
     """
-    chosen = spread(len(workload.groups), config.timing.groups)
-    rule = StopRule.for_each_of(len(chosen), config.timing)
-    timer = _GroupTimer(config, candidate, baseline, meters=meters, clock=clock, rule=rule)
-    timed = {}
-    for index in chosen:
-        encoded = workload.groups[index]
-        timed[encoded.group.name] = timer.time_group(
-            encoded, workload.model.device, None if expected is None else expected[index]
-        )
-    targets = {workload.groups[index].group.name: len(workload.groups[index].targets) for index in chosen}
-    return _summary(timed, targets, timer, rule, config)
+    groups = scenario.timed_groups()
+    rule = StopRule.for_each_of(len(groups), options)
+    timer = _GroupTimer[Any, Any](options, paired=scenario.paired, seed=seed, clock=clock, rule=rule)
+    timed = {group.name: timer.time_group(group) for group in groups}
+    targets = {group.name: group.targets for group in groups}
+    return _summary(timed, targets, timer, rule, options, seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,152 +67,123 @@ class Sustained:
 
 
 def run_sustained(
-    config: HarnessConfig, workload: Workload, candidate: Strategy, *, clock: Clock, begin: Callable[[], None]
+    group: GroupWork[Inputs, Outputs], *, targets_per_call: int, seconds: float, clock: Clock, begin: Callable[[], None]
 ) -> Sustained:
-    """For ``timing.sustained_seconds``, so that counters with windows of up to a second show this strategy alone.
+    """Run the candidate alone, so that counters with windows of up to a second show this strategy and no other.
 
     begin: called when the candidate is prepared and warm.
     """
-    encoded, device = workload.groups[0], workload.model.device
-    batch = encoded.targets[: config.batch].clone().to(device)
-    candidate.prepare(encoded.references(device, config.objects))
-    candidate.predict(batch)
+    candidate, inputs = group.sides(paired=False)["candidate"], group.first
+    candidate.ready()
     clock()  # waits for the device
     begin()
     targets, began = 0, clock()
-    while (now := clock()) - began < config.timing.sustained_seconds:
-        for _ in range(BATCHES_AT_ONCE):
-            candidate.predict(batch)
-        targets += BATCHES_AT_ONCE * len(batch)
+    while (now := clock()) - began < seconds:
+        for _ in range(CALLS_AT_ONCE):
+            candidate.run(inputs)
+        targets += CALLS_AT_ONCE * targets_per_call
     candidate.release()
+    group.close()
     return Sustained(targets=targets, seconds=now - began)
 
 
-def spread(available: int, most: int) -> list[int]:
-    """Indices of at most ``most`` out of ``available`` things, evenly spread."""
-    count = min(available, most)
-    return [index * available // count for index in range(count)]
+class _Alternating(Generic[Inputs, Outputs]):
+    """A side that gets ready only after its opponent has left the device, where both do not fit."""
+
+    def __init__(self, side: ReleasableSide[Inputs, Outputs], opponent: ReleasableSide[Inputs, Outputs]) -> None:
+        self._side = side
+        self._opponent = opponent
+        self.run = side.run
+        self.release = side.release
+
+    def ready(self) -> None:
+        self._opponent.release()
+        self._side.ready()
 
 
-class _GroupTimer:
+class _GroupTimer(Generic[Inputs, Outputs]):
     """Times the groups of one point, one after another.
 
-    Both sides are together on the device where they fit, else in turns, else the candidate is timed alone.
+    Both sides are together on the device where they fit, else they take turns, else the candidate is timed alone.
     """
 
-    def __init__(
-        self,
-        config: HarnessConfig,
-        candidate: Strategy,
-        baseline: Strategy | None,
-        *,
-        meters: Meters,
-        clock: Clock,
-        rule: StopRule,
-    ) -> None:
-        self._config = config
-        self._candidate = candidate
-        self._baseline = baseline
-        self._meters = meters
+    def __init__(self, options: TimingConfig, *, paired: bool, seed: int, clock: Clock, rule: StopRule) -> None:
+        self._options = options
+        self._paired = paired
+        self._seed = seed
         self._clock = clock
         self._rule = rule
         self.warm_ups: dict[str, dict[SideName, list[WarmUp]]] = {}
         self.alternating = False
         self.note: str | None = None
 
-    def time_group(self, encoded: EncodedGroup, device: torch.device, expected: Predictions | None) -> Rounds:
+    def time_group(self, group: GroupWork[Inputs, Outputs]) -> Rounds:
         while True:
             try:
-                return self._attempt(encoded, device, expected)
+                return self._attempt(group)
             except Exception as error:
-                if self._baseline is None or not out_of_memory(error):
+                if not self._paired or not out_of_memory(error):
                     raise
                 if self.alternating:
-                    self._baseline = None
+                    self._paired = False
                     self.note = "the baseline strategy ran out of memory, so there is no speed-up"
                 self.alternating = True
 
-    def _attempt(self, encoded: EncodedGroup, device: torch.device, expected: Predictions | None) -> Rounds:
-        references = encoded.references(device, self._config.objects)
-        first = encoded.targets[: self._config.batch].clone().to(device)
-        candidate = TimedSide(self._candidate, references, first)
-        sides: dict[SideName, TimedSide] = {"candidate": candidate}
-        baseline = None
-        if self._baseline is not None:
-            baseline = sides["baseline"] = TimedSide(self._baseline, references, first)
-            if self.alternating:
-                baseline.opponent, candidate.opponent = candidate, baseline
+    def _attempt(self, group: GroupWork[Inputs, Outputs]) -> Rounds:
+        sides = self._sides(group)
         try:
-            self._warm(encoded, sides, first)
-            block = self._block(encoded, device, baseline, first)
-            tail = block.inputs(0)[-1]
-            if len(tail) != len(first):
-                self._warm(encoded, sides, tail)
-            if baseline is not None and expected is not None:
-                baseline.ready()
-                self._meters.baseline.update(encoded.group.name, expected[: len(first)], baseline.run([first])[0])
-            pairing = self._pairing(encoded, block, expected)
-            return pairing.alone(candidate) if baseline is None else pairing.paired(baseline, candidate)
+            self._warm(group, sides, group.first)
+            slowest = max(warmed[-1].seconds[-1] for warmed in self.warm_ups[group.name].values())
+            block = group.block(seconds_per_call=slowest, paired="baseline" in sides)
+            for inputs in block.shapes:
+                self._warm(group, sides, inputs)
+            pairing: Pairing[Inputs, Outputs] = Pairing(
+                group=group.name,
+                targets=block.targets,
+                inputs=block.inputs,
+                check=block.check,
+                clock=self._clock,
+                cpu_clock=time.process_time,
+                rule=self._rule,
+                seed=self._seed,
+            )
+            if "baseline" not in sides:
+                return pairing.alone(sides["candidate"])
+            sides["baseline"].ready()
+            group.check_baseline(sides["baseline"].run(group.first))
+            return pairing.paired(sides["baseline"], sides["candidate"])
         finally:
             for side in sides.values():
                 side.release()
+            group.close()
 
-    def _warm(self, encoded: EncodedGroup, sides: dict[SideName, TimedSide], inputs: VisionFeatures) -> None:
-        noted = self.warm_ups.setdefault(encoded.group.name, {})
+    def _sides(self, group: GroupWork[Inputs, Outputs]) -> dict[SideName, ReleasableSide[Inputs, Outputs]]:
+        sides = group.sides(paired=self._paired)
+        if not (self._paired and self.alternating):
+            return sides
+        candidate, baseline = sides["candidate"], sides["baseline"]
+        return {"candidate": _Alternating(candidate, baseline), "baseline": _Alternating(baseline, candidate)}
+
+    def _warm(
+        self,
+        group: GroupWork[Inputs, Outputs],
+        sides: dict[SideName, ReleasableSide[Inputs, Outputs]],
+        inputs: Inputs,
+    ) -> None:
+        noted = self.warm_ups.setdefault(group.name, {})
         for name, side in sides.items():
             side.ready()
-            warmed = warm_up(
-                partial(side.run, [inputs]), clock=self._clock, max_seconds=self._config.timing.warmup_seconds
-            )
+            warmed = warm_up(partial(side.run, inputs), clock=self._clock, max_seconds=self._options.warmup_seconds)
             noted.setdefault(name, []).append(warmed)
-
-    def _block(
-        self, encoded: EncodedGroup, device: torch.device, baseline: TimedSide | None, first: VisionFeatures
-    ) -> TargetBlock:
-        config = self._config
-        bytes_per_mask = first.stride4[0, 0].numel() * 4  # fp32 logits have the size of the stride-4 level
-        objects = len(encoded.group.object_ids[: config.objects])
-        count = targets_per_block(
-            targets=len(encoded.targets),
-            batch=config.batch,
-            seconds_per_batch=max(warmed[-1].seconds[-1] for warmed in self.warm_ups[encoded.group.name].values()),
-            bytes_per_target=_bytes(first) // len(first) + objects * bytes_per_mask,
-            options=config.timing,
-        )
-        moving = baseline is not None and baseline.strategy.exact
-        return TargetBlock(encoded, count=count, batch=config.batch, device=device, moving=moving)
-
-    def _pairing(
-        self, encoded: EncodedGroup, block: TargetBlock, expected: Predictions | None
-    ) -> Pairing[list[VisionFeatures], list[Predictions]]:
-        def check(turn: int, of_baseline: list[Predictions] | None, of_candidate: list[Predictions]) -> None:
-            if expected is None:
-                return
-            if block.moving:
-                assert of_baseline is not None
-                wanted = Predictions.concatenate(of_baseline)
-            else:
-                wanted = block.expected(turn, expected)
-            self._meters.repeated.update(encoded.group.name, wanted, Predictions.concatenate(of_candidate))
-
-        return Pairing(
-            group=encoded.group.name,
-            targets=block.count,
-            inputs=block.inputs,
-            check=check,
-            clock=self._clock,
-            cpu_clock=time.process_time,
-            rule=self._rule,
-            seed=self._config.seed,
-        )
-
-
-def _bytes(features: VisionFeatures) -> int:
-    return sum(level.nbytes for level in (features.embedding, features.stride4, features.stride8))
 
 
 def _summary(
-    timed: dict[str, Rounds], targets: dict[str, int], timer: _GroupTimer, rule: StopRule, config: HarnessConfig
+    timed: dict[str, Rounds],
+    targets: dict[str, int],
+    timer: _GroupTimer[Any, Any],
+    rule: StopRule,
+    options: TimingConfig,
+    seed: int,
 ) -> SpeedMeasurement:
     blocks = [block for rounds in timed.values() for block in rounds.blocks]
     log_ratios = {group: rounds.log_ratios for group, rounds in timed.items() if rounds.log_ratios}
@@ -269,7 +191,7 @@ def _summary(
     speedup = None
     if len(log_ratios) == len(timed):
         weights = [targets[group] * median(_per_target(rounds, "baseline")) for group, rounds in timed.items()]
-        speedup = estimate(list(log_ratios.values()), weights, seed=config.seed)
+        speedup = estimate(list(log_ratios.values()), weights, seed=seed)
     of_candidate = [block for block in blocks if block.side == "candidate"]
     return SpeedMeasurement(
         blocks=blocks,
@@ -277,7 +199,7 @@ def _summary(
         speedup=speedup,
         fps=sum(targets.values()) / sum(targets[group] * seconds for group, seconds in per_target.items()),
         cpu_seconds_per_target=sum(one.cpu_seconds for one in of_candidate) / sum(one.targets for one in of_candidate),
-        converged=_long_enough(timed, rule) and (speedup is None or _narrow(speedup, config.timing.width)),
+        converged=_long_enough(timed, rule) and (speedup is None or _narrow(speedup, options.width)),
         warm_ups=timer.warm_ups,
         alternating=timer.alternating,
         note=timer.note,
@@ -296,5 +218,5 @@ def _narrow(speedup: SpeedUp, width: float) -> bool:
     return speedup.width is not None and speedup.width <= width
 
 
-def _per_target(rounds: Rounds, side: str) -> Sequence[float]:
+def _per_target(rounds: Rounds, side: SideName) -> Sequence[float]:
     return [block.seconds / block.targets for block in rounds.blocks if block.side == side]

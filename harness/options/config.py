@@ -24,7 +24,7 @@ from strategies.components.sdpa import CHOICES
 from strategies.direct import BANKS
 from strategies.errors import UserError
 from strategies.extended_session import POSITIONS
-from strategies.models.sam2 import DTYPES
+from strategies.models.precision import DTYPES
 
 ISOLATIONS = ("spawn", "inline")
 

@@ -1,7 +1,7 @@
 """CUDA graphs: the kernels of a chunk recorded once for each shape, then launched all at once.
 
 A graph reads and writes the memory that it was recorded with. So each has input buffers that targets are copied into,
-its answers are copied out, and whoever holds the graphs holds the bank that they read.
+its outputs are copied out, and whoever holds the graphs holds the bank that they read.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from functools import partial
 
 import torch
 
-from strategies.components.static_shapes import Answers, Chunk
+from strategies.components.static_shapes import Chunk, Outputs
 from strategies.errors import UnavailableError
 from strategies.vocabulary import VisionFeatures
 
 WARM_UPS = 3
-"""Runs before recording, so that libraries have made their plans and workspaces, and compiled code is there."""
+"""So many runs precede a recording, so that libraries have made their plans and workspaces, and code is compiled."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """``replay`` does the work again; ``answers`` are where it leaves them, each time the same tensors."""
+    """``replay`` does the work again; ``outputs`` are where it leaves them, each time the same tensors."""
 
     replay: Callable[[], None]
-    answers: Answers
+    outputs: Outputs
 
 
-Recorder = Callable[[Callable[[], Answers]], Recorded]
+Recorder = Callable[[Callable[[], Outputs]], Recorded]
 
 
 class Graphs:
     """A chunk that is recorded at its first call with each number of targets and slice of the objects.
 
-    record: how; `CudaRecorder` but in tests. Dropping this object frees the graphs and their memory.
+    record: how to record; a `CudaRecorder` except in tests. Dropping this object frees the graphs and their memory.
     """
 
     def __init__(self, chunk: Chunk, record: Recorder) -> None:
@@ -42,7 +42,7 @@ class Graphs:
         self._record = record
         self._graphs: dict[tuple[int, int, int], tuple[VisionFeatures, Recorded]] = {}
 
-    def __call__(self, targets: VisionFeatures, objects: slice) -> Answers:
+    def __call__(self, targets: VisionFeatures, objects: slice) -> Outputs:
         key = len(targets), objects.start, objects.stop
         if key not in self._graphs:
             buffers = targets.clone()
@@ -50,12 +50,12 @@ class Graphs:
         buffers, recorded = self._graphs[key]
         buffers.copy_(targets)
         recorded.replay()
-        logits, scores, ious = recorded.answers
+        logits, scores, ious = recorded.outputs
         return logits.clone(), scores.clone(), ious.clone()
 
 
 class CudaRecorder:
-    """Records on one CUDA device. The graphs share their working memory, as no two run at once."""
+    """A recorder for one CUDA device, whose graphs share their working memory, as no two run at once."""
 
     def __init__(self, device: torch.device) -> None:
         """Raises UnavailableError where the device is no CUDA device."""
@@ -67,7 +67,7 @@ class CudaRecorder:
         self._device = device
         self._pool = torch.cuda.graph_pool_handle()
 
-    def __call__(self, work: Callable[[], Answers]) -> Recorded:
+    def __call__(self, work: Callable[[], Outputs]) -> Recorded:
         graph = torch.cuda.CUDAGraph()
         cached = torch.is_autocast_cache_enabled()
         torch.set_autocast_cache_enabled(False)  # a graph must not read casts that end with the autocast context
@@ -76,14 +76,14 @@ class CudaRecorder:
                 _warm_up(work)
                 # Other threads, such as those that watch the device, may go on with calls of their own.
                 with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                    answers = work()
+                    outputs = work()
         finally:
             torch.set_autocast_cache_enabled(cached)
-        return Recorded(replay=graph.replay, answers=answers)
+        return Recorded(replay=graph.replay, outputs=outputs)
 
 
-def _warm_up(work: Callable[[], Answers]) -> None:
-    """On a stream of its own, because a recording must not depend on what the caller's stream has under way."""
+def _warm_up(work: Callable[[], Outputs]) -> None:
+    """Run the work on a stream of its own: a recording must not depend on what the caller's stream has under way."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):

@@ -7,16 +7,13 @@ the best candidate is picked first and only its mask is made (DESIGN section 2).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from strategies.components.two_way import TwoWay
+from strategies.components.two_way import TwoWay, output_tokens
+from strategies.models.tracker import Tracker
 from strategies.vocabulary import VisionFeatures
-
-if TYPE_CHECKING:
-    from strategies.models.sam2 import Sam2
 
 NO_OBJECT_LOGIT = -1024.0
 """Logit of every pixel behind a closed object-score gate, as in the original model."""
@@ -41,12 +38,11 @@ class Candidates:
         return per_candidate[torch.arange(len(picks), device=picks.device), picks]
 
 
-def decode_candidates(model: Sam2, embedding: Tensor, sparse: Tensor) -> Candidates:
-    """Two-way transformer and heads for image embeddings ``[N, C, h, w]`` (dense prompt already added)."""
-    decoder = model.network.mask_decoder
+def decode_candidates(model: Tracker, embedding: Tensor, sparse: Tensor) -> Candidates:
+    """The candidates of image embeddings ``[N, C, h, w]``, dense prompt added, and sparse prompts ``[N, 1, P, C]``."""
+    decoder = model.mask_decoder
     count = embedding.shape[0]
-    output_tokens = torch.cat([decoder.obj_score_token.weight, decoder.iou_token.weight, decoder.mask_tokens.weight])
-    tokens = torch.cat([output_tokens.expand(count, 1, -1, -1), sparse], dim=2)
+    tokens = torch.cat([output_tokens(decoder).expand(count, 1, -1, -1), sparse], dim=2)
     tokens_out, image = decoder.transformer(
         point_embeddings=tokens,
         image_embeddings=embedding,
@@ -56,9 +52,9 @@ def decode_candidates(model: Sam2, embedding: Tensor, sparse: Tensor) -> Candida
     return _read(model, tokens_out[:, 0], image.squeeze(1).transpose(1, 2).unflatten(2, embedding.shape[-2:]))
 
 
-def _read(model: Sam2, tokens: Tensor, image: Tensor) -> Candidates:
-    """What the heads say of tokens ``[N, Q, C]``, whose images ``[N, C, h, w]`` are."""
-    decoder = model.network.mask_decoder
+def _read(model: Tracker, tokens: Tensor, image: Tensor) -> Candidates:
+    """The candidates that the heads read from tokens ``[N, Q, C]`` and their images ``[N, C, h, w]``."""
+    decoder = model.mask_decoder
     # Token 0 is the object score, 1 the IoU, 2 the single mask; the candidates of multimask output follow.
     return Candidates(
         mask_tokens=tokens[:, 3 : 2 + decoder.num_mask_tokens],
@@ -68,9 +64,9 @@ def _read(model: Sam2, tokens: Tensor, image: Tensor) -> Candidates:
     )
 
 
-def upscale(model: Sam2, image: Tensor, features: VisionFeatures, *, objects: int) -> Tensor:
+def upscale(model: Tracker, image: Tensor, features: VisionFeatures, *, objects: int) -> Tensor:
     """``[O, T, C/8, H*W]``: the image side of O*T pairs (object-major) at stride 4, skip connections added."""
-    decoder = model.network.mask_decoder
+    decoder = model.mask_decoder
     pairs = (objects, -1)
     x = decoder.upscale_conv1(image).unflatten(0, pairs) + features.stride8
     x = decoder.activation(decoder.upscale_layer_norm(x.flatten(0, 1)))
@@ -78,18 +74,18 @@ def upscale(model: Sam2, image: Tensor, features: VisionFeatures, *, objects: in
     return decoder.activation(x).flatten(3)
 
 
-def hypernetworks(model: Sam2, mask_tokens: Tensor) -> Tensor:
+def hypernetworks(model: Tracker, mask_tokens: Tensor) -> Tensor:
     """``[N, K, C/8]``: each candidate's mask vector from its token."""
-    mlps = model.network.mask_decoder.output_hypernetworks_mlps[1:]
+    mlps = model.mask_decoder.output_hypernetworks_mlps[1:]
     return torch.stack([mlp(mask_tokens[:, index]) for index, mlp in enumerate(mlps)], dim=1)
 
 
 def decode_best(
-    model: Sam2, two_way: TwoWay, conditioned: Tensor, features: VisionFeatures, *, objects: int
+    model: Tracker, two_way: TwoWay, conditioned: Tensor, features: VisionFeatures, *, objects: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Logits ``[T, O, H, W]``, object scores ``[T, O]`` and predicted IoUs ``[T, O, K]`` of O*T pairs.
 
-    two_way: the model's. conditioned: ``[O*T, C, h, w]`` (object-major), the output of memory attention.
+    two_way: that of the model. conditioned: ``[O*T, C, h, w]`` (object-major), the output of memory attention.
     """
     tokens, image = two_way((conditioned + model.no_prompt_dense).flatten(2).transpose(1, 2))
     candidates = _read(model, tokens, image.transpose(1, 2).unflatten(2, conditioned.shape[-2:]))

@@ -9,19 +9,14 @@ cross-attention, because nothing before that depends on the object.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from strategies.components.memory_bank import MemoryBank
-
-if TYPE_CHECKING:
-    from strategies.models.sam2 import Sam2
-
-HFModule = Any
-"""A module of the HF network, which carries no types for its attributes."""
+from strategies.models.modules import MemoryAttentionLayer
+from strategies.models.tracker import Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,40 +46,38 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.view_as_real(torch.view_as_complex(pairs) * angles).flatten(-2).type_as(x)
 
 
-def project_bank(model: Sam2, bank: MemoryBank) -> SharedBank:
+def project_bank(model: Tracker, bank: MemoryBank) -> SharedBank:
     """Project the bank once per group and layer."""
-    layers = [layer.cross_attn_image for layer in model.network.memory_attention.layers]
-    values = (_heads(attention.v_proj(bank.memory), attention.num_attention_heads) for attention in layers)
+    attentions = [layer.cross_attn_image for layer in model.memory_attention.layers]
+    values = (_heads(attention.v_proj(bank.memory), attention.num_attention_heads) for attention in attentions)
     return SharedBank(keys=project_keys(model, bank), values=tuple(value.contiguous() for value in values))
 
 
-def project_keys(model: Sam2, bank: MemoryBank) -> tuple[Tensor, ...]:
+def project_keys(model: Tracker, bank: MemoryBank) -> tuple[Tensor, ...]:
     """Each layer's keys, ``[O, heads, M, d]``, rotated; pointer tokens take no rotary encoding."""
-    cos, sin = model.rotary
     spatial = bank.memory.shape[1] - bank.pointer_tokens
-    frames = spatial // cos.shape[0]
-    cos, sin = cos.repeat(frames, 1), sin.repeat(frames, 1)
+    cos, sin = model.memory_rotary(spatial // model.dimensions.memory_tokens)
     keys = []
-    for layer in model.network.memory_attention.layers:
+    for layer in model.memory_attention.layers:
         attention = layer.cross_attn_image
         key = _heads(attention.k_proj(bank.memory + bank.position), attention.num_attention_heads)
         keys.append(torch.cat([rotate(key[..., :spatial, :], cos, sin), key[..., spatial:, :]], dim=-2))
     return tuple(keys)
 
 
-def condition_shared(model: Sam2, embedding: Tensor, bank: SharedBank) -> Tensor:
+def condition_shared(model: Tracker, embedding: Tensor, bank: SharedBank) -> Tensor:
     """``[O*T, C, h, w]`` (object-major) of embeddings ``[T, C, h, w]``, each conditioned on every object's memory."""
-    network = model.network.memory_attention
-    x = _input_tokens(model, embedding)  # [T, L, C]: no object yet
-    for layer, key, value in zip(network.layers, bank.keys, bank.values, strict=True):
+    attention = model.memory_attention
+    x = model.memory_attention_input(embedding)  # [T, L, C]: no object yet
+    for layer, key, value in zip(attention.layers, bank.keys, bank.values, strict=True):
         x = x + _self_attention(model, layer, x)
         x = x + _cross_attention(model, layer, x, key, value)  # from layer 0 on: [O, T, L, C]
-        x = x + feed_forward(layer, x)
-    x = network.layer_norm(x).flatten(0, 1)
+        x = x + model.feed_forward(layer, x)
+    x = attention.layer_norm(x).flatten(0, 1)
     return x.transpose(1, 2).unflatten(2, embedding.shape[-2:])
 
 
-def condition_per_pair(model: Sam2, embedding: Tensor, bank: MemoryBank, *, copies: bool) -> Tensor:
+def condition_per_pair(model: Tracker, embedding: Tensor, bank: MemoryBank, *, copies: bool) -> Tensor:
     """The same result through the network's own module, keys and values projected for every pair.
 
     copies: the bank is repeated for all O*T pairs in one call; else each object's bank is expanded, a view, to T
@@ -101,24 +94,11 @@ def condition_per_pair(model: Sam2, embedding: Tensor, bank: MemoryBank, *, copi
     return out.transpose(1, 2).unflatten(2, embedding.shape[-2:])
 
 
-def _attend(model: Sam2, queries: Tensor, memory: Tensor, bank: MemoryBank) -> Tensor:
-    """The network's memory attention: ``[B, L, C]`` of queries ``[L, B, C]`` and memories ``[B, M, 64]``."""
-    out = model.network.memory_attention(
-        current_vision_features=queries,
-        current_vision_position_embeddings=model.embedding_position.transpose(0, 1),
-        memory=memory.transpose(0, 1),
-        memory_posision_embeddings=bank.position.expand(memory.shape[0], -1, -1).transpose(0, 1),
-        num_object_pointer_tokens=bank.pointer_tokens,
-    )
-    # The module answers with an axis of one before or behind the pairs; tokens and channels come last.
-    return out.reshape(memory.shape[0], *out.shape[-2:])
+def _attend(model: Tracker, queries: Tensor, memory: Tensor, bank: MemoryBank) -> Tensor:
+    return model.attend_to_memory(queries, memory, bank.position, pointer_tokens=bank.pointer_tokens)
 
 
-def _input_tokens(model: Sam2, embedding: Tensor) -> Tensor:
-    return embedding.flatten(2).transpose(1, 2) + 0.1 * model.embedding_position
-
-
-def _self_attention(model: Sam2, layer: HFModule, x: Tensor) -> Tensor:
+def _self_attention(model: Tracker, layer: MemoryAttentionLayer, x: Tensor) -> Tensor:
     attention = layer.self_attn
     cos, sin = model.rotary
     normed = layer.layer_norm1(x).flatten(0, -3)  # [N, L, C]
@@ -129,7 +109,7 @@ def _self_attention(model: Sam2, layer: HFModule, x: Tensor) -> Tensor:
     return attention.o_proj(out.transpose(1, 2).flatten(2)).view_as(x)
 
 
-def _cross_attention(model: Sam2, layer: HFModule, x: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def _cross_attention(model: Tracker, layer: MemoryAttentionLayer, x: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """``[O, T, L, C]`` from queries of ``[T, L, C]`` (shared by all objects) or ``[O, T, L, C]``."""
     attention = layer.cross_attn_image
     cos, sin = model.rotary
@@ -138,13 +118,6 @@ def _cross_attention(model: Sam2, layer: HFModule, x: Tensor, key: Tensor, value
     query = _fold_targets(query, objects=key.shape[0])
     out = F.scaled_dot_product_attention(query, key, value, scale=attention.scaling)
     return attention.o_proj(out.transpose(1, 2).flatten(2)).unflatten(1, x.shape[-3:-1])
-
-
-def feed_forward(layer: HFModule, x: Tensor) -> Tensor:
-    """A layer's last step but for the residual, ``[..., C]``."""
-    hidden = layer.linear1(layer.layer_norm3(x))  # the largest tensor of all, so it is kept once
-    hidden = hidden.relu_() if isinstance(layer.activation, nn.ReLU) else layer.activation(hidden)
-    return layer.linear2(hidden)
 
 
 def _fold_targets(query: Tensor, *, objects: int) -> Tensor:

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Literal, get_args
 
 import torch
 from torch._C._profiler import _ExperimentalConfig
@@ -24,7 +25,8 @@ BACKENDS = {
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
     "math": SDPBackend.MATH,
 }
-CHOICES = ("auto", *BACKENDS)
+Sdpa = Literal["auto", "flash", "cudnn", "efficient", "math"]
+CHOICES: tuple[Sdpa, ...] = get_args(Sdpa)
 """``auto`` leaves it to torch, which takes the first backend that knows device, dtype and shape."""
 
 ON_CPU = ("auto", "flash", "math")
@@ -51,13 +53,13 @@ def check_choice(sdpa: str, device: torch.device) -> None:
 
 
 def attention_by(sdpa: str) -> AbstractContextManager[None]:
-    """Within it torch uses that backend and no other; torch.compile understands it where it is compiled, too."""
+    """A context in which torch uses that backend and no other; torch.compile understands it in what it compiles."""
     context: AbstractContextManager[None] = nullcontext() if sdpa == "auto" else sdpa_kernel(BACKENDS[sdpa])
     return context
 
 
 @contextmanager
-def telling_refusals(sdpa: str, *, dtype: str, device: torch.device) -> Iterator[None]:
+def explain_refusals(sdpa: str, *, dtype: str, device: torch.device) -> Iterator[None]:
     """Turn torch's refusal of the chosen backend into an UnavailableError of one sentence."""
     try:
         yield
@@ -72,10 +74,11 @@ def telling_refusals(sdpa: str, *, dtype: str, device: torch.device) -> Iterator
 
 @contextmanager
 def observed() -> Iterator[Counter[str]]:
-    """How often which backend ran within, in any thread; filled on leaving.
+    """Count how often each backend runs within, in any thread; the counter is filled on leaving.
 
-    It sees operators that torch dispatches. So of compiled code it sees all backends but ``math``, which the compiler
-    takes apart and builds kernels of its own from; of CUDA graphs it sees what is captured, not what is replayed.
+    The profiler sees operators that torch dispatches. Of compiled code it sees all backends but ``math``, which the
+    compiler takes apart and builds kernels of its own from; of CUDA graphs it sees what is captured, not what is
+    replayed.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else the profiler tells stderr that it starts and stops
     seen: Counter[str] = Counter()

@@ -17,32 +17,37 @@ from strategies.components.stage_names import (
     MEMORY_ENCODER,
     VISION_ENCODER,
 )
-from strategies.models.sam2 import Sam2
+from strategies.models.tracker import Tracker
 
-__all__ = ["MASK_DECODER", "MEMORY_ATTENTION", "MEMORY_BANK", "MODULES", "Watcher", "stage", "watched"]
-
-MODULES = (VISION_ENCODER, MEMORY_ENCODER, MEMORY_ATTENTION, MASK_DECODER)
-"""Stages named as the network's modules that do the same work."""
+__all__ = [
+    "MASK_DECODER",
+    "MEMORY_ATTENTION",
+    "MEMORY_BANK",
+    "MEMORY_ENCODER",
+    "VISION_ENCODER",
+    "Watcher",
+    "stage",
+    "watched",
+]
 
 Watcher = Callable[[str], AbstractContextManager[None]]
-"""Makes, of a stage's name, what is entered and left with it."""
+"""It makes, of a stage's name, a context that is entered and left with the stage."""
 
 _watching: ContextVar[Watcher | None] = ContextVar("watching", default=None)
 
 
 def stage(name: str) -> AbstractContextManager[None]:
-    """Around a strategy's own way through a stage; it does nothing unless watched."""
+    """A context around a strategy's own way through a stage; it does nothing unless watched."""
     watcher = None if torch.compiler.is_compiling() else _watching.get()
     return nullcontext() if watcher is None else _watched_by(watcher, name)
 
 
 @contextmanager
-def watched(model: Sam2, watcher: Watcher) -> Iterator[None]:
-    """Within it, the watcher is told of each stage that this thread enters: those that strategies mark, and calls of
-    the network's own modules. Of stages in stages only the outer one is told."""
+def watched(model: Tracker, watcher: Watcher) -> Iterator[None]:
+    """Let the watcher see each stage that this thread enters: those that strategies mark, and calls of the network's
+    own modules. Of stages within stages it sees the outer one only."""
     with ExitStack() as undo:
-        for name in MODULES:
-            module = getattr(model.network, name)
+        for name, module in vars(model.stage_modules).items():
             module.forward = _marked(module.forward, name)
             undo.callback(delattr, module, "forward")  # the class's own shows again
         undo.callback(_watching.reset, _watching.set(watcher))

@@ -8,17 +8,17 @@ from torch import Tensor
 
 from strategies.vocabulary import VisionFeatures
 
-Answers = tuple[Tensor, Tensor, Tensor]
-"""Of some targets and objects: logits ``[T, O, H, W]``, object scores ``[T, O]`` and predicted IoUs ``[T, O, K]``."""
+Outputs = tuple[Tensor, Tensor, Tensor]
+"""Logits ``[T, O, H, W]``, object scores ``[T, O]`` and predicted IoUs ``[T, O, K]`` of some targets and objects."""
 
-Chunk = Callable[[VisionFeatures, slice], Answers]
-"""Answers for targets and a slice of the objects."""
+Chunk = Callable[[VisionFeatures, slice], Outputs]
+"""It computes the outputs of targets and a slice of the objects."""
 
 
 class Padded:
     """A chunk that always runs at the size of the largest one so far.
 
-    Fewer targets are filled up with copies of the last one, whose answers are cut off: the last batch of a group, and
+    Fewer targets are filled up with copies of the last one, whose outputs are cut off: the last batch of a group, and
     the last chunk of a batch, cost as much as a full one and need no shape of their own.
     """
 
@@ -26,7 +26,7 @@ class Padded:
         self._chunk = chunk
         self._size = 0
 
-    def __call__(self, targets: VisionFeatures, objects: slice) -> Answers:
+    def __call__(self, targets: VisionFeatures, objects: slice) -> Outputs:
         self._size = max(self._size, len(targets))
         logits, scores, ious = self._chunk(filled_up(targets, self._size), objects)
         count = len(targets)

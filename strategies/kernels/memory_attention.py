@@ -8,20 +8,18 @@ product ``Wo Wv`` takes what was attended to the output.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from strategies.components.memory_attention import HFModule, feed_forward, project_keys
+from strategies.components.memory_attention import project_keys
 from strategies.components.memory_bank import MemoryBank
 from strategies.kernels.attention import attend
 from strategies.kernels.rotary import rotate
-
-if TYPE_CHECKING:
-    from strategies.models.sam2 import Sam2
+from strategies.models.modules import Attention, MemoryAttentionLayer
+from strategies.models.tracker import Tracker
 
 FASTEST_FIRST = [
     SDPBackend.CUDNN_ATTENTION,
@@ -46,30 +44,31 @@ class FusedMemoryAttention:
     fused_self_attention: self-attention in our kernel too, else in the fastest of torch's.
     """
 
-    def __init__(self, model: Sam2, bank: MemoryBank, *, fused_self_attention: bool) -> None:
+    def __init__(self, model: Tracker, bank: MemoryBank, *, fused_self_attention: bool) -> None:
         self._model = model
-        self._network = model.network.memory_attention
+        self._attention = model.memory_attention
         self._keys = tuple(key[:, 0] for key in project_keys(model, bank))  # [O, M, d]
         self._dtype = self._keys[0].dtype
         self._memory = bank.memory.to(self._dtype)
         cos, sin = model.rotary
         self._tables = cos[:, ::2].contiguous(), sin[:, ::2].contiguous()
-        self._outputs = tuple(_absorbed(layer.cross_attn_image, self._dtype) for layer in self._network.layers)
+        self._outputs = tuple(_absorbed(layer.cross_attn_image, self._dtype) for layer in self._attention.layers)
         self._self_attention = self._fused_self_attention if fused_self_attention else self._library_self_attention
 
     def condition(self, embedding: Tensor, objects: slice) -> Tensor:
         """``[O*T, C, h, w]`` (object-major) of embeddings ``[T, C, h, w]``, for a slice of the objects."""
-        x = embedding.flatten(2).transpose(1, 2) + 0.1 * self._model.embedding_position
-        x = x.contiguous()  # [T, L, C]: no object yet
+        x = self._model.memory_attention_input(embedding).contiguous()  # [T, L, C]: no object yet
         memory = self._memory[objects]
-        for layer, keys, output in zip(self._network.layers, self._keys, self._outputs, strict=True):
+        for layer, keys, output in zip(self._attention.layers, self._keys, self._outputs, strict=True):
             x = self._self_attention(layer, x)
             x = self._cross_attention(layer, x, keys[objects], memory, output)  # from layer 0 on: [O, T, L, C]
-            x = x + feed_forward(layer, x)
-        x = self._network.layer_norm(x).flatten(0, 1)
+            x = x + self._model.feed_forward(layer, x)
+        x = self._attention.layer_norm(x).flatten(0, 1)
         return x.transpose(1, 2).unflatten(2, embedding.shape[-2:])
 
-    def _cross_attention(self, layer: HFModule, x: Tensor, keys: Tensor, memory: Tensor, output: _Output) -> Tensor:
+    def _cross_attention(
+        self, layer: MemoryAttentionLayer, x: Tensor, keys: Tensor, memory: Tensor, output: _Output
+    ) -> Tensor:
         """``[O, T, L, C]``, x added, of ``[T, L, C]`` (shared by all objects) or ``[O, T, L, C]``."""
         attention = layer.cross_attn_image
         targets, tokens = x.shape[-3:-1]
@@ -89,7 +88,7 @@ class FusedMemoryAttention:
         """``[1 or O, T*L, C]``: all targets of an object as queries of one key set."""
         return x.reshape(-1, x.shape[-3] * x.shape[-2], x.shape[-1])
 
-    def _fused_self_attention(self, layer: HFModule, x: Tensor) -> Tensor:
+    def _fused_self_attention(self, layer: MemoryAttentionLayer, x: Tensor) -> Tensor:
         attention = layer.self_attn
         normed = layer.layer_norm1(x).flatten(0, -3)  # [N, L, C]
         out = attend(
@@ -104,7 +103,7 @@ class FusedMemoryAttention:
         )
         return out.view_as(x)
 
-    def _library_self_attention(self, layer: HFModule, x: Tensor) -> Tensor:
+    def _library_self_attention(self, layer: MemoryAttentionLayer, x: Tensor) -> Tensor:
         attention = layer.self_attn
         normed = layer.layer_norm1(x).flatten(0, -3)  # [N, L, C]
         query, key = (rotate(project(normed), *self._tables) for project in (attention.q_proj, attention.k_proj))
@@ -114,7 +113,7 @@ class FusedMemoryAttention:
         return x + attention.o_proj(out.squeeze(1)).view_as(x)
 
 
-def _absorbed(attention: HFModule, dtype: torch.dtype) -> _Output:
+def _absorbed(attention: Attention, dtype: torch.dtype) -> _Output:
     """From attended raw memory straight to the output; in fp64, which autocast leaves alone."""
     output = attention.o_proj.weight.double()
     bias = output @ attention.v_proj.bias.double() + attention.o_proj.bias.double()

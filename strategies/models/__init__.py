@@ -10,7 +10,9 @@ from transformers import Sam2VideoConfig, Sam2VideoModel
 from strategies.cpu_features import usable_on_cpu
 from strategies.errors import UserError, did_you_mean
 from strategies.models.configs import MODELS, model_config
-from strategies.models.sam2 import DTYPES, Sam2, check_dtype
+from strategies.models.precision import DTYPES, check_dtype_name
+from strategies.models.sam2 import Sam2
+from strategies.models.tracker import Tracker
 from strategies.models.weights import pretrained, published, shipped_toy
 
 
@@ -22,7 +24,7 @@ def load_model(
     dtype: str = "fp32",
     seed: int = 0,
     known_usable: bool = False,
-) -> Sam2:
+) -> Tracker:
     """A model by its name, ready to predict.
 
     weights: None takes the toy's shipped weights or the published checkpoint from the hub's cache or the hub; a folder
@@ -36,11 +38,12 @@ def load_model(
     if name not in MODELS:
         raise UserError(f"model={name} is not known; {did_you_mean(name, MODELS)}valid: {', '.join(MODELS)}")
     place = usable_device(device)
-    check_dtype(dtype)
+    check_dtype_name(dtype)
     if not known_usable:
         _check_usable_dtype(dtype, place)
     network = _network(name, weights, seed).eval()
     network.requires_grad_(False)
+    _copy_into_own_memory(network)
     return Sam2(network, name=name, device=str(place), dtype=dtype)
 
 
@@ -82,6 +85,16 @@ def _network(name: str, weights: str | None, seed: int) -> Sam2VideoModel:
     if name == "toy":
         return shipped_toy()
     return published(name)
+
+
+def _copy_into_own_memory(network: Sam2VideoModel) -> None:
+    """Move every tensor to memory that torch allocates, and aligns.
+
+    Tensors of a file lie where the file has them, and small products take another path, with other bits, by alignment:
+    where a model comes from would show in its masks.
+    """
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def _random(config: Sam2VideoConfig, seed: int) -> Sam2VideoModel:

@@ -1,7 +1,7 @@
 """Architectures of the models that can be built without a network, as HF configurations.
 
-The sizes are those of the published SAM2.1 checkpoints (hiera tiny, small, base_plus, large) and of the toy model that
-this project trains itself.
+The sizes are those of the published SAM2 and SAM2.1 checkpoints (hiera tiny, small, base_plus, large) and of the toy
+model that this project trains itself.
 """
 
 from __future__ import annotations
@@ -41,16 +41,23 @@ HIERA: dict[str, dict[str, Any]] = {
     },
 }
 
-MODELS = ("toy", *(f"sam2.1_hiera_{size}" for size in HIERA))
+FLAGS = ("enable_temporal_pos_encoding_for_object_pointers", "enable_occlusion_spatial_embedding")
+VERSIONS: dict[str, dict[str, bool]] = {"sam2.1": dict.fromkeys(FLAGS, True), "sam2": dict.fromkeys(FLAGS, False)}
+"""The fields in which the published configs of the two versions differ, as the converter of transformers sets them."""
+
+MODELS = ("toy", *(f"{version}_hiera_{size}" for version in VERSIONS for size in HIERA))
 
 
 def model_config(name: str) -> Sam2VideoConfig:
     """The architecture of a model of `MODELS`."""
-    return toy_config() if name == "toy" else sam21_config(name.removeprefix("sam2.1_hiera_"))
+    if name == "toy":
+        return toy_config()
+    version, _, size = name.partition("_hiera_")
+    return sam2_config(version, size)
 
 
 def toy_config() -> Sam2VideoConfig:
-    """The toy: SAM2's architecture at 128 px with 1.8 M parameters."""
+    """The toy: SAM2.1's architecture at 128 px with 1.8 M parameters."""
     sections = json.loads((TOY_FOLDER / "config.json").read_text())
     backbone = Sam2HieraDetConfig(**sections["backbone"])
     return Sam2VideoConfig(
@@ -61,12 +68,13 @@ def toy_config() -> Sam2VideoConfig:
     )
 
 
-def sam21_config(size: str) -> Sam2VideoConfig:
-    """SAM2.1 at 1024 px with the encoder of ``size`` (a key of `HIERA`)."""
+def sam2_config(version: str, size: str) -> Sam2VideoConfig:
+    """SAM2 or SAM2.1 (a key of `VERSIONS`) at 1024 px with the encoder of ``size`` (a key of `HIERA`)."""
     backbone = Sam2HieraDetConfig(**HIERA[size])
     vision = Sam2VisionConfig(backbone_config=backbone, backbone_channel_list=backbone.embed_dim_per_stage[::-1])
     return Sam2VideoConfig(
         vision_config=vision,
         prompt_encoder_config=Sam2VideoPromptEncoderConfig(),
         mask_decoder_config=Sam2VideoMaskDecoderConfig(),
+        **VERSIONS[version],
     )

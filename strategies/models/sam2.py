@@ -1,117 +1,60 @@
-"""Adapter of the HF SAM2 video model: what strategies need of it, and the constants they share."""
+"""Adapter of the HF SAM2 video model, for SAM2 and SAM2.1: what strategies need of it, by its own attributes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
-from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession, Sam2VideoModel
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import Sam2VideoConfig
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel
 
-from strategies.errors import UnavailableError, UserError
-from strategies.preprocessing import image_to_pixels, label_map_to_masks
-from strategies.vocabulary import VOID, References, VisionFeatures
+from strategies.errors import UserError
+from strategies.models.dimensions import Dimensions, MaskDecoderDimensions, MemoryAttentionDimensions
+from strategies.models.modules import MaskDecoder, MemoryAttention
+from strategies.models.sam2_session import Sam2Session
+from strategies.models.tracker import StageModules, Tracker
+from strategies.vocabulary import VisionFeatures
 
-DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""What tensors of matrix products hold; tf32 is fp32 of which a GPU's matrix units read 10 bits of the mantissa."""
-
-TF32_CAPABILITY = (8, 0)
-
-
-def check_dtype(dtype: str) -> None:
-    if dtype not in DTYPES:
-        raise UserError(f"dtype={dtype} is not known; choose one of {', '.join(DTYPES)}")
+HFModule = Any
+"""A module of the HF network, which carries no types for its attributes."""
 
 
-def _check_tf32(device: torch.device) -> None:
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < TF32_CAPABILITY:
-        raise UnavailableError(
-            f"dtype=tf32 needs a CUDA GPU of compute capability 8.0 or more, which {device} is not: use dtype=fp32"
-        )
+class Sam2(Tracker):
+    """A SAM2 or SAM2.1 video model.
 
-
-@contextmanager
-def _tf32(allowed: bool) -> Iterator[None]:
-    """Whether products and convolutions of fp32 tensors may use TF32 on CUDA GPUs; a setting of the whole process."""
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = products.allow_tf32, convolutions.allow_tf32
-    products.allow_tf32 = convolutions.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        products.allow_tf32, convolutions.allow_tf32 = before
-
-
-class Sam2:
-    """A SAM2 video model on one device, computing in one dtype.
-
-    Weights stay fp32; bf16 and fp16 work through autocast, which keeps normalisations and the rotary encoding in fp32
-    and is more accurate than converting the weights (DESIGN section 3, trap 7). fp32 is fp32: TF32, which torch allows
-    for convolutions by default, is used with dtype tf32 and no other.
+    The two differ in what the network's config says: SAM2.1 encodes into object pointers how old they are, and adds an
+    embedding to the memory of frames that do not show the object (DESIGN section 3, trap 14).
+    Raises UserError where the network tracks with a single mask.
     """
 
+    pixel_mean = tuple(IMAGENET_DEFAULT_MEAN)
+    pixel_std = tuple(IMAGENET_DEFAULT_STD)
+
     def __init__(self, network: Sam2VideoModel, *, name: str, device: str = "cpu", dtype: str = "fp32") -> None:
-        check_dtype(dtype)
+        super().__init__(name=name, device=device, dtype=dtype)
         if not network._use_multimask(False, None):
             raise UserError(
                 f"model {name} tracks with a single mask; only models that pick the best of three are served"
             )
-        self.name = name
-        self.device = torch.device(device)
-        if dtype == "tf32":
-            _check_tf32(self.device)
-        self.dtype = dtype
         self.network = network.to(self.device)
         self.embedding_position = self._embedding_position()
         """``[1, h*w, C]``: the neck's sine encoding of the image embedding, the same for every frame."""
-        self.memory_position = self._memory_position()
-        """``[h*w, 64]``: the memory encoder's sine encoding, the same for every memory."""
-        self.rotary = self._rotary()
-        """cos and sin ``[h*w, d]`` of memory attention's axial rotary encoding."""
-        self.image_position = self._image_position()
-        """``[1, C, h, w]``: the mask decoder's dense position encoding."""
-
-    @property
-    def side(self) -> int:
-        """Pixels along each side of the square input."""
-        return self.network.image_size
-
-    def check_masks(self, references: References) -> None:
-        """Raise ValueError where the masks are not of the model's square."""
-        if references.masks.shape[-2:] != (self.side, self.side):
-            raise ValueError(
-                f"the references' masks are {tuple(references.masks.shape[-2:])}, but {self.name} takes them at "
-                f"{self.side} x {self.side}: use preprocessing.label_map_to_masks(..., side=model.side)"
-            )
-
-    @contextmanager
-    def computing(self) -> Iterator[None]:
-        """Inference mode and the model's dtype; every strategy computes under it."""
-        dtype = DTYPES[self.dtype]
-        reduced = dtype != torch.float32
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, dtype, enabled=reduced),
-            _tf32(self.dtype == "tf32"),
-        ):
-            yield
+        self._spatial_position = self._memory_encoder_position()
+        self._rotary = self._rotary_tables()
+        self._image_position = self._decoder_position()
 
     # --- from pictures -----------------------------------------------------------------------------------------
 
-    def encode(self, images: Sequence[Image.Image | np.ndarray]) -> VisionFeatures:
-        """Features of pictures of any size."""
-        return self.encode_pixels(torch.stack([image_to_pixels(image, side=self.side) for image in images]))
-
-    def encode_pixels(self, pixels: Tensor) -> VisionFeatures:
-        """Features of normalised ``[N, 3, S, S]``."""
-        with self.computing():
-            return self.vision_features(pixels.to(self.device, non_blocking=True))
+    @property
+    def side(self) -> int:
+        side: int = self.network.image_size
+        return side
 
     def vision_features(self, pixels: Tensor) -> VisionFeatures:
-        """As `encode_pixels`, within the caller's gradient and autocast modes."""
         maps = self.network.get_image_features(pixels, return_dict=True).fpn_hidden_states
         stride4, stride8, embedding = (
             level.permute(1, 2, 0).unflatten(2, tuple(size))
@@ -119,67 +62,163 @@ class Sam2:
         )
         return VisionFeatures(embedding=embedding, stride4=stride4, stride8=stride8)
 
-    def references(
-        self,
-        images: Sequence[Image.Image | np.ndarray],
-        label_maps: Sequence[np.ndarray],
-        object_ids: tuple[int, ...] | None = None,
-    ) -> References:
-        """Labelled pictures as references.
-
-        label_maps: integers ``[height, width]``, 0 for background, else the object's id (`VOID` is none).
-        object_ids: which objects to use, in which order; all ids that occur, ascending, where it is not given.
-        Raises UserError where pictures, label maps and ids do not belong together.
-        """
-        _check_pairs(images, label_maps)
-        found = {int(value) for label_map in label_maps for value in np.unique(label_map)}
-        if object_ids is None:
-            object_ids = tuple(sorted(found - {0, VOID}))
-        _check_object_ids(object_ids, found)
-        pixels = torch.stack([image_to_pixels(image, side=self.side) for image in images])
-        masks = [label_map_to_masks(label_map, object_ids, side=self.side) for label_map in label_maps]
-        return References(
-            features=self.encode_pixels(pixels),
-            masks=torch.stack(masks),
-            object_ids=object_ids,
-            pixels=pixels,
-        )
-
     # --- the session, as shipped -------------------------------------------------------------------------------
 
-    def new_session(self, *, frames: int) -> Sam2VideoInferenceSession:
-        """An empty session of ``frames`` frames whose features are injected, never encoded.
-
-        The feature cache holds one frame more than there are, because it evicts the lowest index (the first
-        reference) as soon as it is full (DESIGN section 3, trap 9).
-        """
-        session = Sam2VideoInferenceSession(
-            inference_device=self.device,
-            inference_state_device=self.device,
-            video_storage_device=self.device,
-            dtype=torch.float32,
-            max_vision_features_cache_size=frames + 1,
-        )
-        session.processed_frames = dict.fromkeys(range(frames), torch.empty(0))
-        return session
-
-    def inject(self, session: Sam2VideoInferenceSession, frame: int, features: VisionFeatures) -> None:
-        """Put one frame's features into the session's cache."""
-        maps = (features.stride4, features.stride8, features.embedding)
-        session.cache.cache_vision_features(
-            frame,
-            {
-                "vision_feats": [level.flatten(2).permute(2, 0, 1) for level in maps],
-                "vision_pos_embeds": [self.embedding_position.transpose(0, 1)] * len(maps),
-            },
+    def new_session(self, *, frames: int) -> Sam2Session:
+        return Sam2Session(
+            self.network,
+            frames=frames,
+            embedding_position=self.embedding_position,
+            wide_memory=self.dtype == "fp16",
         )
 
-    # --- constants of the model --------------------------------------------------------------------------------
+    def watch_candidates(self, note: Callable[[Tensor], None]) -> RemovableHandle:
+        return self.network.mask_decoder.register_forward_hook(lambda _module, _inputs, output: note(output[1]))
 
     @property
-    def pointers_in_memory(self) -> bool:
-        """Whether object pointers enter memory attention as tokens."""
-        return self.network.config.max_object_pointers_in_encoder > 0
+    def stage_modules(self) -> StageModules:
+        network = self.network
+        return StageModules(
+            vision_encoder=network.vision_encoder,
+            memory_encoder=network.memory_encoder,
+            memory_attention=network.memory_attention,
+            mask_decoder=network.mask_decoder,
+        )
+
+    # --- sizes and times ---------------------------------------------------------------------------------------
+
+    @property
+    def dimensions(self) -> Dimensions:
+        return sam2_dimensions(self.network.config)
+
+    @property
+    def horizon(self) -> int:
+        return max(self.network.num_maskmem, self.network.config.max_object_pointers_in_encoder) - 1
+
+    # --- the memory bank ---------------------------------------------------------------------------------------
+
+    def spatial_memory(self, embedding: Tensor, mask: Tensor, seen: Tensor) -> Tensor:
+        """The model stores it rounded to bf16 whatever the dtype (DESIGN section 3, trap 7)."""
+        network, config = self.network, self.network.config
+        scaled = mask * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
+        features, _ = network.memory_encoder(embedding, scaled)
+        if network.occlusion_spatial_embedding_parameter is not None:
+            absent = (~seen).float()[..., None, None]
+            features = features + absent * network.occlusion_spatial_embedding_parameter[..., None, None]
+        rounded: Tensor = features.to(torch.bfloat16).flatten(2).transpose(1, 2).float()
+        return rounded
+
+    def mask_prompt(self, mask: Tensor) -> tuple[Tensor, Tensor]:
+        sparse, dense = self.network.prompt_encoder(
+            input_points=mask.new_zeros(mask.shape[0], 1, 1, 2),
+            input_labels=-torch.ones(mask.shape[0], 1, 1, dtype=torch.int32, device=mask.device),
+            input_boxes=None,
+            input_masks=self.network.mask_downsample(mask),
+        )
+        return sparse, dense
+
+    def object_pointers(self, tokens: Tensor, present: Tensor) -> Tensor:
+        pointers = self.network.object_pointer_proj(tokens)
+        return torch.where(present, pointers, self.network.no_object_pointer.to(pointers.dtype))
+
+    def memory_slots(self, references: int) -> list[tuple[int, int]]:
+        """With more references than `max_cond_frame_num` the session keeps the closest ones and lets recent others in
+        as ordinary memories (DESIGN section 3, trap 5)."""
+        network = self.network
+        chosen, others = network._select_closest_cond_frames(
+            references,
+            {frame: frame for frame in range(references)},
+            max_cond_frame_num=network.config.max_cond_frame_num,
+        )
+        slots = [(frame, 0) for frame in chosen]
+        for offset in range(network.num_maskmem - 1, 0, -1):
+            if references - offset in others:
+                slots.append((references - offset, offset))
+        return slots
+
+    def memory_position(self, offset: int) -> Tensor:
+        temporal = self.network.memory_temporal_positional_encoding[:, 0, 0]  # [num_maskmem, W]
+        position: Tensor = self._spatial_position + temporal[offset - 1]
+        return position
+
+    def pointer_memory(self, pointers: Tensor) -> tuple[Tensor, Tensor]:
+        """There are no tokens at all where the model keeps pointers out of memory."""
+        network = self.network
+        frames, objects = pointers.shape[:2]
+        limit = network.config.max_object_pointers_in_encoder
+        if limit == 0:
+            empty = torch.zeros(objects, 0, network.mem_dim, device=pointers.device)
+            return empty, empty[0]
+        tokens, position = network._process_object_pointers(
+            list(range(frames, 0, -1)),
+            list(pointers),
+            min(frames + 1, limit),
+            objects,
+            network.hidden_dim,
+            pointers.device,
+        )
+        return tokens.transpose(0, 1), position[:, 0]
+
+    # --- memory attention --------------------------------------------------------------------------------------
+
+    @property
+    def memory_attention(self) -> MemoryAttention:
+        module: MemoryAttention = self.network.memory_attention
+        return module
+
+    @property
+    def rotary(self) -> tuple[Tensor, Tensor]:
+        return self._rotary
+
+    def memory_rotary(self, memories: int) -> tuple[Tensor, Tensor]:
+        """Spatial memories repeat the tables of the image's tokens, one memory after another."""
+        cos, sin = self._rotary
+        return cos.repeat(memories, 1), sin.repeat(memories, 1)
+
+    def memory_attention_input(self, embedding: Tensor) -> Tensor:
+        return embedding.flatten(2).transpose(1, 2) + 0.1 * self.embedding_position
+
+    def feed_forward(self, layer: HFModule, x: Tensor) -> Tensor:
+        hidden = layer.linear1(layer.layer_norm3(x))  # the largest tensor of all, so it is kept once
+        hidden = hidden.relu_() if isinstance(layer.activation, nn.ReLU) else layer.activation(hidden)
+        out: Tensor = layer.linear2(hidden)
+        return out
+
+    def attend_to_memory(self, queries: Tensor, memory: Tensor, position: Tensor, *, pointer_tokens: int) -> Tensor:
+        out = self.network.memory_attention(
+            current_vision_features=queries,
+            current_vision_position_embeddings=self.embedding_position.transpose(0, 1),
+            memory=memory.transpose(0, 1),
+            memory_posision_embeddings=position.expand(memory.shape[0], -1, -1).transpose(0, 1),
+            num_object_pointer_tokens=pointer_tokens,
+        )
+        # The module answers with an axis of one before or behind the pairs; tokens and channels come last.
+        tokens: Tensor = out.reshape(memory.shape[0], *out.shape[-2:])
+        return tokens
+
+    # --- the mask decoder --------------------------------------------------------------------------------------
+
+    @property
+    def mask_decoder(self) -> MaskDecoder:
+        module: MaskDecoder = self.network.mask_decoder
+        return module
+
+    @property
+    def image_position(self) -> Tensor:
+        return self._image_position
+
+    @property
+    def no_prompt_tokens(self) -> Tensor:
+        """The prompt is one empty point and its padding."""
+        tokens: Tensor = self.network.prompt_encoder.not_a_point_embed.weight.expand(1, 1, 2, -1)
+        return tokens
+
+    @property
+    def no_prompt_dense(self) -> Tensor:
+        dense: Tensor = self.network.prompt_encoder.no_mask_embed.weight[..., None, None]
+        return dense
+
+    # --- constants, made once ----------------------------------------------------------------------------------
 
     @torch.no_grad()
     def _embedding_position(self) -> Tensor:
@@ -189,60 +228,56 @@ class Sam2:
         return position.flatten(2).transpose(1, 2)
 
     @torch.no_grad()
-    def _memory_position(self) -> Tensor:
+    def _memory_encoder_position(self) -> Tensor:
+        """``[h*w, W]``: the memory encoder's sine encoding, the same for every memory."""
         size = self.network.backbone_feature_sizes[-1]
         encoding = self.network.memory_encoder.position_encoding
         position = encoding(torch.Size((1, self.network.mem_dim, *size)), self.device, torch.float32)
         return position.flatten(2)[0].T
 
     @torch.no_grad()
-    def _rotary(self) -> tuple[Tensor, Tensor]:
+    def _rotary_tables(self) -> tuple[Tensor, Tensor]:
         attention = self.network.memory_attention
         cos, sin = attention.rotary_emb(self.embedding_position, attention.position_ids)
         return cos.flatten(0, -2), sin.flatten(0, -2)
 
     @torch.no_grad()
-    def _image_position(self) -> Tensor:
+    def _decoder_position(self) -> Tensor:
         return self.network.get_image_wide_positional_embeddings()
 
-    @property
-    def no_prompt_tokens(self) -> Tensor:
-        """``[1, 1, 2, C]``: the prompt encoder's answer to "no prompt", one empty point and its padding."""
-        return self.network.prompt_encoder.not_a_point_embed.weight.expand(1, 1, 2, -1)
 
-    @property
-    def no_prompt_dense(self) -> Tensor:
-        """``[1, C, 1, 1]``: the dense half of the same answer."""
-        return self.network.prompt_encoder.no_mask_embed.weight[..., None, None]
-
-
-def _check_pairs(images: Sequence[Image.Image | np.ndarray], label_maps: Sequence[np.ndarray]) -> None:
-    if len(images) == 0:
-        raise UserError("images holds no picture: give at least one, with its label map")
-    if len(images) != len(label_maps):
-        raise UserError(
-            f"images holds {len(images)} pictures and label_maps holds {len(label_maps)}: give one for each picture"
-        )
-    for index, (image, label_map) in enumerate(zip(images, label_maps, strict=True)):
-        size = (image.height, image.width) if isinstance(image, Image.Image) else image.shape[:2]
-        if label_map.shape != size:
-            raise UserError(
-                f"label_maps[{index}] has shape {label_map.shape}, but its picture images[{index}] has height and "
-                f"width {size}: give one integer for each pixel of the picture"
-            )
-        if label_map.dtype.kind not in "biu":
-            raise UserError(f"label_maps[{index}] holds {label_map.dtype}: give integers, 0 for background")
-
-
-def _check_object_ids(object_ids: tuple[int, ...], found: set[int]) -> None:
-    if not object_ids:
-        raise UserError("the reference masks hold no object: paint each object with its id, 1 to 254")
-    if min(object_ids) < 1 or len(set(object_ids)) != len(object_ids):
-        raise UserError(f"object_ids={object_ids} must be different numbers from 1 on; 0 is the background")
-    absent = [object_id for object_id in object_ids if object_id not in found]
-    if absent:
-        there = ", ".join(map(str, sorted(found - {0, VOID}))) or "none"
-        raise UserError(
-            f"object_ids={object_ids}: no label map holds {', '.join(map(str, absent))}; leave out what no reference "
-            f"shows (the label maps hold {there})"
-        )
+def sam2_dimensions(config: Sam2VideoConfig) -> Dimensions:
+    """The dimensions of the network that the config describes."""
+    height, width = config.vision_config.backbone_feature_sizes[-1]
+    hidden, memory_width = config.vision_config.fpn_hidden_size, config.memory_encoder_output_channels
+    pointers, limit = config.max_object_pointers_in_encoder > 0, config.max_cond_frame_num
+    prompt, decoder = config.prompt_encoder_config, config.mask_decoder_config
+    return Dimensions(
+        hidden=hidden,
+        image_tokens=height * width,
+        prompt_tokens=(prompt.image_size // prompt.patch_size) ** 2,
+        prompt_width=prompt.hidden_size // 2,
+        memory_width=memory_width,
+        memory_tokens=height * width,
+        pointer_tokens=max(1, hidden // memory_width) if pointers else 0,
+        conditioning_frames=None if limit == -1 else limit,
+        recent_memories=config.num_maskmem - 1,
+        pointers_depend_on_time=config.enable_temporal_pos_encoding_for_object_pointers,
+        memory_attention=MemoryAttentionDimensions(
+            layers=config.memory_attention_num_layers,
+            heads=config.memory_attention_num_attention_heads,
+            hidden=config.memory_attention_hidden_size,
+            width=config.memory_attention_hidden_size // config.memory_attention_downsample_rate,
+            feed_forward=config.memory_attention_feed_forward_hidden_size,
+        ),
+        mask_decoder=MaskDecoderDimensions(
+            layers=decoder.num_hidden_layers,
+            heads=decoder.num_attention_heads,
+            hidden=decoder.hidden_size,
+            width=decoder.hidden_size // decoder.attention_downsample_rate,
+            mlp=decoder.mlp_dim,
+            candidates=decoder.num_multimask_outputs,
+            iou_head_hidden=decoder.iou_head_hidden_dim,
+            iou_head_depth=decoder.iou_head_depth,
+        ),
+    )

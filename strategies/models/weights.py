@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +12,28 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_c
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from huggingface_hub.utils import logging as hub_logging
 from safetensors.torch import load_file
-from transformers import Sam2VideoConfig, Sam2VideoModel
+from transformers import PreTrainedConfig, Sam2VideoConfig, Sam2VideoModel
 from transformers.utils import logging as transformers_logging
 
 from strategies.errors import UserError
 from strategies.models.configs import MODELS, TOY_FOLDER, model_config, toy_config
 
-ARCHITECTURE = (
-    "image_size",
-    "vision_config.backbone_config.hidden_size",
-    "vision_config.backbone_config.blocks_per_stage",
-    "vision_config.backbone_config.embed_dim_per_stage",
-    "vision_config.fpn_hidden_size",
-    "mask_decoder_config.hidden_size",
-    "memory_attention_hidden_size",
-    "memory_attention_num_layers",
-    "memory_encoder_output_channels",
+NO_EFFECT = frozenset(
+    {
+        "initializer_range",
+        "memory_fuser_layer_scale_init_value",
+        "memory_attention_dropout",
+        "memory_attention_rope_dropout",
+        "mask_decoder_config.dynamic_multimask_via_stability",
+        "mask_decoder_config.dynamic_multimask_stability_delta",
+        "mask_decoder_config.dynamic_multimask_stability_thresh",
+        "vision_config.initializer_range",
+        "vision_config.backbone_config.initializer_range",
+        "vision_config.backbone_config.num_attention_heads",
+    }
 )
-"""What tells one model's configuration from another's."""
+"""Fields of a configuration that change no mask: what weights are drawn from, what only training does, how a single
+mask is judged (`Sam2` serves the best of three), and a number that the encoder replaces by one for each stage."""
 
 
 def shipped_toy() -> Sam2VideoModel:
@@ -61,9 +64,11 @@ def pretrained(name: str, source: str, *, local: bool) -> Sam2VideoModel:
     with _reading(name, source), _quiet(downloading=not local):
         if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
             raise FileNotFoundError("it holds no config.json")  # transformers would take its defaults
+        fields, _ = Sam2VideoConfig.get_config_dict(source, local_files_only=local)
+        _check_family(name, source, fields.get("model_type"))
         config = Sam2VideoConfig.from_pretrained(source, local_files_only=local)
         _check_architecture(name, source, config)
-        # A checkpoint saved in another dtype would load in that; and a tensor of another shape is told below.
+        # A checkpoint saved in another dtype would load in that; and a tensor of another shape is reported below.
         network, info = Sam2VideoModel.from_pretrained(
             source,
             config=config,
@@ -76,26 +81,46 @@ def pretrained(name: str, source: str, *, local: bool) -> Sam2VideoModel:
     return network
 
 
+def _check_family(name: str, source: str, found: str | None) -> None:
+    """Refuse what is not SAM2's: its config class reads the configs of other families without complaint, as they share
+    names of fields (DESIGN section 3, trap 16)."""
+    if found != Sam2VideoConfig.model_type:
+        raise UserError(
+            f"the weights in {source} are of another family than model {name} (model_type is {found}, not "
+            f"{Sam2VideoConfig.model_type}); give a folder of SAM2 video weights as model.weights=FOLDER"
+        )
+
+
 def _check_architecture(name: str, source: str, config: Sam2VideoConfig) -> None:
     differing = _differences(config, model_config(name))
     if not differing:
         return
-    told = ", ".join(f"{field} is {found}, not {expected}" for field, found, expected in differing[:3])
+    differences = ", ".join(f"{field} is {found}, not {expected}" for field, found, expected in differing[:3])
     meant = next((other for other in MODELS if not _differences(config, model_config(other))), None)
     advice = f"use model={meant} with it" if meant else "give another folder as model.weights=FOLDER"
-    raise UserError(f"the weights in {source} are not those of model {name} ({told}); {advice}")
+    raise UserError(f"the weights in {source} are not those of model {name} ({differences}); {advice}")
 
 
 def _differences(config: Sam2VideoConfig, expected: Sam2VideoConfig) -> list[tuple[str, Any, Any]]:
-    """Field, its value and the expected one, where the architectures differ."""
-    values = ((field, attrgetter(field)(config), attrgetter(field)(expected)) for field in ARCHITECTURE)
+    """Field, its value and the expected one, wherever the two compute something else."""
+    found, wanted = _fields(config), _fields(expected)
     return [
-        (field.rpartition(".")[2], found, wanted) for field, found, wanted in values if _plain(found) != _plain(wanted)
+        (path.rpartition(".")[2], found.get(path), value) for path, value in wanted.items() if found.get(path) != value
     ]
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _fields(config: PreTrainedConfig, prefix: str = "") -> dict[str, Any]:
+    """All that a configuration says of the arithmetic, by dotted path; sections come after plain fields."""
+    general = PreTrainedConfig().to_dict()
+    plain: dict[str, Any] = {}
+    sections: dict[str, Any] = {}
+    for name, value in vars(config).items():
+        path = f"{prefix}{name}"
+        if isinstance(value, PreTrainedConfig):
+            sections |= _fields(value, f"{path}.")
+        elif not name.startswith("_") and name not in general and path not in NO_EFFECT:
+            plain[path] = list(value) if isinstance(value, tuple) else value
+    return plain | sections
 
 
 def _check_complete(name: str, source: str, *, missing: Collection[str], mismatched: Collection[Any]) -> None:

@@ -25,7 +25,7 @@ from strategies import Direct, Predictions, References, Sam2, Sequential, Strate
 from strategies.components.compiled import compiled
 from strategies.components.cuda_graphs import Graphs, Recorded
 from strategies.components.sdpa import observed
-from strategies.components.static_shapes import Answers, Padded
+from strategies.components.static_shapes import Outputs, Padded
 from strategies.direct import BANKS
 from strategies.multi_session import MultiSession
 from strategies.vocabulary import VisionFeatures
@@ -242,7 +242,7 @@ def numbered(count: int) -> VisionFeatures:
     return VisionFeatures(embedding=embedding, stride4=stride4, stride8=stride8)
 
 
-def answers_of(targets: VisionFeatures, objects: slice) -> Answers:
+def outputs_of(targets: VisionFeatures, objects: slice) -> Outputs:
     shown = targets.embedding[:, 0, 0, :1] + 100 * torch.arange(objects.start, objects.stop)
     return shown[..., None, None], shown, shown[..., None]
 
@@ -250,12 +250,12 @@ def answers_of(targets: VisionFeatures, objects: slice) -> Answers:
 def test_batches_are_padded_to_the_largest_so_far_and_the_padding_is_cut_off() -> None:
     sizes = []
 
-    def chunk(targets: VisionFeatures, objects: slice) -> Answers:
+    def chunk(targets: VisionFeatures, objects: slice) -> Outputs:
         sizes.append(len(targets))
         assert targets.embedding.is_contiguous()
         assert targets.stride4.is_contiguous()
         assert targets.stride8.is_contiguous()
-        return answers_of(targets, objects)
+        return outputs_of(targets, objects)
 
     padded = Padded(chunk)
     for count in (2, 4, 4, 1, 3):
@@ -267,34 +267,34 @@ def test_batches_are_padded_to_the_largest_so_far_and_the_padding_is_cut_off() -
 
 
 class Tape:
-    """Records as a CUDA graph does: its answers always lie in the same memory, and come from the recorded inputs."""
+    """Records as a CUDA graph does: its outputs always lie in the same memory, and come from the recorded inputs."""
 
     def __init__(self) -> None:
         self.recorded = 0
 
-    def __call__(self, work: Callable[[], Answers]) -> Recorded:
+    def __call__(self, work: Callable[[], Outputs]) -> Recorded:
         self.recorded += 1
-        answers = work()
+        outputs = work()
 
         def replay() -> None:
-            for place, value in zip(answers, work(), strict=True):
+            for place, value in zip(outputs, work(), strict=True):
                 place.copy_(value)
 
-        return Recorded(replay=replay, answers=answers)
+        return Recorded(replay=replay, outputs=outputs)
 
 
 def test_a_graph_is_recorded_for_each_shape_and_replayed_on_new_inputs() -> None:
     tape = Tape()
-    graphs = Graphs(answers_of, tape)
+    graphs = Graphs(outputs_of, tape)
     kept = []
     for first in range(3):
         for objects in (slice(0, 2), slice(2, 3)):
             targets = numbered(5)[first : first + 2]
-            kept.append((graphs(targets, objects), answers_of(targets, objects)))
+            kept.append((graphs(targets, objects), outputs_of(targets, objects)))
     assert tape.recorded == 2
     graphs(numbered(3), slice(0, 2))
     assert tape.recorded == 3
-    for given, expected in kept:  # answers of before have not been overwritten
+    for given, expected in kept:  # outputs of before have not been overwritten
         assert all(torch.equal(one, other) for one, other in zip(given, expected, strict=True))
 
 

@@ -19,8 +19,9 @@ from strategies import Direct, Rebuild, References, Sam2, Sequential, Strategy, 
 from strategies.components.flops import memory_tokens, per_pair_flops, session_flops, shared_bank_flops
 from strategies.components.memory_bank import build_memory_bank
 from strategies.direct import BANKS
-from strategies.models.configs import HIERA, model_config
-from tests.support.models import MOST_REFERENCES, TOKENS, Pictures, draw_pictures, group
+from strategies.models.configs import HIERA, MODELS, model_config
+from strategies.models.sam2 import sam2_dimensions
+from tests.support.models import MOST_REFERENCES, TOKENS, Pictures, draw_pictures, group, lively_model
 
 MakeStrategy = Callable[[Sam2], Strategy]
 
@@ -91,6 +92,15 @@ def test_the_count_of_the_shipped_toy_is_torchs(make: MakeStrategy) -> None:
         assert strategy.flops(4) == counted_by_torch(strategy, pictures.targets[:4])
 
 
+@every_strategy
+def test_the_count_of_sam2_before_21_is_torchs(make: MakeStrategy) -> None:
+    model = lively_model(version="sam2")
+    pictures = draw_pictures(model)
+    with make(model) as strategy:
+        strategy.prepare(all_present(model, pictures, references=3, objects=2))
+        assert strategy.flops(4) == counted_by_torch(strategy, pictures.targets[:4])
+
+
 @pytest.mark.slow
 def test_the_count_at_the_published_size_is_torchs() -> None:
     model = Sam2(Sam2VideoModel(model_config("sam2.1_hiera_tiny")).eval(), name="sam2.1_hiera_tiny")
@@ -121,7 +131,7 @@ def empty_features(count: int) -> VisionFeatures:
 @every_size
 @pytest.mark.parametrize("references", PUBLISHED)
 def test_a_session_of_a_published_model_has_the_designs_count(size: str, references: int) -> None:
-    work = session_flops(model_config(f"sam2.1_hiera_{size}"), references)
+    work = session_flops(sam2_dimensions(model_config(f"sam2.1_hiera_{size}")), references)
     assert work.per_target == 0
     assert round(work.per_pair / 1e9, 1) == PUBLISHED[references]
 
@@ -135,20 +145,20 @@ def test_the_bank_has_as_many_tokens_as_are_counted(
     limited.network.config.max_cond_frame_num = limit
     with limited.computing():
         bank = build_memory_bank(limited, all_present(limited, pictures, references=references, objects=1))
-    assert memory_tokens(limited.network.config, references) == bank.memory.shape[1]
+    assert memory_tokens(limited.dimensions, references) == bank.memory.shape[1]
 
 
 @settings(deadline=None, derandomize=True)
 @given(
-    name=st.sampled_from(["toy", *(f"sam2.1_hiera_{size}" for size in HIERA)]),
+    name=st.sampled_from(MODELS),
     references=st.integers(1, 16),
     objects=st.integers(1, 64),
 )
 def test_each_way_to_predict_saves_over_the_one_before(name: str, references: int, objects: int) -> None:
-    config = model_config(name)
+    dimensions = sam2_dimensions(model_config(name))
     session, per_pair, shared = (
         work.per_target + objects * work.per_pair
-        for work in (each(config, references) for each in (session_flops, per_pair_flops, shared_bank_flops))
+        for work in (each(dimensions, references) for each in (session_flops, per_pair_flops, shared_bank_flops))
     )
     assert session > per_pair > shared
 

@@ -41,10 +41,10 @@ from strategies import (
     Strategy,
     VisionFeatures,
 )
-from strategies.components import memory_bank
 from strategies.cpu_features import usable_on_cpu
 from strategies.direct import BANKS
-from strategies.models.sam2 import DTYPES
+from strategies.extended_session import POSITIONS, Positions
+from strategies.models.precision import DTYPES
 from tests.support.models import (
     MOST_REFERENCES,
     MOST_TARGETS,
@@ -52,6 +52,7 @@ from tests.support.models import (
     Pictures,
     draw_pictures,
     group,
+    lively_model,
     masks_of,
     pick,
     spatial_memories,
@@ -195,6 +196,16 @@ def assert_same_bits(actual: Predictions, expected: Predictions) -> None:
     assert torch.equal(actual.ious, expected.ious)
 
 
+def assert_same_bits_on_as_many_cores(
+    strategy: Strategy, actual: Predictions, expected: Predictions, limits: Limits
+) -> None:
+    """Sessions that share several cores have fewer of them each than one alone, and are within the noise of it."""
+    if isinstance(strategy, MultiSession) and strategy.sessions > 1 and torch.get_num_threads() > 1:
+        assert_within(limits, actual, expected)
+    else:
+        assert_same_bits(actual, expected)
+
+
 SESSIONS: dict[str, Callable[[Sam2, int], Strategy]] = {
     "multi_session": lambda model, count: MultiSession(model, sessions=count),
     "extended_session": lambda model, count: ExtendedSession(model, slots=count),
@@ -210,14 +221,17 @@ SESSIONS: dict[str, Callable[[Sam2, int], Strategy]] = {
 @example(case=NO_MASK_AT_ALL, count=2)
 @example(case=ONE_TARGET_LEFT_OVER, count=4)
 def test_many_sessions_or_slots_give_the_bits_of_sequential(
-    model: Sam2, pictures: Pictures, make: Callable[[Sam2, int], Strategy], case: Case, count: int
+    model: Sam2, pictures: Pictures, limits: Limits, make: Callable[[Sam2, int], Strategy], case: Case, count: int
 ) -> None:
-    assert_same_bits(case.masks(make(model, count), pictures), case.masks(Sequential(model), pictures))
+    strategy, expected = make(model, count), case.masks(Sequential(model), pictures)
+    assert_same_bits_on_as_many_cores(strategy, case.masks(strategy, pictures), expected, limits)
 
 
 def test_the_same_threads_are_needed_for_the_same_bits(model: Sam2, pictures: Pictures, limits: Limits) -> None:
     """Sums are split among threads, so another number of them is float noise, and so are sessions that share them."""
     case = EVERYTHING_AT_ONCE
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     of_one_thread = case.masks(Sequential(model), pictures)
     torch.set_num_threads(2)
     try:
@@ -231,7 +245,7 @@ def test_the_same_threads_are_needed_for_the_same_bits(model: Sam2, pictures: Pi
             )
         )
     finally:
-        torch.set_num_threads(1)
+        torch.set_num_threads(before)
     assert_same_bits(alone, expected)
     assert_same_bits(slots, expected)
     assert_within(limits, pairs, expected)
@@ -264,12 +278,17 @@ ANY_ORDER: dict[str, Callable[[Sam2], Strategy]] = {
 @settings(deadline=None, derandomize=True, max_examples=3)
 @given(order=st.permutations(range(MOST_TARGETS)), batch=st.integers(1, MOST_TARGETS))
 def test_targets_in_another_order_and_batch_get_the_same_bits(
-    model: Sam2, pictures: Pictures, make: Callable[[Sam2], Strategy], order: list[int], batch: int
+    model: Sam2,
+    pictures: Pictures,
+    limits: Limits,
+    make: Callable[[Sam2], Strategy],
+    order: list[int],
+    batch: int,
 ) -> None:
     in_order = replace(EVERYTHING_AT_ONCE, present=all_present(2, 2), object_ids=(1, 2))
     shuffled = replace(in_order, targets=tuple(order), batch=batch)
-    expected = permuted(in_order.masks(make(model), pictures), order)
-    assert_same_bits(shuffled.masks(make(model), pictures), expected)
+    strategy, expected = make(model), permuted(in_order.masks(make(model), pictures), order)
+    assert_same_bits_on_as_many_cores(strategy, shuffled.masks(strategy, pictures), expected, limits)
 
 
 def permuted(predictions: Predictions, order: list[int]) -> Predictions:
@@ -410,6 +429,52 @@ def test_the_memory_bank_holds_what_a_session_stores(model: Sam2, pictures: Pict
     assert torch.allclose(ours, theirs, rtol=2**-7, atol=1e-5)  # by one step of bf16, or by noise near zero
 
 
+# --- SAM2 before 2.1 -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Before21:
+    """A network whose pointers know no time and whose memory has no embedding of absence, and its limits."""
+
+    model: Sam2
+    pictures: Pictures
+    limits: Limits
+
+
+@pytest.fixture(scope="module")
+def sam2() -> Before21:
+    model = lively_model(version="sam2")
+    pictures = draw_pictures(model)
+    return Before21(model=model, pictures=pictures, limits=limits_of(model, pictures, FLOOR_CASES))
+
+
+every_group_of_sam2 = pytest.mark.parametrize(
+    "case",
+    [EVERYTHING_AT_ONCE, ABSENT_FROM_ALL_BUT_ONE, MORE_REFERENCES_THAN_POINTERS],
+    ids=["everything at once", "absent from all but one", "more references than pointers"],
+)
+
+
+@every_group_of_sam2
+def test_direct_is_within_the_noise_of_sequential_for_sam2(sam2: Before21, model: Sam2, case: Case) -> None:
+    expected = case.masks(Sequential(sam2.model), sam2.pictures)
+    for bank in BANKS:
+        direct = Direct(sam2.model, bank=bank, chunk_tokens=case.chunk_tokens)
+        assert direct.exact
+        assert_within(sam2.limits, case.masks(direct, sam2.pictures), expected)
+    assert_outside(sam2.limits, case.masks(Direct(model), sam2.pictures), expected)
+
+
+@every_group_of_sam2
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_slots_give_the_bits_of_sequential_wherever_sam2_sees_the_references(
+    sam2: Before21, case: Case, positions: Positions
+) -> None:
+    slots = ExtendedSession(sam2.model, positions=positions)
+    assert slots.exact
+    assert_same_bits(case.masks(slots, sam2.pictures), case.masks(Sequential(sam2.model), sam2.pictures))
+
+
 # --- rung 3: reduced precision -------------------------------------------------------------------------------------
 
 REDUCED = ("bf16", "fp16")
@@ -454,7 +519,9 @@ def test_in_reduced_precision_masks_agree_and_flips_are_near_ties(reduced: Reduc
 def test_in_reduced_precision_sessions_give_the_bits_of_sequential(reduced: Reduced) -> None:
     expected = EVERYTHING_AT_ONCE.masks(Sequential(reduced.model), reduced.pictures)
     for make in SESSIONS.values():
-        assert_same_bits(EVERYTHING_AT_ONCE.masks(make(reduced.model, 4), reduced.pictures), expected)
+        strategy = make(reduced.model, 4)
+        masks = EVERYTHING_AT_ONCE.masks(strategy, reduced.pictures)
+        assert_same_bits_on_as_many_cores(strategy, masks, expected, reduced.limits)
 
 
 @pytest.mark.skipif(all(map(usable, REDUCED)), reason="they ran in this process")
@@ -484,12 +551,12 @@ def test_memory_that_is_not_rounded_falls_off(
     case = replace(EVERYTHING_AT_ONCE, present=all_present(references, 5))
     expected = case.masks(Sequential(model), pictures)
     assert_within(limits, case.masks(Direct(model), pictures), expected)
-    monkeypatch.setattr(memory_bank, "_spatial_memory", unrounded_memory)
+    monkeypatch.setattr(Sam2, "spatial_memory", unrounded_memory)
     assert_outside(limits, case.masks(Direct(model), pictures), expected)
 
 
 def unrounded_memory(model: Sam2, embedding: torch.Tensor, mask: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-    """As `_spatial_memory` for objects that are seen, without its rounding to bf16."""
+    """As `Sam2.spatial_memory` for objects that are seen, without its rounding to bf16."""
     assert seen.all()
     features, _ = model.network.memory_encoder(embedding, mask * 20.0 - 10.0)
     return features.flatten(2).transpose(1, 2)

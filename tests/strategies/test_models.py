@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,13 +15,20 @@ from huggingface_hub import constants
 from huggingface_hub import utils as hub_utils
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import Sam2VideoModel
+from transformers import (
+    EdgeTamVideoConfig,
+    PreTrainedConfig,
+    Sam2Config,
+    Sam2VideoModel,
+    Sam3TrackerVideoConfig,
+    Sam3VideoConfig,
+)
 from transformers.utils import logging as transformers_logging
 
-from strategies import MODELS, Direct, Sam2, Sequential, UserError, load_model
+from strategies import MODELS, Direct, Sam2, Sequential, UserError, load_model, models
 from strategies.cpu_features import usable_on_cpu
 from strategies.models import usable_device
-from strategies.models.configs import sam21_config, toy_config
+from strategies.models.configs import FLAGS, VERSIONS, model_config, toy_config
 from tests.support.models import Pictures, assert_same_masks, draw_pictures, group, masks_of
 from tests.support.paths import ROOT
 
@@ -40,7 +48,7 @@ def refusal(name: str = "toy", **options: str) -> str:
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("toi", "toy"), ("sam2.1_hiera_tinny", "sam2.1_hiera_tiny"), ("sam2_hiera_large", "sam2.1_hiera_large")],
+    [("toi", "toy"), ("sam2.1_hiera_tinny", "sam2.1_hiera_tiny"), ("sam2_hiera_larg", "sam2_hiera_large")],
 )
 def test_an_unknown_name_is_answered_with_the_nearest_one(typed: str, meant: str) -> None:
     sentence = refusal(typed)
@@ -151,9 +159,37 @@ def test_weights_saved_with_save_pretrained_are_read_from_their_folder(
     masks = masks_of(Direct(loaded), references, pictures.targets)
     assert torch.equal(masks.logits, expected.logits)
     assert torch.equal(masks.object_scores, expected.object_scores)
+    assert torch.equal(masks.ious, expected.ious)
     assert torch.equal(
         loaded.encode_pixels(pictures.pixels[:2]).embedding, model.encode_pixels(pictures.pixels[:2]).embedding
     )
+
+
+@pytest.mark.parametrize("weights", ["shipped", "folder", "random"])
+def test_tensors_lie_in_memory_of_torchs_own(
+    model: Sam2, tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file's memory is aligned as the file is, and by alignment small products have other bits."""
+    borrowed: list[Tensor] = []
+
+    def spied(name: str) -> None:
+        make = getattr(models, name)
+
+        def made(*arguments: Any, **named: Any) -> Sam2VideoModel:
+            network = make(*arguments, **named)
+            borrowed.extend(tensor.data for tensor in (*network.parameters(), *network.buffers()))
+            return network
+
+        monkeypatch.setattr(models, name, made)
+
+    for name in ("shipped_toy", "pretrained", "_random"):
+        spied(name)
+    model.network.save_pretrained(tmp_path)
+    loaded = load_model("toy", weights={"shipped": None, "folder": str(tmp_path), "random": "random"}[weights])
+    tensors = [*loaded.network.parameters(), *loaded.network.buffers()]
+    assert len(tensors) == len(borrowed) > 100
+    assert not {tensor.data_ptr() for tensor in tensors} & {tensor.data_ptr() for tensor in borrowed}
+    assert all(tensor.data_ptr() % 64 == 0 for tensor in tensors)
 
 
 @pytest.fixture
@@ -241,6 +277,98 @@ def test_weights_of_no_known_model_are_answered_with_what_differs(toy_folder: Pa
     assert "give another folder as model.weights=FOLDER" in sentence
 
 
+@pytest.fixture(scope="module", params=VERSIONS)
+def published_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What save_pretrained writes of a model of one version with the smallest encoder, and its name."""
+    name = f"{request.param}_hiera_tiny"
+    folder = tmp_path_factory.mktemp(name)
+    Sam2VideoModel(model_config(name)).save_pretrained(folder)
+    return name, folder
+
+
+def test_weights_of_either_version_are_read_under_its_name(published_folder: tuple[str, Path]) -> None:
+    name, folder = published_folder
+    loaded = load_model(name, weights=str(folder))
+    assert loaded.name == name
+    assert loaded.depends_on_time is (name == "sam2.1_hiera_tiny")
+
+
+def test_weights_of_the_other_version_are_answered_with_its_name(published_folder: tuple[str, Path]) -> None:
+    """Their tensors would load without complaint: those that the other has besides are not reported."""
+    name, folder = published_folder
+    other = next(each for each in ("sam2.1_hiera_tiny", "sam2_hiera_tiny") if each != name)
+    sentence = refusal(other, weights=str(folder))
+    assert f"the weights in {folder} are not those of model {other} (" in sentence
+    assert all(f"{flag} is {name.startswith('sam2.1')}" in sentence for flag in FLAGS)
+    assert f"use model={name} with it" in sentence
+
+
+OTHER_FAMILIES = (Sam3VideoConfig, Sam3TrackerVideoConfig, EdgeTamVideoConfig, Sam2Config)
+
+
+@pytest.mark.parametrize("family", OTHER_FAMILIES, ids=lambda family: family.model_type)
+def test_weights_of_another_family_are_refused_by_its_name(toy_folder: Path, family: type[PreTrainedConfig]) -> None:
+    """`Sam2VideoConfig` reads their configs without complaint, and takes its defaults for what it does not find."""
+    path = toy_folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": family.model_type}))
+    sentence = refusal(weights=str(toy_folder))
+    assert f"the weights in {toy_folder} are of another family than model toy" in sentence
+    assert f"model_type is {family.model_type}, not sam2_video" in sentence
+    assert "model.weights=FOLDER" in sentence
+
+
+def test_a_folder_of_another_family_as_it_saves_itself_is_refused(tmp_path: Path) -> None:
+    Sam3TrackerVideoConfig().save_pretrained(tmp_path)
+    assert "model_type is sam3_tracker_video, not sam2_video" in refusal("sam2.1_hiera_tiny", weights=str(tmp_path))
+
+
+def test_a_config_that_names_no_family_is_refused(toy_folder: Path) -> None:
+    path = toy_folder / "config.json"
+    fields = json.loads(path.read_text())
+    del fields["model_type"]
+    path.write_text(json.dumps(fields))
+    assert "model_type is None, not sam2_video" in refusal(weights=str(toy_folder))
+
+
+ARITHMETIC = {
+    "max_cond_frame_num": 4,
+    "num_maskmem": 5,
+    "max_object_pointers_in_encoder": 8,
+    "sigmoid_scale_for_mem_enc": 10.0,
+    "sigmoid_bias_for_mem_enc": -5.0,
+    "multimask_min_pt_num": 1,
+    "memory_attention_rope_feat_sizes": [4, 16],
+    "memory_attention_num_attention_heads": 2,
+    "memory_attention_feed_forward_hidden_act": "gelu",
+}
+
+
+@pytest.mark.parametrize("field", ARITHMETIC)
+def test_a_field_that_changes_the_arithmetic_but_no_tensor_is_noticed(toy_folder: Path, field: str) -> None:
+    path = toy_folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: ARITHMETIC[field]}))
+    assert f"({field} is {ARITHMETIC[field]}, not " in refusal(weights=str(toy_folder))
+
+
+def test_fields_that_change_no_mask_may_differ(toy_folder: Path) -> None:
+    path = toy_folder / "config.json"
+    fields = json.loads(path.read_text()) | {"memory_attention_dropout": 0.3, "initializer_range": 0.5}
+    path.write_text(json.dumps(fields))
+    assert load_model("toy", weights=str(toy_folder)).name == "toy"
+
+
+def test_a_config_of_before_transformers_5_is_read(toy_folder: Path) -> None:
+    """The published ones are such: they hold the base of the rotary encoding under a name of its own."""
+    path = toy_folder / "config.json"
+    fields = json.loads(path.read_text())
+    fields["memory_attention_rope_theta"] = int(fields.pop("rope_parameters")["rope_theta"])
+    path.write_text(json.dumps(fields))
+    assert load_model("toy", weights=str(toy_folder)).name == "toy"
+    fields["memory_attention_rope_theta"] = 500
+    path.write_text(json.dumps(fields))
+    assert "rope_parameters is " in refusal(weights=str(toy_folder))
+
+
 @pytest.mark.parametrize("bars", [True, False])
 def test_loading_prints_nothing_and_leaves_the_loggers_as_they_were(
     toy_folder: Path, capfd: pytest.CaptureFixture[str], bars: bool
@@ -301,7 +429,7 @@ def test_a_published_checkpoint_in_the_cache_is_read_without_asking_the_hub(
     (cache / "refs").mkdir()
     (cache / "refs" / "main").write_text(commit)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("strategies.models.configs.sam21_config", lambda size: toy_config())
+    monkeypatch.setattr("strategies.models.configs.sam2_config", lambda version, size: toy_config())
 
     def asked(*_: object, **__: object) -> None:
         raise AssertionError("the hub was asked")
@@ -355,12 +483,13 @@ def test_a_loaded_network_does_not_train() -> None:
 # --- architectures ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(
     ("size", "published"), [("tiny", 38.9), ("small", 46.0), ("base_plus", 80.8), ("large", 224.4)]
 )
-def test_sam21_has_as_many_million_parameters_as_published(size: str, published: float) -> None:
+def test_sam2_has_as_many_million_parameters_as_published(version: str, size: str, published: float) -> None:
     with torch.device("meta"):
-        network = Sam2VideoModel(sam21_config(size))
+        network = Sam2VideoModel(model_config(f"{version}_hiera_{size}"))
     count = sum(parameter.numel() for parameter in network.parameters())
     assert count // 100_000 / 10 == published
     assert network.image_size == 1024

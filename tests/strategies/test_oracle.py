@@ -14,13 +14,25 @@ from torch import Tensor, nn
 from strategies import References, Sam2, Sequential
 from strategies.components.memory_attention import condition_per_pair, condition_shared, project_bank
 from strategies.components.memory_bank import build_memory_bank
-from tests.support.models import Pictures, group
+from strategies.models.configs import VERSIONS
+from tests.support.models import Pictures, draw_pictures, group, lively_model
 from tests.support.oracle import Array, MemoryAttention
 
 TARGETS, OBJECTS = 2, 3
 LAYERS = 2
 TOLERANCE = 1e-5
 """fp32 against float64, relative to the largest value; seen: 1e-6."""
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def model(request: pytest.FixtureRequest) -> Sam2:
+    """The lively network of either version, in place of the one that all tests share."""
+    return lively_model(version=request.param)
+
+
+@pytest.fixture(scope="module")
+def pictures(model: Sam2) -> Pictures:
+    return draw_pictures(model)
 
 
 @pytest.fixture(scope="module")

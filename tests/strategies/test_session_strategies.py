@@ -32,6 +32,7 @@ from strategies import (
     UserError,
     VisionFeatures,
 )
+from strategies.models.sam2_session import Sam2Session
 from tests.strategies.test_strategy_interface import new_tensor_bytes
 from tests.strategies.test_traps import relative_error, session_masks
 from tests.support.models import (
@@ -179,7 +180,7 @@ def test_propagates_flops_are_torchs_but_for_the_memory_encoder_and_some_pointer
 def test_each_session_has_a_bank_of_its_own_and_no_more_are_made_than_asked_for(
     model: Sam2, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[Sam2VideoInferenceSession] = []
+    made: list[Sam2Session] = []
     new_session = model.new_session
     monkeypatch.setattr(model, "new_session", lambda *, frames: made.append(new_session(frames=frames)) or made[-1])
     with MultiSession(model, sessions=3) as strategy:
@@ -190,9 +191,9 @@ def test_each_session_has_a_bank_of_its_own_and_no_more_are_made_than_asked_for(
         assert len(banks) == 3 * 2 * 2
 
 
-def conditioning_outputs(session: Sam2VideoInferenceSession) -> list[dict[str, Tensor]]:
+def conditioning_outputs(session: Sam2Session) -> list[dict[str, Tensor]]:
     return [
-        frame for outputs in session.output_dict_per_obj.values() for frame in outputs["cond_frame_outputs"].values()
+        frame for outputs in session.hf.output_dict_per_obj.values() for frame in outputs["cond_frame_outputs"].values()
     ]
 
 
@@ -276,7 +277,7 @@ def test_too_little_memory_for_the_banks_says_how_many_fit(
     made = []
     new_session = model.new_session
 
-    def until_full(*, frames: int) -> Sam2VideoInferenceSession:
+    def until_full(*, frames: int) -> Sam2Session:
         if len(made) == 2:
             raise error
         made.append(frames)
@@ -410,9 +411,24 @@ def test_raw_positions_are_the_pinned_ones_in_the_first_slot_after_15_references
 def test_raw_positions_enter_through_the_encoding_of_pointers_and_nowhere_else(model: Sam2, pictures: Pictures) -> None:
     timeless = Sam2(copy.deepcopy(model.network), name="toy")
     timeless.network.config.enable_temporal_pos_encoding_for_object_pointers = False
+    assert raw(timeless).exact
     references = references_of(timeless, pictures)
     expected = masks_of(Sequential(timeless), references, pictures.targets)
     assert_same_bits(masks_of(raw(timeless, slots=9), references, pictures.targets, batch=9), expected)
+
+
+def test_raw_positions_choose_other_references_where_a_session_conditions_on_the_closest(
+    model: Sam2, pictures: Pictures
+) -> None:
+    closest_two = Sam2(copy.deepcopy(model.network), name="toy")
+    config = closest_two.network.config
+    config.enable_temporal_pos_encoding_for_object_pointers, config.max_cond_frame_num = False, 2
+    assert not raw(closest_two).exact
+    references = references_of(closest_two, pictures, frames=6)
+    four = pick(pictures.targets, (0, 0, 0, 0))
+    masks, expected = (masks_of(make(closest_two), references, four) for make in (raw, Sequential))
+    assert_same_bits(masks[:1], expected[:1])
+    assert_other_masks(masks[3:], expected[3:])
 
 
 @pytest.mark.parametrize("make", [ExtendedSession, raw], ids=["pinned", "raw"])
@@ -439,10 +455,10 @@ def test_a_session_cannot_remember_a_target_that_was_not_encoded(model: Sam2, pi
     """Why slots are cleared one by one, with raw positions too."""
     session = conditioned_session(model, references_of(model, pictures), frames=4)
     for frame in (2, 3):
-        model.inject(session, frame, pictures.targets[frame : frame + 1])
-    model.network(session, frame_idx=2, run_mem_encoder=False)
+        session.inject(frame, pictures.targets[frame : frame + 1])
+    model.network(session.hf, frame_idx=2, run_mem_encoder=False)
     with pytest.raises(KeyError, match="maskmem_features"):
-        model.network(session, frame_idx=3, run_mem_encoder=False)
+        model.network(session.hf, frame_idx=3, run_mem_encoder=False)
 
 
 # --- options -------------------------------------------------------------------------------------------------------

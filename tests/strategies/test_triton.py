@@ -20,6 +20,7 @@ from strategies import Direct, References, Sam2, Sequential, UserError
 from strategies.components.flops import raw_values_flops, shared_bank_flops
 from strategies.components.memory_bank import build_memory_bank
 from strategies.models.configs import HIERA, model_config
+from strategies.models.sam2 import sam2_dimensions
 from strategies.triton import SELF_ATTENTIONS, Triton
 from tests.support.models import (
     TOKENS,
@@ -148,7 +149,7 @@ def test_it_is_the_memory_that_makes_the_masks(device_model: Sam2, device_pictur
 @pytest.mark.parametrize("references", PUBLISHED)
 @pytest.mark.parametrize("size", HIERA)
 def test_the_count_is_the_designs(size: str, references: int) -> None:
-    work = raw_values_flops(model_config(f"sam2.1_hiera_{size}"), references)
+    work = raw_values_flops(sam2_dimensions(model_config(f"sam2.1_hiera_{size}")), references)
     pointers = references * 4  # tokens of 64 of a pointer of 256
     over_pointers = 4 * 2 * 4096 * pointers * (256 + 64)
     gigaflops = (work.per_target + work.per_pair - over_pointers) / 1e9
@@ -156,7 +157,7 @@ def test_the_count_is_the_designs(size: str, references: int) -> None:
 
 
 def test_raw_values_save_only_in_the_attention_of_pairs(model: Sam2) -> None:
-    raw, projected = (count(model.network.config, 2) for count in (raw_values_flops, shared_bank_flops))
+    raw, projected = (count(model.dimensions, 2) for count in (raw_values_flops, shared_bank_flops))
     assert raw.per_target == projected.per_target
     assert raw.per_pair < projected.per_pair
 
@@ -164,7 +165,7 @@ def test_raw_values_save_only_in_the_attention_of_pairs(model: Sam2) -> None:
 @needs_kernels
 def test_objects_in_chunks_begin_at_layer_0_again(device_model: Sam2, device_pictures: Pictures) -> None:
     shown = labelled(device_model, device_pictures, references=1, objects=3)
-    work = raw_values_flops(device_model.network.config, 1)
+    work = raw_values_flops(device_model.dimensions, 1)
     for pairs_at_once, chunks in ((3, 1), (2, 2)):
         with Triton(device_model, chunk_tokens=pairs_at_once * TOKENS) as strategy:
             strategy.prepare(shown)
@@ -196,12 +197,12 @@ def test_an_unknown_self_attention_is_refused(model: Sam2) -> None:
 def test_models_of_several_heads_or_odd_widths_are_refused(model: Sam2, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     other = Sam2(copy.deepcopy(model.network), name="other")
-    attention = other.network.memory_attention.layers[0].cross_attn_image
-    attention.num_attention_heads = 2
+    config = other.network.config
+    config.memory_attention_num_attention_heads = 2
     with pytest.raises(UserError, match="one head, and other has 2"):
         Triton(other)
-    attention.num_attention_heads, attention.head_dim = 1, 96
-    with pytest.raises(UserError, match=r"powers of two, and other has \(96, 128\)"):
+    config.memory_attention_num_attention_heads, config.memory_attention_hidden_size = 1, 96
+    with pytest.raises(UserError, match=r"powers of two, and other has \(96, 96\)"):
         Triton(other)
 
 

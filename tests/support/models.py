@@ -14,13 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from transformers import Sam2VideoModel
-from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 from harness.data.synthetic import synthetic_groups
 from strategies import Direct, Predictions, References, Sam2, Strategy, VisionFeatures
 from strategies.components.memory_bank import build_memory_bank
-from strategies.models.configs import toy_config
-from strategies.preprocessing import image_to_pixels
+from strategies.models.configs import VERSIONS, toy_config
+from strategies.models.sam2_session import Sam2Session
 
 MOST_REFERENCES = 17
 MOST_TARGETS = 9
@@ -39,14 +38,16 @@ rounding out costs 1e-3 to 2e-3.
 # --- a lively network --------------------------------------------------------------------------------------------
 
 
-def lively_model(seed: int = 1) -> Sam2:
+def lively_model(seed: int = 1, *, version: str = "sam2.1") -> Sam2:
     """Seeded weights of unit gain, but more of it where masks enter memory, where memory leaves, and in pointers.
 
-    The heads are centred on one group.
+    The heads are centred on one group. version: a key of `VERSIONS`.
     """
+    config = toy_config()
+    config.update(VERSIONS[version])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Sam2VideoModel(toy_config()).eval().requires_grad_(False)
+        network = Sam2VideoModel(config).eval().requires_grad_(False)
         for parameter in network.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(std=parameter[0].numel() ** -0.5)
@@ -55,7 +56,8 @@ def lively_model(seed: int = 1) -> Sam2:
     network.memory_encoder.mask_downsampler.final_conv.weight.mul_(10)
     for layer in network.memory_attention.layers:
         layer.cross_attn_image.o_proj.weight.mul_(3)
-    network.temporal_positional_encoding_projection_layer.weight.mul_(5)
+    if config.enable_temporal_pos_encoding_for_object_pointers:
+        network.temporal_positional_encoding_projection_layer.weight.mul_(5)
     model = Sam2(network, name="toy")
     _centre_heads(model)
     return model
@@ -104,7 +106,7 @@ def draw_pictures(model: Sam2) -> Pictures:
         count=1, references=MOST_REFERENCES, targets=MOST_TARGETS, objects=5, size=(model.side, model.side), seed=3
     )[0]
     frames = (*drawn.references, *drawn.targets)
-    pixels = torch.stack([image_to_pixels(frame.image(), side=model.side) for frame in frames])
+    pixels = torch.stack([model.pixels(frame.image()) for frame in frames])
     features = model.encode_pixels(pixels)
     return Pictures(
         pixels=pixels[:MOST_REFERENCES], references=features[:MOST_REFERENCES], targets=features[MOST_REFERENCES:]
@@ -192,7 +194,7 @@ def spatial_memories(model: Sam2, references: References) -> tuple[Tensor, Tenso
     session = conditioned_session(model, references, frames=len(references) + 1)
     stored = [
         torch.cat([frame["maskmem_features"][:, 0].float() for frame in outputs["cond_frame_outputs"].values()])
-        for outputs in session.output_dict_per_obj.values()
+        for outputs in session.hf.output_dict_per_obj.values()
     ]
     return bank.memory[:, : -bank.pointer_tokens], torch.stack(stored)
 
@@ -200,26 +202,26 @@ def spatial_memories(model: Sam2, references: References) -> tuple[Tensor, Tenso
 # --- sessions, as a user of transformers would drive them ----------------------------------------------------------
 
 
-def conditioned_session(model: Sam2, references: References, *, frames: int) -> Sam2VideoInferenceSession:
+def conditioned_session(model: Sam2, references: References, *, frames: int) -> Sam2Session:
     """A session of ``frames`` frames, conditioned correctly on the references (trap 1), its other slots empty."""
     session = model.new_session(frames=frames)
     with model.computing():
         for frame in range(len(references)):
-            model.inject(session, frame, references.features[frame : frame + 1])
+            session.inject(frame, references.features[frame : frame + 1])
             add_masks(session, references, frame)
-            session.obj_with_new_inputs = list(references.object_ids)
-            model.network(session, frame_idx=frame)
+            session.hf.obj_with_new_inputs = list(references.object_ids)
+            model.network(session.hf, frame_idx=frame)
     return session
 
 
-def add_masks(session: Sam2VideoInferenceSession, references: References, frame: int) -> None:
+def add_masks(session: Sam2Session, references: References, frame: int) -> None:
     for object_id, mask in zip(references.object_ids, references.masks[frame], strict=True):
-        session.add_mask_inputs(session.obj_id_to_idx(object_id), frame, mask[None, None].float())
+        session.hf.add_mask_inputs(session.hf.obj_id_to_idx(object_id), frame, mask[None, None].float())
 
 
-def track(model: Sam2, session: Sam2VideoInferenceSession, target: VisionFeatures, *, frame: int) -> Tensor:
+def track(model: Sam2, session: Sam2Session, target: VisionFeatures, *, frame: int) -> Tensor:
     """Logits ``[O, H, W]`` of one target put at frame index ``frame``; the session remembers it."""
-    model.inject(session, frame, target)
+    session.inject(frame, target)
     with model.computing():
-        logits: Tensor = model.network(session, frame_idx=frame).pred_masks[:, 0]
+        logits: Tensor = model.network(session.hf, frame_idx=frame).pred_masks[:, 0]
     return logits

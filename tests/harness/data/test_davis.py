@@ -10,18 +10,12 @@ from PIL import Image
 from harness.data.davis import davis_groups
 from harness.data.group import Group
 from strategies.errors import UserError
-from tests.support.paths import CLIPS
+from tests.support.clips import real_clips
 from tests.support.pictures import SIZE, assert_one_sentence, labels_with
 
 
-def real(dataset: str) -> Path:
-    if not (CLIPS / dataset).is_dir():
-        pytest.skip(f"no test data: {CLIPS / dataset}")
-    return CLIPS / dataset
-
-
 def write_frame(root: Path, clip: str, number: int, labels: np.ndarray | None, *, resolution: str = "480p") -> None:
-    """A picture of shade ``number`` and its indexed mask, where there are labels."""
+    """Write a picture of shade ``number``, and its indexed mask where there are labels."""
     name = f"{number:05d}"
     picture = root / "JPEGImages" / resolution / clip / f"{name}.jpg"
     mask = root / "Annotations" / resolution / clip / f"{name}.png"
@@ -53,8 +47,9 @@ def names(frames: tuple) -> list[int]:
 # --- real clips ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.clips
 def test_black_and_white_masks_are_object_1() -> None:
-    groups = davis(real("davis16"), references=3)
+    groups = davis(real_clips("davis16"), references=3)
     assert [group.name for group in groups] == ["blackswan", "dog", "libby"]
     for group in groups:
         assert group.object_ids == (1,)
@@ -67,8 +62,9 @@ def test_black_and_white_masks_are_object_1() -> None:
     assert [len(group.references) + len(group.targets) for group in groups] == [50, 60, 49]
 
 
+@pytest.mark.clips
 def test_void_stays_void_where_masks_have_ids() -> None:
-    (group,) = davis(real("camvid"), references=1)
+    (group,) = davis(real_clips("camvid"), references=1)
     assert group.object_ids == tuple(range(1, 12))
     labels = [frame.labels() for frame in group.targets[:3] if frame.labels]
     assert all(255 in map_ and map_.shape == (360, 480) for map_ in labels)
@@ -165,7 +161,7 @@ def test_labels_are_indices_and_not_colours(tmp_path: Path) -> None:
 
 
 def test_references_decide_what_255_is(tmp_path: Path) -> None:
-    """The same target mask 0/255 is void beside ids and object 1 beside black and white references."""
+    """A target mask of 0 and 255 shows void beside references with ids, and object 1 beside black and white ones."""
     for clip, reference in (("ids", labels_with(2)), ("white", labels_with(255))):
         write_frame(tmp_path, clip, 0, reference)
         write_frame(tmp_path, clip, 1, labels_with(255))
@@ -219,7 +215,7 @@ def test_more_targets_than_there_are_gives_all(tmp_path: Path) -> None:
         ({"picking": "last"}, ["data.picking=last", "first, even, random"]),
     ],
 )
-def test_what_cannot_be_had_is_one_sentence(tmp_path: Path, changes: dict[str, object], named: list[str]) -> None:
+def test_what_the_files_lack_is_one_sentence(tmp_path: Path, changes: dict[str, object], named: list[str]) -> None:
     for clip in ("blackswan", "dog"):
         write_clip(tmp_path, clip)
     with pytest.raises(UserError) as error:

@@ -11,7 +11,7 @@ import pytest
 from harness.data.folder import folder_groups
 from harness.data.group import Group
 from strategies.errors import UserError
-from tests.support.paths import CLIPS
+from tests.support.clips import real_clips
 from tests.support.pictures import (
     SIZE,
     assert_one_sentence,
@@ -23,7 +23,7 @@ from tests.support.pictures import (
 
 
 def write_group(folder: Path) -> None:
-    """References a (ids 1, 4) and b (id 4), targets s, t and u, truth of t."""
+    """Write references a (ids 1, 4) and b (id 4), targets s, t and u, and the truth of t."""
     for name, ids in (("a", (1, 4)), ("b", (4,))):
         write_picture(folder / "refs" / f"{name}.jpg")
         write_mask(folder / "refs" / f"{name}.png", *ids)
@@ -104,7 +104,7 @@ def test_masks_are_as_large_as_the_picture_displayed(tmp_path: Path, orientation
 
 
 def test_names_with_accents_and_spaces(tmp_path: Path) -> None:
-    """The mask is found although its name was decomposed, as archives made on a Mac do it."""
+    """The mask is found although its name was decomposed, as archives made on a Mac do."""
     folder = tmp_path / "Flügel größe 2"
     write_picture(folder / "refs" / unicodedata.normalize("NFC", "Käfer nº 1 標本.jpg"))
     write_mask(folder / "refs" / unicodedata.normalize("NFD", "Käfer nº 1 標本.png"), 3)
@@ -220,10 +220,9 @@ def test_mistakes_are_one_sentence(tmp_path: Path, spoil: Callable[[Path], objec
     assert_one_sentence(error.value, str(root), *named)
 
 
+@pytest.mark.clips
 def test_a_real_clip_as_a_users_folder(tmp_path: Path) -> None:
-    camvid = CLIPS / "camvid"
-    if not camvid.is_dir():
-        pytest.skip(f"no test data: {camvid}")
+    camvid = real_clips("camvid")
     pictures = sorted((camvid / "JPEGImages" / "480p" / "0016E5").iterdir())
     masks = sorted((camvid / "Annotations" / "480p" / "0016E5").iterdir())
     for name in ("refs", "targets", "truth"):

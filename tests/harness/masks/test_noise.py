@@ -11,7 +11,7 @@ import torch
 from harness.masks.noise import GROUPS, TARGETS, Sample, choose, measure_noise
 from harness.masks.rule import ROUNDOFF, Limits, NoiseFloor
 from strategies import Predictions, Sam2, Sequential
-from strategies.models.sam2 import DTYPES
+from strategies.models.precision import DTYPES
 from tests.support.models import Pictures, group, masks_of
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from harness.measure.cost import LARGEST_SIDE, Cost, cost, measure_matrix_rate, projected_seconds
 from harness.measure.timing import device_clock
-from strategies.models.sam2 import DTYPES
+from strategies.models.precision import DTYPES
 
 CPU = torch.device("cpu")
 laws = settings(deadline=None, derandomize=True)

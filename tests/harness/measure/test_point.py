@@ -31,11 +31,11 @@ SMALL: dict[str, Any] = {
     "data": SyntheticConfig(name="synthetic", groups=2, parts=3, height=64, width=96, absent=0),
     "targets": TARGETS,
     "refs": 1,
-    "timing": TimingConfig(min_seconds=0, min_rounds=1, max_seconds=0, warmup_seconds=0),
+    "timing": TimingConfig(min_seconds=0, min_rounds=1, max_seconds=0, warmup_seconds=0, block_seconds=60),
 }
 
 
-LONG = TimingConfig(min_seconds=0, min_rounds=10, max_seconds=60, width=1e9, warmup_seconds=0)
+LONG = TimingConfig(min_seconds=0, min_rounds=10, max_seconds=60, width=1e9, warmup_seconds=0, block_seconds=60)
 
 
 def agreement(**changes: Any) -> Agreement:
@@ -295,8 +295,8 @@ def test_alone_a_point_has_no_speed_up(bench: Bench) -> None:
     assert result.details["agreement_of_timed_blocks"]["targets"] > 0, "checked against the expected masks"
 
 
-def test_the_reference_is_compared_with_sequential_too(measured: PointResult) -> None:
-    agreed = measured.details["reference_agreement"]
+def test_the_baseline_is_compared_with_sequential_too(measured: PointResult) -> None:
+    agreed = measured.details["baseline_agreement"]
     assert agreed["targets"] > 0
     assert agreed["iou_min"] == 1
 
@@ -372,12 +372,12 @@ def test_a_wrong_point_has_no_speed_up(bench: Bench) -> None:
     assert [getattr(row, column) for column in SPEEDUP] == [None] * 4
 
 
-def test_a_wrong_reference_is_named(bench: Bench) -> None:
+def test_a_wrong_baseline_is_named(bench: Bench) -> None:
     made = bench.point(pictures=0)
     made.config.baseline["_target_"] = f"{Lying.__module__}.{Lying.__qualname__}"
     result = measure_point(made, bench.workload, PictureBook(bench.folder / "run", targets=0))
     assert result.row.status == "wrong"
-    assert "reference strategy itself" in result.row.reason
+    assert "baseline strategy itself" in result.row.reason
 
 
 def test_masks_that_are_wrong_only_while_timed_are_wrong(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""What a timed does with two strategies: their inputs, their place on the device, the groups they meet on."""
+"""How two strategies are timed: their inputs, their place on the device, the groups they meet on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from harness.data.sources import open_groups
 from harness.measure.blocks import TargetBlock, moved
 from harness.measure.correctness import Meters
-from harness.measure.speed import SpeedMeasurement, measure_speed, run_sustained, spread
+from harness.measure.predict import Predict, spread
+from harness.measure.speed import SpeedMeasurement, measure_speed, run_sustained
 from harness.options.config import EncodeConfig, SyntheticConfig, TimingConfig
 from harness.workload.encode import EncodedGroup, Workload, encode_workload
 from strategies import Direct, Predictions, References, Sam2, Sequential, Strategy, VisionFeatures
@@ -53,15 +54,10 @@ def hold(
     config = point(**({"timing": BRIEF, "batch": 2} | options)).config
     ticks = iter(range(10**6))
     expected = workload.expected(None) if meters is not None else None
-    return measure_speed(
-        config,
-        workload,
-        candidate,
-        baseline,
-        expected=expected,
-        meters=meters or Meters(),
-        clock=lambda: float(next(ticks)),
+    scenario = Predict(
+        config, workload, candidate=candidate, baseline=baseline, expected=expected, meters=meters or Meters()
     )
+    return measure_speed(scenario, config.timing, seed=0, clock=lambda: float(next(ticks)))
 
 
 # --- inputs --------------------------------------------------------------------------------------------------------
@@ -247,13 +243,15 @@ def test_other_failures_are_no_reason_to_take_turns(workload: Workload, model: S
 
 def test_a_sustained_run_goes_on_for_its_time_and_counts_its_targets(workload: Workload, model: Sam2) -> None:
     ticks = iter(range(100))
-    config = point(batch=2, timing=TimingConfig(sustained_seconds=3)).config
     strategy = Noted(model)
+    scenario = Predict(
+        point(batch=2).config, workload, candidate=strategy, baseline=None, expected=None, meters=Meters()
+    )
     given_before: list[int] = []
     found = run_sustained(
-        config,
-        workload,
-        strategy,
+        scenario.group(0),
+        targets_per_call=2,
+        seconds=3,
         clock=lambda: float(next(ticks)),
         begin=lambda: given_before.append(len(strategy.given)),
     )

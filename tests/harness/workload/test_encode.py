@@ -18,12 +18,11 @@ from harness.options.config import EncodeConfig
 from harness.workload.encode import Workload, encode_workload
 from strategies import Sam2, Sequential, VisionFeatures
 from strategies.errors import UserError
-from strategies.preprocessing import image_to_pixels
 from tests.support.models import assert_same_masks, masks_of
 
 CPU = torch.device("cpu")
 RELATIVE = 1e-5
-"""Features of one frame, computed in batches of different sizes, relative to the largest."""
+"""How far features of one frame, computed in batches of different sizes, may differ, relative to the largest."""
 
 
 def drawn(*, groups: int = 1, targets: int = 5) -> list[Group]:
@@ -50,7 +49,7 @@ def assert_same_features(actual: VisionFeatures, expected: VisionFeatures) -> No
 
 
 def directly(model: Sam2, frames: tuple[Frame, ...]) -> VisionFeatures:
-    return model.encode_pixels(torch.stack([image_to_pixels(frame.image(), side=model.side) for frame in frames]))
+    return model.encode_pixels(torch.stack([model.pixels(frame.image()) for frame in frames]))
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +161,7 @@ def test_references_may_be_limited_to_the_first_objects(workload: Workload) -> N
 
 
 def with_targets(image_of: Callable[[int], np.ndarray], count: int) -> Group:
-    """A drawn group whose targets' pictures come from ``image_of``."""
+    """Draw a group whose targets' pictures come from ``image_of``."""
     (group,) = drawn(targets=1)
     return Group(
         name=group.name,
@@ -217,7 +216,7 @@ def test_pictures_are_read_once_and_never_far_ahead(
     meter, batch, count = Meter(), 2, 30
     group = with_targets(meter.image, count)
     monkeypatch.setattr(model, "encode_pixels", meter.counting(model.encode_pixels))
-    meter.encoded = -len(group.references) - 1  # they are encoded too, the first one twice, and not counted
+    meter.encoded = -len(group.references) - 1  # References are encoded too, the first one twice, and do not count.
     encoded(model, tmp_path, [group], batch=batch)
     assert sorted(meter.read) == list(range(count))
     assert meter.encoded == count

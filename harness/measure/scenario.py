@@ -1,0 +1,86 @@
+"""What is measured, apart from how: the protocol between a kind of work and its timing.
+
+A *scenario* says how the work of a point is cut into timed blocks, and how what comes out is checked. Pairing, warm-up,
+statistics and isolation know no more of it than stands here, so that other kinds of work can be timed by the same code.
+`harness.measure.predict` is the scenario of a closed, order-free set of targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from harness.measure.pairing import Side
+from harness.result import SideName
+
+Inputs = TypeVar("Inputs")
+Outputs = TypeVar("Outputs")
+InputsT_co = TypeVar("InputsT_co", covariant=True)
+InputsT_contra = TypeVar("InputsT_contra", contravariant=True)
+OutputsT_co = TypeVar("OutputsT_co", covariant=True)
+OutputsT_contra = TypeVar("OutputsT_contra", contravariant=True)
+
+
+class ReleasableSide(Side[InputsT_contra, OutputsT_co], Protocol[InputsT_contra, OutputsT_co]):
+    """One of the two strategies, for one group at a time."""
+
+    def release(self) -> None:
+        """Free what the side holds on the device, so that the other one fits; `ready` takes it back."""
+
+
+class TimedBlock(Protocol[InputsT_co, OutputsT_contra]):
+    """A fixed set of one group's targets that every timed block passes over."""
+
+    @property
+    def targets(self) -> int:
+        """How many targets there are in the block."""
+
+    @property
+    def shapes(self) -> Sequence[InputsT_co]:
+        """Inputs of each further shape that occurs in a block, for which both sides are warmed up as well."""
+
+    def inputs(self, turn: int) -> InputsT_co:
+        """The inputs of one turn; each turn's are different, so that kept answers are wrong ones."""
+
+    def check(self, turn: int, of_baseline: OutputsT_contra | None, of_candidate: OutputsT_contra) -> None:
+        """Take note of how far the candidate's outputs of a turn are right; the baseline's are None where it is not
+        timed."""
+
+
+class GroupWork(Protocol[Inputs, Outputs]):
+    """What is timed of one group."""
+
+    @property
+    def name(self) -> str:
+        """The group's name."""
+
+    @property
+    def targets(self) -> int:
+        """How many targets the group has, by which its speed counts."""
+
+    @property
+    def first(self) -> Inputs:
+        """The inputs of a first call, with which both sides are warmed up."""
+
+    def sides(self, *, paired: bool) -> dict[SideName, ReleasableSide[Inputs, Outputs]]:
+        """The candidate, and the baseline where it is timed too; neither is prepared yet."""
+
+    def block(self, *, seconds_per_call: float, paired: bool) -> TimedBlock[Inputs, Outputs]:
+        """The block, as long as the options ask where the slower side takes so many seconds for a call with `first`."""
+
+    def check_baseline(self, outputs: Outputs) -> None:
+        """Take note of how far the baseline strategy itself is right, by its outputs of `first`."""
+
+    def close(self) -> None:
+        """Free the inputs that the group holds on the device."""
+
+
+class Scenario(Protocol[Inputs, Outputs]):
+    """The work of one point."""
+
+    @property
+    def paired(self) -> bool:
+        """Whether there is a baseline strategy to time against."""
+
+    def timed_groups(self) -> Sequence[GroupWork[Inputs, Outputs]]:
+        """The groups on which speed is measured."""

@@ -1,0 +1,284 @@
+"""What strategies need of a model, whichever family it is of.
+
+Strategies, components, kernels and the harness know `Tracker` and `TrackerSession` alone. What a network calls its
+parts and how it prepares masks, pointers and memories is the affair of its family's adapter (`strategies.models.sam2`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from strategies.labelled import check_object_ids, check_pairs
+from strategies.models.dimensions import Dimensions
+from strategies.models.modules import MaskDecoder, MemoryAttention, MemoryAttentionLayer
+from strategies.models.precision import check_dtype, computing_in
+from strategies.preprocessing import Channels, image_to_pixels, label_map_to_masks
+from strategies.vocabulary import VOID, References, VisionFeatures
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageModules:
+    """The network's modules that do the work of a stage, by the stage's name."""
+
+    vision_encoder: nn.Module
+    memory_encoder: nn.Module
+    memory_attention: nn.Module
+    mask_decoder: nn.Module
+
+
+class TrackerSession(ABC):
+    """An inference session of the network's own library, whose frames are numbered and get their features from outside.
+
+    Frames with masks are conditioning frames; the others are targets.
+    """
+
+    @abstractmethod
+    def inject(self, frame: int, features: VisionFeatures) -> None:
+        """Put the features of one picture into a frame."""
+
+    @abstractmethod
+    def condition(self, frame: int, masks: Tensor, object_ids: Sequence[int]) -> None:
+        """Give a frame its masks, bool ``[O, S, S]``, and let the network make its memory before the next gets any.
+
+        Masks added on several frames at once would condition on the first frame only (DESIGN section 3, trap 1). An
+        empty mask tells the network that the object is not there.
+        """
+
+    @abstractmethod
+    def predict(self, frame: int) -> tuple[Tensor, Tensor]:
+        """fp32 logits ``[1, O, H, W]`` and object scores ``[1, O]`` of the target in a frame; it leaves no memory."""
+
+    @abstractmethod
+    def track(self, frame: int) -> tuple[Tensor, Tensor]:
+        """Masks as by `predict`, but the session remembers the masks, and later frames see them.
+
+        The frame is announced as one of a stream, so that a session needs not know how many will come.
+        """
+
+    @abstractmethod
+    def forget(self, frame: int) -> None:
+        """Drop what the session remembers of a target; harmless where it remembers none there."""
+
+    @abstractmethod
+    def drop_features(self) -> None:
+        """Drop the features of every frame; memories stay."""
+
+    @abstractmethod
+    def set_length(self, frames: int) -> None:
+        """Let the network believe that the session has so many frames, which is what it relates times to."""
+
+    @abstractmethod
+    def renumber_conditioning_frames(self, first: int) -> None:
+        """Make the conditioning frames the consecutive ones from ``first`` on, in their order."""
+
+
+class Tracker(ABC):
+    """A network that segments targets by its memory of labelled references, on one device, computing in one dtype.
+
+    Weights stay fp32; bf16 and fp16 work through autocast, which keeps normalisations and the rotary encoding in fp32
+    and is more accurate than converting the weights (DESIGN section 3, trap 7). fp32 is fp32: TF32, which torch allows
+    for convolutions by default, is used with dtype tf32 and no other.
+
+    Shape letters are those of `strategies.vocabulary`; L = h*w image tokens, W the width of memory, d that of a head.
+    """
+
+    pixel_mean: ClassVar[Channels]
+    """What is subtracted from every picture, for each channel."""
+    pixel_std: ClassVar[Channels]
+    """What the rest is divided by, for each channel."""
+
+    def __init__(self, *, name: str, device: str, dtype: str) -> None:
+        self.name = name
+        self.device = torch.device(device)
+        check_dtype(dtype, self.device)
+        self.dtype = dtype
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Inference mode and the model's dtype; every strategy computes under it."""
+        return computing_in(self.dtype, self.device)
+
+    # --- from pictures -----------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def side(self) -> int:
+        """Pixels along each side of the square input."""
+
+    @abstractmethod
+    def vision_features(self, pixels: Tensor) -> VisionFeatures:
+        """Features of normalised ``[N, 3, S, S]``, within the caller's gradient and autocast modes."""
+
+    def pixels(self, image: Image.Image | np.ndarray) -> Tensor:
+        """Normalised fp32 ``[3, S, S]`` of a picture of any size (PIL, or uint8 ``[height, width, 3]``)."""
+        return image_to_pixels(image, side=self.side, mean=self.pixel_mean, std=self.pixel_std)
+
+    def encode(self, images: Sequence[Image.Image | np.ndarray]) -> VisionFeatures:
+        """Features of pictures of any size."""
+        return self.encode_pixels(torch.stack([self.pixels(image) for image in images]))
+
+    def encode_pixels(self, pixels: Tensor) -> VisionFeatures:
+        """Features of normalised ``[N, 3, S, S]``."""
+        with self.computing():
+            return self.vision_features(pixels.to(self.device, non_blocking=True))
+
+    def references(
+        self,
+        images: Sequence[Image.Image | np.ndarray],
+        label_maps: Sequence[np.ndarray],
+        object_ids: tuple[int, ...] | None = None,
+    ) -> References:
+        """Labelled pictures as references.
+
+        label_maps: integers ``[height, width]``, 0 for background, else the object's id (`VOID` is none).
+        object_ids: which objects to use, in which order; all ids that occur, ascending, where it is not given.
+        Raises UserError where pictures, label maps and ids do not belong together.
+        """
+        check_pairs(images, label_maps)
+        found = {int(value) for label_map in label_maps for value in np.unique(label_map)}
+        if object_ids is None:
+            object_ids = tuple(sorted(found - {0, VOID}))
+        check_object_ids(object_ids, found)
+        pixels = torch.stack([self.pixels(image) for image in images])
+        masks = [label_map_to_masks(label_map, object_ids, side=self.side) for label_map in label_maps]
+        return References(
+            features=self.encode_pixels(pixels),
+            masks=torch.stack(masks),
+            object_ids=object_ids,
+            pixels=pixels,
+        )
+
+    def check_masks(self, references: References) -> None:
+        """Raise ValueError where the masks are not of the model's square."""
+        if references.masks.shape[-2:] != (self.side, self.side):
+            raise ValueError(
+                f"the references' masks are {tuple(references.masks.shape[-2:])}, but {self.name} takes them at "
+                f"{self.side} x {self.side}: use preprocessing.label_map_to_masks(..., side=model.side)"
+            )
+
+    # --- the session, as shipped -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def new_session(self, *, frames: int) -> TrackerSession:
+        """An empty session of ``frames`` frames, which keeps the features of all of them."""
+
+    @abstractmethod
+    def watch_candidates(self, note: Callable[[Tensor], None]) -> RemovableHandle:
+        """Call ``note`` with the predicted IoUs ``[1, 1, K]`` of every target and object that a session decodes, in the
+        thread that decodes it, until the handle is removed."""
+
+    @property
+    @abstractmethod
+    def stage_modules(self) -> StageModules: ...
+
+    # --- sizes and times ---------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def dimensions(self) -> Dimensions: ...
+
+    @property
+    @abstractmethod
+    def horizon(self) -> int:
+        """How many frames back a session looks for memories and for pointers."""
+
+    @property
+    def depends_on_time(self) -> bool:
+        """Whether a target's masks depend on how long ago its references were: their encoding in object pointers does,
+        and so does the choice of the closest references where there is one (DESIGN section 3, traps 4 and 5)."""
+        return self.dimensions.pointers_depend_on_time or self.dimensions.conditioning_frames is not None
+
+    # --- the memory bank ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def spatial_memory(self, embedding: Tensor, mask: Tensor, seen: Tensor) -> Tensor:
+        """``[N, memory tokens, W]`` of N references' image embeddings ``[N, C, h, w]`` with one object's mask each,
+        rounded as the session stores it; fp32.
+
+        mask: fp32 ``[N, 1, S, S]`` of 0 and 1; seen: bool ``[N, 1]``, whether the mask holds a pixel.
+        """
+
+    @abstractmethod
+    def mask_prompt(self, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Sparse ``[N, 1, P, C]`` and dense ``[N, C, h, w]`` prompt of masks ``[N, 1, S, S]`` of 0 and 1, under which
+        the mask decoder makes the token that becomes an object pointer."""
+
+    @abstractmethod
+    def object_pointers(self, tokens: Tensor, present: Tensor) -> Tensor:
+        """Pointers ``[N, C]`` of the decoder's mask tokens ``[N, C]``; that of no object where ``present``, bool
+        ``[N, 1]``, is false."""
+
+    @abstractmethod
+    def memory_slots(self, references: int) -> list[tuple[int, int]]:
+        """(reference, temporal offset) of each spatial memory that a target right after so many references sees, in the
+        session's order; offset 0 is that of a conditioning frame."""
+
+    @abstractmethod
+    def memory_position(self, offset: int) -> Tensor:
+        """``[memory tokens, W]``: positions of a spatial memory at a temporal offset."""
+
+    @abstractmethod
+    def pointer_memory(self, pointers: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens ``[O, R * pointer tokens, W]`` and their positions ``[R * pointer tokens, W]`` of the references'
+        object pointers ``[R, O, C]``."""
+
+    # --- memory attention --------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def memory_attention(self) -> MemoryAttention: ...
+
+    @property
+    @abstractmethod
+    def rotary(self) -> tuple[Tensor, Tensor]:
+        """fp32 cos and sin ``[L, d]`` of the rotary encoding of image tokens; neighbouring channels make a pair."""
+
+    @abstractmethod
+    def memory_rotary(self, memories: int) -> tuple[Tensor, Tensor]:
+        """The same for the tokens of so many spatial memories, ``[memories * memory tokens, d]``."""
+
+    @abstractmethod
+    def memory_attention_input(self, embedding: Tensor) -> Tensor:
+        """``[T, L, C]``: what the first layer gets of image embeddings ``[T, C, h, w]``."""
+
+    @abstractmethod
+    def feed_forward(self, layer: MemoryAttentionLayer, x: Tensor) -> Tensor:
+        """A layer's last step, its norm included and its residual not, of ``[..., C]``."""
+
+    @abstractmethod
+    def attend_to_memory(self, queries: Tensor, memory: Tensor, position: Tensor, *, pointer_tokens: int) -> Tensor:
+        """The network's own memory attention, ``[B, L, C]``, one memory for each image.
+
+        queries: image embeddings ``[L, B, C]``; memory: ``[B, M, W]``, of which the last ``pointer_tokens`` are those
+        of pointers; position: ``[1, M, W]``.
+        """
+
+    # --- the mask decoder --------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def mask_decoder(self) -> MaskDecoder: ...
+
+    @property
+    @abstractmethod
+    def image_position(self) -> Tensor:
+        """``[1, C, h, w]``: the mask decoder's dense position encoding."""
+
+    @property
+    @abstractmethod
+    def no_prompt_tokens(self) -> Tensor:
+        """``[1, 1, P, C]``: the prompt encoder's answer to "no prompt"."""
+
+    @property
+    @abstractmethod
+    def no_prompt_dense(self) -> Tensor:
+        """``[1, C, 1, 1]``: the dense half of the same answer."""
