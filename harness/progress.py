@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from harness.options.words import unlike
+
 TABLE = {
     "strategy": "",
     "variant": "",
@@ -30,7 +32,7 @@ TABLE = {
     "vram_peak_mb": ".0f",
 }
 """Columns of the closing table and their formats."""
-WHERE_DIFFERENT = {"model": "", "data": "", "dtype": "", "reference": "", "refs": "d", "targets": "d"}
+WHERE_DIFFERENT = {"model": "", "data": "", "dtype": "", "reference": "", "refs": "d", "targets": "d", "options": ""}
 """More columns, for runs whose points differ in them."""
 
 
@@ -99,6 +101,8 @@ def _told(row: dict[str, Any]) -> str:
 
 def print_table(rows: list[dict[str, Any]]) -> None:
     """The sweep's results on standard output; columns that nothing was measured for are left out."""
+    told = unlike([row.get("options") or "" for row in rows])
+    rows = [row | {"options": words} for row, words in zip(rows, told, strict=True)]
     different = {
         name: how for name, how in WHERE_DIFFERENT.items() if len({row.get(name) for row in rows} - {None}) > 1
     }

@@ -17,7 +17,16 @@ COLUMNS = (
     *("peak_rss_mb", "cpu_s_per_1000", "vram_peak_mb", "vram_reserved_mb", "vram_device_mb"),
     *("gpu_util_mean", "gpu_power_w", "energy_j_per_1000", "gpu_temperature_c", "gpu_clock_mhz"),
     *("throttle", "foreign_processes"),
-    *("gflop_per_target", "gflop_per_s", "matrix_gflop_per_s", "matrix_share", "projected_min", "repeat", "command"),
+    *(
+        "gflop_per_target",
+        "gflop_per_s",
+        "matrix_gflop_per_s",
+        "matrix_share",
+        "projected_min",
+        "repeat",
+        "options",
+        "command",
+    ),
 )
 """Of summary.csv, in order; README says what each means."""
 

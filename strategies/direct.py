@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Literal
 
 import torch
 
@@ -66,11 +67,11 @@ class Direct(Strategy):
         self,
         model: Sam2,
         *,
-        bank: str = "shared",
+        bank: Literal["shared", "expand", "repeat"] = "shared",
         chunk_tokens: int = 65_536,
         compile: bool = False,
         cuda_graphs: bool = False,
-        sdpa: str = "auto",
+        sdpa: Literal["auto", "flash", "cudnn", "efficient", "math"] = "auto",
     ) -> None:
         """Raises UnavailableError where the device has no CUDA graphs, or not that backend of attention."""
         super().__init__(model)

@@ -21,6 +21,8 @@ From: the field report's way to batch with the session API (DESIGN section 1). E
 
 from __future__ import annotations
 
+from typing import Literal
+
 from strategies.base import Strategy
 from strategies.errors import UserError
 from strategies.models.sam2 import Sam2
@@ -38,7 +40,7 @@ class ExtendedSession(Strategy):
 
     _session: ConditionedSession | None = None
 
-    def __init__(self, model: Sam2, *, slots: int = 8, positions: str = "pinned") -> None:
+    def __init__(self, model: Sam2, *, slots: int = 8, positions: Literal["pinned", "raw"] = "pinned") -> None:
         super().__init__(model)
         if slots < 1:
             raise UserError(f"slots={slots} must be at least 1")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from typing import Literal
 
 from strategies.components.flops import PredictionFlops, raw_values_flops
 from strategies.components.mask_decoder import decode_best
@@ -36,7 +37,9 @@ class Triton(Direct):
     self_attention: ``library`` or ``fused``; chunk_tokens: as in `Direct`.
     """
 
-    def __init__(self, model: Sam2, *, self_attention: str = "library", chunk_tokens: int = 65_536) -> None:
+    def __init__(
+        self, model: Sam2, *, self_attention: Literal["library", "fused"] = "library", chunk_tokens: int = 65_536
+    ) -> None:
         super().__init__(model, bank="shared", chunk_tokens=chunk_tokens)
         if self_attention not in SELF_ATTENTIONS:
             raise UserError(f"self_attention={self_attention} is not known; choose one of {', '.join(SELF_ATTENTIONS)}")

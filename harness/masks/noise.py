@@ -38,7 +38,7 @@ from torch import Tensor
 
 from harness.masks.agreement import Agreement, AgreementMeter
 from strategies.models.sam2 import Sam2
-from strategies.sequential import Sequential
+from strategies.oracle import Oracle
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
 ROUNDOFF = {"fp32": 2.0**-24, "tf32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}
@@ -133,7 +133,7 @@ def measure_noise(model: Sam2, samples: Sequence[Sample]) -> NoiseFloor:
         references = sample.references
         rounded = replace(references, features=_noisy(references.features, STORED, generator))
         for meter, seen, draws in ((fine, references, DRAWS), (coarse, rounded, 1)):
-            with Sequential(model) as strategy:
+            with Oracle(model) as strategy:
                 strategy.prepare(seen)
                 for _ in range(draws):
                     disturbed = strategy.predict(_noisy(sample.targets, roundoff, generator))

@@ -24,6 +24,7 @@ from harness.measure.timing import Clock, device_clock
 from harness.observe.monitor import SUSTAINED
 from harness.options.config import HarnessConfig
 from harness.options.points import Point
+from harness.options.words import joined
 from harness.result import PointResult
 from harness.stats.speedup import outliers, verdict
 from harness.store.environment import device_name
@@ -128,6 +129,7 @@ def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
         "refs": config.refs,
         "targets": config.targets,
         "repeat": config.repeat,
+        "options": joined(point.words),
         "command": point.command,
     }
     if workload is not None:

@@ -11,13 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from harness.cli import main
 from harness.options.config import DataConfig, HarnessConfig, ModelConfig, SyntheticConfig
 from harness.options.points import Point
+from harness.options.shipped import read_by_strategies, shipped
 from tests.support.paths import ROOT
 
 TINY = (
@@ -27,6 +27,8 @@ TINY = (
 )
 """Options of a sweep whose points take a fraction of a second each."""
 
+OWN = HarnessConfig.__dataclass_fields__
+"""Options of the harness; others at the top level are knobs of strategies."""
 TARGETS = {
     "direct": "strategies.direct.Direct",
     "sequential": "strategies.sequential.Sequential",
@@ -151,7 +153,8 @@ def point(
     **options: Any,
 ) -> Point:
     """A point as the command line would compose it, of the small synthetic data where no other is given."""
-    arguments = {"bank": options.get("bank", "shared")} if strategy == "direct" else {}
+    knobs = {name: options.pop(name, shipped()[name]) for name in read_by_strategies() if name not in OWN}
+    arguments = {"bank": knobs["bank"]} if strategy == "direct" else {}
     config = HarnessConfig(
         strategy={"_target_": TARGETS[strategy], **arguments},
         baseline={"_target_": TARGETS["sequential"]},
@@ -163,7 +166,8 @@ def point(
         strategy=strategy,
         baseline="sequential",
         config=config,
-        options=asdict(config),
+        knobs=knobs,
+        variant=str(arguments.get("bank", "")),
         overrides=tuple(overrides),
     )
 
