@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from harness.options.words import unlike
 from harness.row import CATALOGUE, Row
 
 TABLE = (
@@ -20,7 +22,7 @@ TABLE = (
     *("bank_s", "iou_min", "jf", "peak_rss_mb", "vram_peak_mb"),
 )
 """Columns of the closing table."""
-WHERE_DIFFERENT = ("model", "data", "dtype", "reference", "refs", "targets")
+WHERE_DIFFERENT = ("model", "data", "dtype", "reference", "refs", "targets", "options")
 """More columns, for runs whose points differ in them."""
 
 
@@ -95,6 +97,8 @@ def _shown(row: Row, name: str) -> str:
 
 def print_table(rows: Sequence[Row]) -> None:
     """The sweep's results on standard output; columns that nothing was measured for are left out."""
+    words = unlike([row.options or "" for row in rows])
+    rows = [replace(row, options=one) for row, one in zip(rows, words, strict=True)]
     different = [name for name in WHERE_DIFFERENT if len({getattr(row, name) for row in rows} - {None}) > 1]
     columns = [name for name in (*different, *TABLE) if any(getattr(row, name) not in (None, "") for row in rows)]
     table = Table()

@@ -228,6 +228,9 @@ class Row:
         identifies=True,
         default=0,
     )
+    options: str | None = _measured(
+        "These options differ from their defaults and have no column of their own, as they are typed on a command line."
+    )
     command: str = _column("This command measures the point again.")
 
     def __post_init__(self) -> None:

@@ -79,8 +79,8 @@ def _against_itself(point: Point, slowdown: float, number: int) -> Point:
         point,
         strategy=f"{point.strategy}-throttled-{slowdown:g}" if slowdown else point.strategy,
         baseline=point.strategy,
+        baseline_words=(),
         config=replace(point.config, **changes),
-        options=point.options | changes,
     )
 
 

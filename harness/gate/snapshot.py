@@ -17,7 +17,7 @@ from typing import Any
 from harness.row import STATUSES, Row
 from harness.stats.interval import Interval
 from harness.store.atomic import write_whole
-from harness.store.point_key import measured
+from harness.store.point_key import measured, planned, refuse_twins
 from strategies.errors import UserError
 
 VERSION = 1
@@ -81,12 +81,16 @@ class Snapshot:
 
     @staticmethod
     def of_run(run: Path, keys: Set[str] | None = None) -> Snapshot:
-        """keys: the points to take; all where None. UserError where the folder is not that of a run."""
+        """keys: the points to take; all where None.
+
+        UserError where the folder is not that of a run, or of one whose points a snapshot can't tell apart.
+        """
         try:
             environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
             kept = {name: environment[name] for name in ENVIRONMENT}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{run} is not the folder of a run; give one as results/<time>-<name>") from error
+        refuse_twins(planned(run))
         return Snapshot(
             made=datetime.now().astimezone().isoformat(timespec="seconds"),
             run=run.resolve().name,

@@ -39,7 +39,7 @@ from torch import Tensor
 from harness.masks.agreement import AgreementMeter
 from harness.masks.rule import ROUNDOFF, STORED, Agreement, NoiseFloor
 from strategies.models.tracker import Tracker
-from strategies.sequential import Sequential
+from strategies.oracle import Oracle
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
 DRAWS = 2
@@ -75,7 +75,7 @@ def measure_noise(model: Tracker, samples: Sequence[Sample]) -> NoiseFloor:
         references = sample.references
         rounded = replace(references, features=_noisy(references.features, STORED, generator))
         for meter, seen, draws in ((fine, references, DRAWS), (coarse, rounded, 1)):
-            with Sequential(model) as strategy:
+            with Oracle(model) as strategy:
                 strategy.prepare(seen)
                 for _ in range(draws):
                     disturbed = strategy.predict(_noisy(sample.targets, roundoff, generator))

@@ -24,6 +24,7 @@ from harness.measure.timing import Clock, device_clock
 from harness.observe.monitor import SUSTAINED
 from harness.options.config import HarnessConfig
 from harness.options.points import Point
+from harness.options.words import joined
 from harness.result import PointResult
 from harness.row import Masks, Row
 from harness.stats.speedup import outliers, verdict
@@ -140,6 +141,7 @@ def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
         "refs": config.refs,
         "targets": config.targets,
         "repeat": config.repeat,
+        "options": joined(point.words),
         "command": point.command,
     }
     if workload is not None:

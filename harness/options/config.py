@@ -1,5 +1,8 @@
 """The harness's options, typed and checked. `conf/` gives the values, Hydra puts them together.
 
+An option that is `MISSING` here has its default in `conf/`, from where `defaults_from` takes it. Options that only
+strategies read are not here: their types and choices stand in the strategies' constructors, where
+`harness.options.signature` finds them.
 The classes are not frozen, because OmegaConf makes a frozen one a read-only config that nothing can override.
 """
 
@@ -20,10 +23,8 @@ from harness.options.data import (
     check_ids,
     one_of,
 )
-from strategies.components.sdpa import CHOICES
-from strategies.direct import BANKS
+from harness.options.shipped import defaults_from
 from strategies.errors import UserError
-from strategies.extended_session import POSITIONS
 from strategies.models.precision import DTYPES
 
 ISOLATIONS = ("spawn", "inline")
@@ -36,9 +37,10 @@ class ModelConfig:
 
 
 @dataclass(kw_only=True)
+@defaults_from("config.yaml", "encode")
 class EncodeConfig:
-    batch: int = 8
-    workers: int = 2
+    batch: int = MISSING
+    workers: int = MISSING
 
     def __post_init__(self) -> None:
         at_least("encode.batch", self.batch, 1)
@@ -46,19 +48,20 @@ class EncodeConfig:
 
 
 @dataclass(kw_only=True)
+@defaults_from("config.yaml", "timing")
 class TimingConfig:
     """When timing has seen enough; `harness.measure.pairing` says what a block and a round are."""
 
-    min_seconds: float = 1.0
-    min_rounds: int = 6
-    width: float = 0.1
-    max_seconds: float = 5.0
-    same: float = 0.05
-    groups: int = 4
-    block_seconds: float = 0.25
-    block_mb: int = 1024
-    warmup_seconds: float = 1.0
-    sustained_seconds: float = 10.0
+    min_seconds: float = MISSING
+    min_rounds: int = MISSING
+    width: float = MISSING
+    max_seconds: float = MISSING
+    same: float = MISSING
+    groups: int = MISSING
+    block_seconds: float = MISSING
+    block_mb: int = MISSING
+    warmup_seconds: float = MISSING
+    sustained_seconds: float = MISSING
 
     def __post_init__(self) -> None:
         for option in ("min_rounds", "groups", "block_mb"):
@@ -72,12 +75,13 @@ class TimingConfig:
 
 
 @dataclass(kw_only=True)
+@defaults_from("config.yaml", "certify")
 class CertifyConfig:
     """What ``python -m harness.certify`` does."""
 
-    comparisons: int = 40
-    detections: int = 10
-    slowdowns: list[float] = field(default_factory=lambda: [0.02, 0.05, 0.1, 0.2])
+    comparisons: int = MISSING
+    detections: int = MISSING
+    slowdowns: list[float] = MISSING
 
     def __post_init__(self) -> None:
         at_least("certify.comparisons", self.comparisons, 1)
@@ -87,14 +91,15 @@ class CertifyConfig:
 
 
 @dataclass(kw_only=True)
+@defaults_from("config.yaml", "check", "margins")
 class MarginsConfig:
     """How much worse than in the snapshot a point may be; shares of it for speed and memory, differences for masks."""
 
-    speedup: float = 0.1
-    iou_mean: float = 0.005
-    iou_min: float = 0.05
-    jf: float = 0.005
-    memory: float = 0.1
+    speedup: float = MISSING
+    iou_mean: float = MISSING
+    iou_min: float = MISSING
+    jf: float = MISSING
+    memory: float = MISSING
 
     def __post_init__(self) -> None:
         for option, margin in vars(self).items():
@@ -102,13 +107,14 @@ class MarginsConfig:
 
 
 @dataclass(kw_only=True)
+@defaults_from("config.yaml", "check")
 class CheckConfig:
     """What ``python -m harness.check`` does."""
 
-    snapshot: str | None = None
-    run: str | None = None
-    subset: bool = False
-    retries: int = 2
+    snapshot: str | None = MISSING
+    run: str | None = MISSING
+    subset: bool = MISSING
+    retries: int = MISSING
     margins: MarginsConfig = field(default_factory=MarginsConfig)
 
     def __post_init__(self) -> None:
@@ -116,6 +122,7 @@ class CheckConfig:
 
 
 @dataclass(kw_only=True)
+@defaults_from("config.yaml")
 class HarnessConfig:
     """One grid point and how it is measured.
 
@@ -127,36 +134,31 @@ class HarnessConfig:
     baseline: dict[str, Any] = field(default_factory=dict)
     data: DataConfig = MISSING
     model: ModelConfig = MISSING
-    batch: int = 8
-    objects: int | None = None
-    refs: int | None = 2
-    targets: int | None = 16
-    bank: str = "shared"
-    positions: str = "pinned"
-    compile: bool = False
-    cuda_graphs: bool = False
-    sdpa: str = "auto"
-    dtype: str = "fp32"
-    device: str = "auto"
-    seed: int = 0
-    name: str = "sweep"
-    results: str = "results"
+    batch: int = MISSING
+    objects: int | None = MISSING
+    refs: int | None = MISSING
+    targets: int | None = MISSING
+    dtype: str = MISSING
+    device: str = MISSING
+    seed: int = MISSING
+    name: str = MISSING
+    results: str = MISSING
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     timing: TimingConfig = field(default_factory=TimingConfig)
     certify: CertifyConfig = field(default_factory=CertifyConfig)
     check: CheckConfig = field(default_factory=CheckConfig)
-    repeat: int = 0
-    paired: bool = True
-    compare: bool = True
-    pictures: int = 3
-    project_to: int = 29_066
-    isolation: str = "spawn"
-    timeout: float | None = 600.0
-    monitor_interval: float = 0.2
-    resume: Any = None
-    reporter: str | None = None
-    experiment: str | None = None
-    sweeps: list[str] = field(default_factory=list)
+    repeat: int = MISSING
+    paired: bool = MISSING
+    compare: bool = MISSING
+    pictures: int = MISSING
+    project_to: int = MISSING
+    isolation: str = MISSING
+    timeout: float | None = MISSING
+    monitor_interval: float = MISSING
+    resume: Any = MISSING
+    reporter: str | None = MISSING
+    experiment: str | None = MISSING
+    sweeps: list[str] = MISSING
 
     def __post_init__(self) -> None:
         at_least("batch", self.batch, 1)
@@ -174,9 +176,6 @@ class HarnessConfig:
         one_of("isolation", self.isolation, ISOLATIONS)
         if not isinstance(self.resume, bool | str | None):
             raise UserError(f"resume={self.resume} is not known; give true, or the folder of a run")
-        one_of("bank", self.bank, BANKS)
-        one_of("positions", self.positions, POSITIONS)
-        one_of("sdpa", self.sdpa, CHOICES)
         one_of("dtype", self.dtype, tuple(DTYPES))
         if not self.results:
             raise UserError("results= is empty: give the folder that runs go to")
@@ -195,7 +194,6 @@ def effective_data(config: HarnessConfig) -> DataConfig:
 def register() -> None:
     """Make the schemas known to Hydra, hidden under `_schema`."""
     store = ConfigStore.instance()
-    store.store(group="_schema", name="harness", node=HarnessConfig)
     store.store(group="_schema/model", name="model", node=ModelConfig)
     for name, node in (("synthetic", SyntheticConfig), ("davis", DavisConfig), ("folder", FolderConfig)):
         store.store(group="_schema/data", name=name, node=node)

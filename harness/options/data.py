@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
+from harness.options.shipped import defaults_from
 from strategies.errors import UserError
 
 PICKINGS = ("first", "even", "random")
@@ -17,12 +18,13 @@ class DataConfig:
 
 
 @dataclass(kw_only=True)
+@defaults_from("data/synthetic.yaml", "data")
 class SyntheticConfig(DataConfig):
-    groups: int = 2
-    parts: int = 4
-    height: int = 160
-    width: int = 160
-    absent: float = 0.1
+    groups: int = MISSING
+    parts: int = MISSING
+    height: int = MISSING
+    width: int = MISSING
+    absent: float = MISSING
 
     def __post_init__(self) -> None:
         for option in ("groups", "parts"):
@@ -35,10 +37,11 @@ class SyntheticConfig(DataConfig):
 
 
 @dataclass(kw_only=True)
+@defaults_from("data/davis.yaml")
 class DavisConfig(DataConfig):
     root: str = MISSING
-    clips: list[str] | None = None
-    picking: str = "first"
+    clips: list[str] | None = MISSING
+    picking: str = MISSING
 
     def __post_init__(self) -> None:
         one_of("data.picking", self.picking, PICKINGS)

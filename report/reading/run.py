@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from harness.options.words import unlike
 from harness.row import CATALOGUE, COLUMNS, Column
 from strategies.errors import UserError
 
@@ -89,7 +90,7 @@ def read_run(folder: Path) -> Run:
             rows[name] = _texts(content["row"])
     if not rows:
         raise UserError(f"{folder} holds no finished point: give the folder of a run, as results/latest")
-    places = _planned(folder / "plan.json")
+    places = planned(folder / "plan.json")
     ordered = sorted(rows.values(), key=lambda row: places.get(row["point"], len(places)))
     summary = pd.DataFrame(ordered, columns=list(COLUMNS), dtype=str).replace("", None)
     environment = read_object(folder / "environment.json") or {}
@@ -97,7 +98,7 @@ def read_run(folder: Path) -> Run:
     return Run(folder=folder, environment=environment, summary=_labelled(counted, points), points=points)
 
 
-def _planned(path: Path) -> dict[str, int]:
+def planned(path: Path) -> dict[str, int]:
     """Each point's place in the sweep, in whose order a run that was gone on with does not measure them."""
     plan = _read_json(path)
     names = [dig(one, "point") for one in plan] if isinstance(plan, list) else []
@@ -171,6 +172,7 @@ def _counted(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.Dat
 def _labelled(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """With columns ``family``, the strategy with its variant; ``label``, that and whatever else differs; and
     ``any_refs``, the label but for the number of references."""
+    told = unlike(["" if pd.isna(text) else str(text) for text in summary["options"]])
     varying = [column for column in MAY_VARY if _asked(summary, column, points).nunique() > 1]
 
     def family(row: pd.Series) -> str:
@@ -178,11 +180,10 @@ def _labelled(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.Da
 
     def label(row: pd.Series, columns: Sequence[str]) -> str:
         known = [column for column in columns if pd.notna(row[column])]
-        return ", ".join(
-            [family(row), *(f"{column} {row[column]:g}" if column in COUNTS else row[column] for column in known)]
-        )
+        parts = [f"{column} {row[column]:g}" if column in COUNTS else row[column] for column in known]
+        return ", ".join(filter(None, [family(row), *parts, row["unlike"]]))
 
-    rows = [row for _, row in summary.iterrows()]
+    rows = [row for _, row in summary.assign(unlike=told).iterrows()]
     others = [column for column in varying if column != "refs"]
     return summary.assign(
         family=[family(row) for row in rows],

@@ -48,7 +48,7 @@ def test_a_key_says_in_words_what_the_point_is() -> None:
     [
         {"timing": TimingConfig(max_seconds=20)},
         {"timeout": 5.0},
-        {"encode": EncodeConfig(batch=1)},
+        {"monitor_interval": 1.0},
         {"pictures": 0},
         {"name": "other"},
         {"isolation": "inline"},
@@ -71,7 +71,7 @@ def changed(options: dict[str, Any]) -> Point:
     made = point(**{name: value for name, value in options.items() if name != "model"})
     if model is None:
         return made
-    return replace(made, config=replace(made.config, model=model), options=made.options | {"model": vars(model)})
+    return replace(made, config=replace(made.config, model=model))
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,9 @@ def changed(options: dict[str, Any]) -> Point:
         {"seed": 1},
         {"repeat": 1},
         {"bank": "repeat"},
+        {"encode": EncodeConfig(batch=1)},
+        {"compare": False},
+        {"paired": False},
         {"model": ModelConfig(name="toy", weights="mine")},
         {"data": SyntheticConfig(name="synthetic", groups=1, parts=3)},
         {"data": FolderConfig(name="folder", root="wings")},
@@ -97,8 +100,8 @@ def test_what_makes_it_another_point_is(changes: dict[str, Any]) -> None:
 
 def test_another_reference_makes_another_point() -> None:
     made = point()
-    other = made.options | {"baseline": {"_target_": "strategies.rebuild.Rebuild"}}
-    assert key_of(replace(made, options=other)) == f"{key_of(made)} against=Rebuild"
+    other = replace(made.config, baseline={"_target_": "strategies.rebuild.Rebuild"})
+    assert key_of(replace(made, config=other)) == f"{key_of(made)} against=Rebuild"
 
 
 def test_the_gates_options_do_not_change_what_is_measured() -> None:
