@@ -352,23 +352,3 @@ def test_names_of_files_that_are_no_text_are_stored_and_read_back(tmp_path: Path
     assert RunFolder(run_folder.path).rows == run_folder.rows
     assert json.loads((run_folder.path / "points" / "one.json").read_bytes())["config"] == content
     assert r"b\udcffd.png" in summary(run_folder.path)[0]["reason"]
-
-
-UNFIT = {
-    "lost": "_target_: nowhere.at.all.Mine\n",
-    "explosive": "_target_: explosive.inner.Mine\n",
-    "nameless": "colour: green\n",
-    "bare": "_target_: Mine\n",
-}
-
-
-def test_a_strategy_that_can_not_be_found_is_a_crash_of_its_point_and_its_package_is_not_run_by_the_sweep(
-    place: Place,
-) -> None:
-    (place.folder / "explosive").mkdir()
-    (place.folder / "explosive" / "__init__.py").write_text("raise SystemError('boom')\n")
-    for name, yaml in UNFIT.items():
-        (place.folder / "my_conf" / "strategy" / f"{name}.yaml").write_text(yaml)
-    assert exit_code(*place.options(f"strategy={','.join(UNFIT)},direct", "name=unfit")) == 1
-    (folder,) = [path for path in runs(place.results) if path.name.endswith("-unfit")]
-    assert place.states(folder) == {**dict.fromkeys(UNFIT, "crash"), "direct": "ok"}
