@@ -4,11 +4,12 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install browser run test check format clean
+.PHONY: help install browser run test test-fast check format clean
 
 help:
 	@echo "make run    set up and run the default sweep on this machine (options: make run ARGS='batch=8,16')"
 	@echo "make test   set up and run all tests"
+	@echo "make test-fast the same without compiler, browser, real clips, and processes"
 	@echo "make browser install Debian's Chromium, where there is none, for the tests that open a report in it (as root)"
 	@echo "make check  set up, lint and check types"
 	@echo "make format set up and format the code"
@@ -28,9 +29,15 @@ browser:
 run: $(INSTALLED)
 	$(BIN)/python -m harness $(ARGS)
 
-# Two files at a time, a thread each: threads of torch that fight for cores slow each other tenfold.
+# Two files at a time, a thread each: threads of torch that fight for cores slow each other tenfold. The longest files
+# come first (tests/conftest.py), so that none is left when all others are through.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(PYTEST) $(ARGS)
+
+test-fast: $(INSTALLED)
+	$(PYTEST) -m "not (processes or compiler or browser or clips or slow)" $(ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""``python -m harness``: Hydra composes the grid, the sweep measures it, the report tells it.
+"""``python -m harness [KEY=VALUE,VALUE ...]``: Hydra composes the grid, the sweep measures it, the report tells it.
 
 Exit codes: 0 all points ok or skipped; 1 some point ended otherwise; 2 bad input; 130 interrupted.
 """

@@ -1,8 +1,9 @@
-"""Fixtures that every test may share: both are made once, and no test may change them."""
+"""Fixtures that every test may share, made once, and that no test may change; and the order of the files."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 import pytest
 import torch
@@ -11,6 +12,16 @@ from strategies import Sam2
 from tests.support.models import Pictures, draw_pictures, lively_model
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # as many as cores would fight for them
+
+LONG = ("processes", "compiler", "slow")
+"""Marks of tests that take long."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with most of the long tests first: where files go to several workers, none is left to wait for the last."""
+    long = Counter(item.path for item in items if any(item.get_closest_marker(mark) for mark in LONG))
+    items.sort(key=lambda item: -long[item.path])
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,10 @@
 
 A strategy against itself (A/A) shows how often the harness sees a difference where there is none; the same strategy
 slowed down by known shares shows how small a difference it finds (DESIGN section 4, rule 5). Each comparison is a grid
-point like any other, in a process of its own; the certificate is read off the run's rows.
+point like any other, in a process of its own; the certificate is read off the run's rows and stored as
+``results/certificates/<device>.json``, from where reports show it.
+
+Exit codes: 0 certified; 2 bad input, or not every comparison was made, as when it was interrupted.
 """
 
 from __future__ import annotations
@@ -94,7 +97,7 @@ class Certificate:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes as `harness.cli`."""
+    """Exit codes as above."""
     return guarded(lambda: _certify(list(sys.argv[1:] if arguments is None else arguments)))
 
 

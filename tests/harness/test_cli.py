@@ -13,7 +13,18 @@ import torch
 from PIL import Image
 
 from harness.result import COLUMNS
-from tests.support.harness_runs import TINY, exit_code, only_run, run, runs, start, strict_json, summary, wait_for
+from tests.support.harness_runs import (
+    TINY,
+    exit_code,
+    only_run,
+    run,
+    run_here,
+    runs,
+    start,
+    strict_json,
+    summary,
+    wait_for,
+)
 
 STRATEGIES = '''
 import time
@@ -190,7 +201,7 @@ def test_the_features_on_disk_are_gone(plain: Sweep) -> None:
 def test_the_command_of_a_row_measures_that_point_again(plain: Sweep) -> None:
     python, flag, module, *arguments = shlex.split(plain.rows[1]["command"])
     assert (python, flag, module) == ("python", "-m", "harness")
-    done = run(plain.folder, *arguments)
+    done = run_here(plain.folder, *arguments)
     assert done.returncode == 0, done.stderr
     first, second = runs(plain.folder / "results")
     assert [row["point"] for row in summary(second)] == [plain.rows[1]["point"]]
@@ -200,7 +211,7 @@ def test_the_command_of_a_row_measures_that_point_again(plain: Sweep) -> None:
 
 @pytest.mark.slow
 def test_where_the_command_line_does_not_say_every_strategy_is_swept(tmp_path: Path) -> None:
-    swept = Sweep(folder=tmp_path, done=run(tmp_path, "batch=3", "positions=pinned,raw", *TINY))
+    swept = Sweep(folder=tmp_path, done=run_here(tmp_path, "batch=3", "positions=pinned,raw", "reporter=null", *TINY))
     assert swept.done.returncode == 0, swept.done.stderr
     assert {row["strategy"] for row in swept.rows} == set(SHIPPED)
     for row in swept.rows:
@@ -221,7 +232,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     folder = tmp_path_factory.mktemp("mixed")
     searched = own_strategies(folder)
     strategies = "strategy=broken,sequential,wrong,direct,mine"
-    return Sweep(folder=folder, done=run(folder, searched, strategies, "bank=shared,repeat", "batch=2,99", *TINY))
+    return Sweep(folder=folder, done=run_here(folder, searched, strategies, "bank=shared,repeat", "batch=2,99", *TINY))
 
 
 def test_a_strategy_without_a_choice_of_bank_is_measured_once_however_many_banks_are_swept(mixed: Sweep) -> None:
@@ -278,8 +289,9 @@ def test_nothing_temporary_stays_after_failures(mixed: Sweep) -> None:
 # --- Ctrl-C --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_an_interrupted_sweep_keeps_its_finished_points_and_their_report(tmp_path: Path) -> None:
-    process = start(tmp_path, own_strategies(tmp_path), "strategy=direct,waiting", "batch=2", *TINY)
+    process = start(tmp_path, own_strategies(tmp_path), "strategy=direct,waiting", "batch=2", *TINY, "paired=false")
     try:
         wait_for(lambda: (tmp_path / "waiting").exists() or process.poll() is not None)
         process.send_signal(signal.SIGINT)

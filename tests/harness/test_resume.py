@@ -139,7 +139,7 @@ def test_more_points_are_added_to_those_that_are_there(place: Place) -> None:
     assert {name: after[name] for name in before} == before
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_code_of_the_users_that_has_changed_is_measured_again_and_nothing_else(place: Place) -> None:
     assert place.sweep("resume=true") == 0
     before = place.stored()

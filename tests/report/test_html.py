@@ -235,6 +235,7 @@ def dumped(html: str, folder: Path, script: str, *options: str) -> dict[str, Any
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium, to open the page in: make browser")
 
 
+@pytest.mark.browser
 @needs_chromium
 @pytest.mark.parametrize("which", ["made", "example"])
 def test_in_a_browser_the_page_sorts_and_searches_without_fault_or_network(
@@ -264,6 +265,7 @@ window.addEventListener("load", () => {
 """
 
 
+@pytest.mark.browser
 @needs_chromium
 def test_no_table_is_wider_than_paper(tmp_path: Path) -> None:
     """As it is printed, for a browser without a window can't be asked how wide a printed table is."""
@@ -289,6 +291,7 @@ def test_no_table_is_wider_than_paper(tmp_path: Path) -> None:
     assert max(told["tables"]) <= told["page"]
 
 
+@pytest.mark.browser
 @needs_chromium
 @pytest.mark.parametrize(
     ("harm", "seen"),
@@ -302,6 +305,7 @@ def test_what_is_wrong_with_a_page_is_seen_in_a_browser(html: str, harm: str, se
     assert opened(html.replace("<main>", f"<main>{harm}"), tmp_path)[seen]
 
 
+@pytest.mark.browser
 @needs_chromium
 def test_a_request_is_seen_where_the_page_does_not_forbid_it(html: str, tmp_path: Path) -> None:
     open_to_all = re.sub(r"<meta http-equiv[^>]*>", "", html)

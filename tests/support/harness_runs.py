@@ -8,12 +8,16 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import asdict
+from io import StringIO
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from harness.cli import main
 from harness.options.config import DataConfig, HarnessConfig, ModelConfig, SyntheticConfig
@@ -69,8 +73,29 @@ def run(folder: Path, *arguments: str, module: str = "harness") -> subprocess.Co
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+def run_here(
+    folder: Path, *arguments: str, command: Callable[[Sequence[str]], int] = main
+) -> subprocess.CompletedProcess[str]:
+    """The same as `run` in this process: a process of its own would import torch and transformers for five seconds.
+
+    command: the function behind ``python -m harness``, or behind another module.
+    """
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    out, err = StringIO(), StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(folder)
+        patch.syspath_prepend(folder)
+        patch.setattr(tempfile, "tempdir", str(temporary))
+        code = command(arguments)
+    for name, module in list(sys.modules.items()):  # another folder may have strategies of the same name
+        if Path(getattr(module, "__file__", None) or "/").is_relative_to(folder):
+            del sys.modules[name]
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
 def exit_code(*arguments: str) -> int:
-    """The same without a process of its own, in the folder that the test is in."""
+    """The exit code alone, in this process and in the folder that the test is in."""
     try:
         return main(arguments)
     except SystemExit as left:  # from --help

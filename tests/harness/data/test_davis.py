@@ -10,14 +10,8 @@ from PIL import Image
 from harness.data.davis import davis_groups
 from harness.data.group import Group
 from strategies.errors import UserError
-from tests.support.paths import CLIPS
+from tests.support.clips import real_clips
 from tests.support.pictures import SIZE, assert_one_sentence, labels_with
-
-
-def real(dataset: str) -> Path:
-    if not (CLIPS / dataset).is_dir():
-        pytest.skip(f"no test data: {CLIPS / dataset}")
-    return CLIPS / dataset
 
 
 def write_frame(root: Path, clip: str, number: int, labels: np.ndarray | None, *, resolution: str = "480p") -> None:
@@ -53,8 +47,9 @@ def names(frames: tuple) -> list[int]:
 # --- real clips ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.clips
 def test_black_and_white_masks_are_object_1() -> None:
-    groups = davis(real("davis16"), references=3)
+    groups = davis(real_clips("davis16"), references=3)
     assert [group.name for group in groups] == ["blackswan", "dog", "libby"]
     for group in groups:
         assert group.object_ids == (1,)
@@ -67,8 +62,9 @@ def test_black_and_white_masks_are_object_1() -> None:
     assert [len(group.references) + len(group.targets) for group in groups] == [50, 60, 49]
 
 
+@pytest.mark.clips
 def test_void_stays_void_where_masks_have_ids() -> None:
-    (group,) = davis(real("camvid"), references=1)
+    (group,) = davis(real_clips("camvid"), references=1)
     assert group.object_ids == tuple(range(1, 12))
     labels = [frame.labels() for frame in group.targets[:3] if frame.labels]
     assert all(255 in map_ and map_.shape == (360, 480) for map_ in labels)

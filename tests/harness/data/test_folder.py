@@ -11,7 +11,7 @@ import pytest
 from harness.data.folder import folder_groups
 from harness.data.group import Group
 from strategies.errors import UserError
-from tests.support.paths import CLIPS
+from tests.support.clips import real_clips
 from tests.support.pictures import (
     SIZE,
     assert_one_sentence,
@@ -220,10 +220,9 @@ def test_mistakes_are_one_sentence(tmp_path: Path, spoil: Callable[[Path], objec
     assert_one_sentence(error.value, str(root), *named)
 
 
+@pytest.mark.clips
 def test_a_real_clip_as_a_users_folder(tmp_path: Path) -> None:
-    camvid = CLIPS / "camvid"
-    if not camvid.is_dir():
-        pytest.skip(f"no test data: {camvid}")
+    camvid = real_clips("camvid")
     pictures = sorted((camvid / "JPEGImages" / "480p" / "0016E5").iterdir())
     masks = sorted((camvid / "Annotations" / "480p" / "0016E5").iterdir())
     for name in ("refs", "targets", "truth"):

@@ -18,7 +18,7 @@ from harness.data.group import Frame, Group
 from harness.masks.agreement import AgreementMeter
 from harness.masks.pictures import LONGEST_SIDE, Batch, PictureBook
 from strategies.vocabulary import Predictions
-from tests.support.harness_runs import TINY, only_run, run, strict_json, summary
+from tests.support.harness_runs import TINY, only_run, run_here, strict_json, summary
 from tests.support.report_runs import table_cells
 
 IDS = (7, 3)
@@ -281,7 +281,8 @@ def test_a_strategy_that_goes_wrong_late_in_a_second_group_has_that_target_pictu
     yaml.parent.mkdir(parents=True)
     yaml.write_text("_target_: late_strategies.Late\n")
     search = f"hydra.searchpath=[file://{tmp_path / 'my_conf'}]"
-    done = run(tmp_path, search, "strategy=direct,late", *TINY, "batch=2", "data.groups=2", "targets=5", "paired=false")
+    words = (search, "strategy=direct,late", *TINY, "batch=2", "data.groups=2", "targets=5", "paired=false")
+    done = run_here(tmp_path, *words)
     assert done.returncode == 0, done.stderr
     folder = only_run(tmp_path / "results")
     points = {line["strategy"]: line["point"] for line in summary(folder)}

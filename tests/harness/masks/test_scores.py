@@ -11,8 +11,10 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
 from harness.masks.scores import Mask, ScoreMeter, boundary, boundary_f, boundary_tolerance, region_similarity
+from tests.support.clips import real_clips
 
-CLIPS = ("blackswan", "dog", "libby")
+NAMES = ("blackswan", "dog", "libby")
+"""Of real clips."""
 few = settings(deadline=None, derandomize=True, max_examples=40)
 shapes = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=7)
 
@@ -28,9 +30,7 @@ def line(pixels: str) -> Mask:
 
 
 def real_labels(dataset: str, clip: str, frame: int = 0) -> np.ndarray:
-    folder = CLIPS / dataset / "Annotations" / "480p" / clip
-    if not folder.is_dir():
-        pytest.skip(f"no test data: {dataset}/{clip}")
+    folder = real_clips(dataset) / "Annotations" / "480p" / clip
     return np.array(Image.open(sorted(folder.glob("*.png"))[frame]))
 
 
@@ -257,7 +257,8 @@ def test_object_ids_must_make_sense(ids: tuple[int, ...]) -> None:
         ScoreMeter().update("group", ids, np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.uint8))
 
 
-@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.clips
+@pytest.mark.parametrize("clip", NAMES)
 def test_one_pixel_beside_a_real_mask(clip: str) -> None:
     truth = real_mask(clip)
     for shift in ((0, 1), (1, 0), (-1, -1)):
@@ -267,7 +268,8 @@ def test_one_pixel_beside_a_real_mask(clip: str) -> None:
         assert boundary_f(predicted, truth, tolerance=0) < 1
 
 
-@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.clips
+@pytest.mark.parametrize("clip", NAMES)
 def test_a_real_mask_mirrored(clip: str) -> None:
     predicted, truth = real_mask(clip, 8), real_mask(clip, 0)
     f = boundary_f(predicted, truth)
@@ -276,7 +278,8 @@ def test_a_real_mask_mirrored(clip: str) -> None:
         assert boundary_f(np.flip(predicted, axis), np.flip(truth, axis)) == pytest.approx(f, abs=0.01)
 
 
-@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.clips
+@pytest.mark.parametrize("clip", NAMES)
 def test_boundary_f_of_real_masks_is_what_a_distance_transform_finds(clip: str) -> None:
     predicted, truth = real_mask(clip, 8), real_mask(clip, 0)
     ours, theirs = boundary(predicted), boundary(truth)
@@ -285,6 +288,7 @@ def test_boundary_f_of_real_masks_is_what_a_distance_transform_finds(clip: str) 
     assert boundary_f(predicted, truth) == pytest.approx(2 * precision * recall / (precision + recall))
 
 
+@pytest.mark.clips
 def test_meter_on_a_real_frame_with_void() -> None:
     labels, earlier = (real_labels("camvid", "0016E5", frame) for frame in (5, 0))
     ids = tuple(range(1, 12))

@@ -268,6 +268,7 @@ def test_points_after_one_that_can_not_be_read_are_measured(refused: Refusals) -
 # --- as a process --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_a_results_folder_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     done = run(tmp_path, "strategy=direct", "results=/dev/null/x")
     assert done.returncode == 2
@@ -277,6 +278,7 @@ def test_a_results_folder_that_can_not_be_written_is_named(tmp_path: Path) -> No
     assert "results=" in sentence
 
 
+@pytest.mark.processes
 def test_a_refused_command_writes_one_line_and_leaves_no_folder(tmp_path: Path) -> None:
     done = run(tmp_path, "strategy=dirct", *TINY)
     assert done.returncode == 2
