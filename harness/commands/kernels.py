@@ -40,16 +40,16 @@ from strategies.errors import UnavailableError
 from strategies.models.precision import DTYPES
 
 POINTER_TOKENS = 4
-"""Of each memory frame: the hidden size of 256 in tokens of 64."""
+"""The pointer tokens of each memory frame: the hidden size of 256 in tokens of 64."""
 CHECKED_QUERIES = 512
-"""Compared with float64, spread over all queries: for all of them the scores would not fit into memory."""
+"""The most queries, spread over all, that are compared with float64: the scores of all would not fit into memory."""
 
 Step = Callable[[], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """Memory frames, objects, targets, and tokens of an image; widths of keys and output, and of the raw memory."""
+    """The numbers of memory frames, objects, targets and an image's tokens; the widths of keys and of raw memory."""
 
     frames: int
     objects: int
@@ -67,7 +67,7 @@ class Shape:
         return self.frames * (self.tokens + POINTER_TOKENS)
 
     def flops(self, values: int) -> int:
-        """Of attention with values that wide and of the output's product, all objects; a multiply-add is 2."""
+        """Count the FLOPs of attention with values that wide and of the output's product; a multiply-add is 2."""
         return 2 * self.objects * self.queries * (self.keys * (self.width + values) + values * self.width)
 
 
@@ -95,8 +95,11 @@ class Inputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """error: the worst row's distance from float64, relative to its norm. seconds: samples in order; empty with the
-    reason where the kernel does not take the shape."""
+    """How wrong and how fast one kernel is on one shape.
+
+    error: the worst row's distance from float64, relative to its norm. seconds: samples in order; empty with the
+    reason where the kernel does not take the shape.
+    """
 
     name: str
     shape: Shape
@@ -107,7 +110,7 @@ class Result:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes as above."""
+    """Run the command; returns an exit code that the file's docstring lists."""
     return guarded(lambda: _run(_options(arguments)))
 
 
@@ -123,8 +126,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "memory": (64, "of the raw memory, a power of two"),
         "rounds": (30, "samples of each kernel"),
     }
-    for name, (default, told) in sizes.items():
-        parser.add_argument(f"--{name}", type=_positive, default=default, metavar="N", help=f"{told} ({default})")
+    for name, (default, text) in sizes.items():
+        parser.add_argument(f"--{name}", type=_positive, default=default, metavar="N", help=f"{text} ({default})")
     parser.add_argument(
         "--frames", nargs="+", type=_positive, default=[1, 3, 7], metavar="N", help="memory frames (1 3 7)"
     )
@@ -179,13 +182,16 @@ def _device() -> torch.device:
 
 
 def tolerance(dtype: str) -> float:
-    """Of a row, relative to its norm: query, shares and attended values are each rounded once (`tests/test_kernels.py`
-    has the same for the kernel alone); 2 steps of the dtype, and one more for the library's projected values."""
+    """Return the largest error that a row may have, relative to its norm.
+
+    Query, shares and attended values are each rounded once (`tests/strategies/test_kernels.py` has the same for the
+    kernel alone), which makes 2 steps of the dtype; the library's projected values make one more.
+    """
     return 3 * torch.finfo(DTYPES[dtype]).eps if dtype != "fp32" else 64 * torch.finfo(torch.float32).eps
 
 
 def draw(shape: Shape, dtype: torch.dtype, device: torch.device, *, seed: int) -> Inputs:
-    """Normal inputs, with scores of deviation 2 so that shares differ."""
+    """Draw normal inputs, with scores of standard deviation 2 so that shares differ."""
     generator = torch.Generator(device).manual_seed(seed)
 
     def normal(*sizes: int, std: float = 1.0, of: torch.dtype = dtype) -> Tensor:
@@ -217,7 +223,8 @@ def compare(shape: Shape, inputs: Inputs, *, rounds: int, clock: Clock) -> list[
     refused: dict[str, str] = {}
     for name, (step, _) in steps.items():
         try:
-            with _poisoned(), warnings.catch_warnings(action="ignore"):  # why a backend refuses, in many lines
+            # The warnings say in many lines why a backend refuses.
+            with _poisoned(), warnings.catch_warnings(action="ignore"):
                 errors[name] = _error(step(), exact, inputs)
         except (RuntimeError, torch.OutOfMemoryError) as error:
             refused[name] = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -233,7 +240,7 @@ def compare(shape: Shape, inputs: Inputs, *, rounds: int, clock: Clock) -> list[
             name=name,
             shape=shape,
             error=errors.get(name),
-            seconds=seconds[name][1:],  # the first warms up
+            seconds=seconds[name][1:],  # The first sample warms up.
             flops=shape.flops(values),
             reason=refused.get(name),
         )
@@ -242,7 +249,7 @@ def compare(shape: Shape, inputs: Inputs, *, rounds: int, clock: Clock) -> list[
 
 
 def _fused(inputs: Inputs) -> Step:
-    from strategies.kernels.attention import attend  # needs triton, which not all machines have
+    from strategies.kernels.attention import attend  # This needs triton, which not all machines have.
 
     weight = (inputs.out.double() @ inputs.project.double()).to(inputs.out.dtype)
     tables = inputs.cos[:, ::2].contiguous(), inputs.sin[:, ::2].contiguous()
@@ -252,7 +259,7 @@ def _fused(inputs: Inputs) -> Step:
 
 
 def _library(inputs: Inputs, backend: SDPBackend, *, raw: bool) -> Step:
-    """The bank's values are projected once, outside the step, as `direct` does."""
+    """Return the library's step; the bank's values are projected once, outside it, as `direct` does."""
     values = inputs.memory if raw else inputs.memory @ inputs.project.mT
     weight = inputs.out @ inputs.project if raw else inputs.out
     targets = inputs.query.shape[1] // inputs.cos.shape[0]
@@ -260,7 +267,7 @@ def _library(inputs: Inputs, backend: SDPBackend, *, raw: bool) -> Step:
 
     def step() -> Tensor:
         query = rotate(inputs.query, cos, sin)
-        query, key, value = (part.unsqueeze(1) for part in (query, inputs.keys, values))  # one head
+        query, key, value = (part.unsqueeze(1) for part in (query, inputs.keys, values))  # There is one head.
         with sdpa_kernel(backend):
             attended = F.scaled_dot_product_attention(query, key, value, scale=inputs.scale).squeeze(1)
         return inputs.residual + (attended @ weight.mT + inputs.bias)
@@ -269,7 +276,7 @@ def _library(inputs: Inputs, backend: SDPBackend, *, raw: bool) -> Step:
 
 
 def _exact(inputs: Inputs) -> Tensor:
-    """float64 ``[O, Q, D]`` of some queries, without the residual."""
+    """Return the exact output of some queries, float64 ``[O, Q, D]``, without the residual."""
     chosen = _checked(inputs)
     rows = chosen % inputs.cos.shape[0]
     cos, sin = inputs.cos[rows, ::2].double(), inputs.sin[rows, ::2].double()
@@ -287,7 +294,7 @@ def _checked(inputs: Inputs) -> Tensor:
 
 
 def _error(out: Tensor, exact: Tensor, inputs: Inputs) -> float:
-    """NaN where any element was not written."""
+    """Return the error of ``out``; NaN where any element was not written."""
     if not torch.isfinite(out).all():
         return float("nan")
     chosen = _checked(inputs)
@@ -297,7 +304,7 @@ def _error(out: Tensor, exact: Tensor, inputs: Inputs) -> float:
 
 @contextmanager
 def _poisoned() -> Iterator[None]:
-    """New tensors hold NaN until they are written."""
+    """Fill new tensors with NaN, so that elements that are never written show."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:

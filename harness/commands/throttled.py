@@ -1,4 +1,4 @@
-"""A strategy throttled by a known share, for the harness to be tested on; not a strategy to use."""
+"""A strategy that is throttled by a known share, so that the harness can be tested; it is not one to use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from strategies.vocabulary import Predictions, References, VisionFeatures
 class Throttled(Strategy):
     """Takes 1 + ``share`` times as long to predict as the strategy in it, with the same masks.
 
-    A share of 0 is for its opponent: both then wait for the device in the same way.
+    Its opponent has a share of 0, so that both wait for the device in the same way.
     """
 
     def __init__(self, model: Tracker, *, strategy: dict[str, Any], share: float) -> None:
@@ -33,7 +33,7 @@ class Throttled(Strategy):
         predictions = self._strategy.predict(targets)
         predicted = self._clock()
         end = predicted + self._share * (predicted - began)
-        while self._clock() < end:  # busy, because sleeping is not exact enough and lets the processor clock down
+        while self._clock() < end:  # Sleeping would not be exact enough, and would let the processor clock down.
             pass
         return predictions
 

@@ -57,7 +57,7 @@ class Sample:
 
 
 class TrainingGroups(IterableDataset[list[Sample]]):
-    """Endless batches of groups never seen before; a batch shares its numbers of references and objects."""
+    """Endless batches of ever new groups; the groups of a batch have the same numbers of references and objects."""
 
     def __iter__(self) -> Iterator[list[Sample]]:
         for step in count():
@@ -83,7 +83,7 @@ def _sample(frames: tuple[Frame, ...], object_ids: tuple[int, ...], references: 
 
 
 def batch_loss(model: Tracker, batch: list[Sample]) -> tuple[Tensor, float]:
-    """Loss and mean IoU of the picked candidate over the present objects of all targets."""
+    """Return the loss, and the picked candidate's mean IoU over the present objects of all targets."""
     device = model.device
     features = model.vision_features(torch.cat([sample.pixels for sample in batch]).to(device))
     losses, ious, start = [], [], 0
@@ -130,7 +130,7 @@ def _group_loss(
 
 
 def _focal(logits: Tensor, wanted: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Sigmoid focal loss (RetinaNet) per candidate."""
+    """Return the sigmoid focal loss (RetinaNet) of each candidate."""
     wanted = wanted.expand_as(logits)
     probability = logits.sigmoid()
     entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
@@ -151,7 +151,7 @@ def _iou(predicted: Tensor, wanted: Tensor) -> Tensor:
 def new_network(seed: int) -> Sam2VideoModel:
     torch.manual_seed(seed)
     network = Sam2VideoModel(toy_config())
-    with torch.no_grad():  # HF starts these at zero, where they learn slowly in a short training
+    with torch.no_grad():  # HF starts these at zero, where they learn slowly in a short training.
         for block in network.memory_encoder.memory_fuser.layers:
             block.scale.fill_(0.1)
         for parameter in (network.memory_temporal_positional_encoding, network.no_object_pointer):
@@ -211,7 +211,7 @@ def add_score(folder: Path, device: str, *, groups: int) -> None:
 
 
 def main() -> int:
-    """Exit codes as above."""
+    """Run the command; returns an exit code that the file's docstring lists."""
     parser = argparse.ArgumentParser(prog="python -m harness.train_toy", description="Train the toy model.")
     parser.add_argument("--steps", type=int, default=9000)
     parser.add_argument("--learning-rate", type=float, default=1.2e-3)

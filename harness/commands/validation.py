@@ -16,7 +16,7 @@ SIZE = (160, 160)
 
 
 def validation_scores(model: Tracker, *, groups: int, targets: int = 8) -> dict[str, Any]:
-    """J, F and J&F by `sequential` on ``groups`` validation groups: two references, four objects, some absent."""
+    """Score `sequential` by J, F and J&F on ``groups`` validation groups: two references, four objects, some absent."""
     meter = ScoreMeter()
     drawn = synthetic_groups(count=groups, references=2, targets=targets, objects=4, size=SIZE, seed=VALIDATION_SEED)
     for group in drawn:

@@ -6,12 +6,12 @@ Reduced precision can flip two discontinuous choices, the object-score gate and 
 masks; both are counted apart. A flipped gate moves every logit of its pair by about a thousand, and two closed gates
 agree at -1024 whatever was computed before, so logit differences are taken over pairs whose gate is open on both
 sides. A flipped pick puts another candidate's mask in place. The absolute difference and the IoUs say so; but noise
-and mistakes can be told apart only in pairs that *choose alike*, gate and pick, so what is judged (`typical_dlogit`,
-`relative_dlogit`, `iou_alike`) is of those, and a flip is judged by how near a tie the expected choice was.
+can be distinguished from mistakes only in pairs that *choose alike*, gate and pick, so the decision is made on those
+(`typical_dlogit`, `relative_dlogit`, `iou_alike`), and on a flip by how near a tie the expected choice was.
 
 Anything that is not finite agrees with nothing, not even with itself. Such a pair has IoU 0 and an infinite logit
 difference, and a score that is not finite counts as a gate flip. This holds for either side, because a baseline
-that overflowed can vouch for nobody.
+that overflowed cannot show that any strategy is right.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from harness.masks.rule import ALIKE, Agreement, ObjectAgreement, WorstTarget
 from strategies.vocabulary import Predictions
 
 MOST_WORST = 10
-"""So many targets, at most, are in ``Agreement.worst``."""
+"""The most targets that ``Agreement.worst`` lists."""
 
 
 class AgreementMeter:
@@ -47,10 +47,10 @@ class AgreementMeter:
         self._pick_flips: list[npt.NDArray[np.float32]] = []
 
     def update(self, group: str, expected: Predictions, actual: Predictions) -> npt.NDArray[np.float64]:
-        """Compares two predictions of the same targets, ``[T, O, H, W]``; ``expected`` is the baseline strategy's.
+        """Compare two predictions of the same targets, ``[T, O, H, W]``; ``expected`` is the baseline strategy's.
 
-        Returns the IoU of every pair, ``[T, O]``. Works on the device of ``expected``. ValueError: object ids (their
-        order counts) or shapes that differ, between the two or from the group's earlier batches.
+        Returns the IoU of every pair, ``[T, O]``, computed on the device of ``expected``. Raises ValueError where
+        object ids (their order counts) or shapes differ, between the two or from the group's earlier batches.
         """
         _check(self._object_ids.setdefault(group, expected.object_ids), expected, actual)
         device = expected.logits.device
@@ -83,7 +83,7 @@ class AgreementMeter:
         return ious
 
     def result(self) -> Agreement | None:
-        """None where no target was compared, so that there is nothing to agree on."""
+        """Return the agreement so far; None where no target was compared."""
         groups = {group: np.concatenate(batches) for group, batches in self._ious.items()}
         targets = sum(len(ious) for ious in groups.values())
         if targets == 0:
@@ -135,7 +135,7 @@ def _check(object_ids: tuple[int, ...], expected: Predictions, actual: Predictio
 
 
 def _peak(logits: Tensor) -> Tensor:
-    """Largest absolute value of each pair, ``[T, O]``."""
+    """Return the largest absolute value of each pair, ``[T, O]``."""
     return logits.abs().amax(dim=(2, 3))
 
 
@@ -146,7 +146,7 @@ def _iou(expected: Tensor, actual: Tensor) -> Tensor:
 
 
 def _finite(values: Tensor) -> Tensor:
-    """NaN as infinity, so that it is larger than anything."""
+    """Replace NaN by infinity, so that it is larger than anything."""
     return values.nan_to_num(nan=math.inf, posinf=math.inf)
 
 

@@ -1,7 +1,7 @@
 """How far `sequential` is from itself when its inputs are off by rounding: the floor, and the limits above it.
 
-A session run twice on one machine gives the same bits, so the floor is measured with noise in its inputs. Two kinds,
-because there are two roundings:
+A session run twice on one machine gives the same bits, so the floor is measured with noise in its inputs. There are
+two kinds of noise, because there are two roundings:
 
 - *fine*: one unit roundoff of the computing dtype in the targets' features, as if sums had been done in another order;
 - *coarse*: also one unit roundoff of bf16 in the references' features, because the model stores memory in bf16 whatever
@@ -12,8 +12,9 @@ because there are two roundings:
 An exact strategy is judged by its median pair against fine noise, and by its worst pair and its flips against coarse
 noise (`harness.masks.rule.Limits`).
 
-Measured on a CPU, on 46 groups (fp16: 5, bf16: 36) of 1 to 16 references and 1 to 5 objects, with the toy and with the
-network of the tests. `direct` is the farthest of the exact strategies; those made of sessions have `sequential`'s bits.
+The table was measured on a CPU, on 46 groups (fp16: 5, bf16: 36) of 1 to 16 references and 1 to 5 objects, with the toy
+and with the network of the tests. `direct` is the farthest of the exact strategies; those made of sessions have
+`sequential`'s bits.
 
 ======  ==================  =================  ===============================  ========================================
 dtype   typical floor, as   largest floor, as  `direct`, as a share of a limit  caught
@@ -25,7 +26,7 @@ fp16    2e-3                3.9e-3             0.17                             
 bf16    1.6e-2 to 1.8e-2    1.6e-2 to 2.7e-2   0.29                             two banks swapped: 22 of 22
 ======  ==================  =================  ===============================  ========================================
 
-What is smaller than the noise can't be seen in it: in bf16 neither memory that is not rounded nor raw positions.
+A mistake that is smaller than the noise is not caught: in bf16 neither memory that is not rounded nor raw positions.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from strategies.vocabulary import Predictions, References, VisionFeatures
 DRAWS = 2
 """Of fine noise; one of coarse noise follows."""
 GROUPS, TARGETS = 2, 4
-"""At most so many groups, and targets of each: noise hardly depends on the picture, and every draw costs a session."""
+"""The most groups, and targets of each: noise hardly depends on the picture, and every draw costs a session."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class Sample:
 
 
 def choose(expected: Sequence[Predictions]) -> dict[int, list[int]]:
-    """Which targets of which groups to measure the floor on; those that show an object, if there are any."""
+    """Choose targets by group to measure the floor on: those that show an object, if there are any."""
     shown = [predictions.object_scores.gt(0).any(dim=1).nonzero().flatten().tolist() for predictions in expected]
     groups = [index for index, targets in enumerate(shown) if targets] or list(range(len(expected)))
     return {
@@ -67,16 +68,16 @@ def choose(expected: Sequence[Predictions]) -> dict[int, list[int]]:
 
 
 def measure_noise(model: Tracker, samples: Sequence[Sample]) -> NoiseFloor:
-    """The floor of the model in its dtype, on its device; seeded."""
+    """Measure the floor of the model in its dtype, on its device, with seeded noise."""
     roundoff = ROUNDOFF[model.dtype]
     generator = torch.Generator().manual_seed(0)
     fine, coarse = AgreementMeter(), AgreementMeter()
     for index, sample in enumerate(samples):
         references = sample.references
         rounded = replace(references, features=_noisy(references.features, STORED, generator))
-        for meter, seen, draws in ((fine, references, DRAWS), (coarse, rounded, 1)):
+        for meter, prepared, draws in ((fine, references, DRAWS), (coarse, rounded, 1)):
             with Oracle(model) as strategy:
-                strategy.prepare(seen)
+                strategy.prepare(prepared)
                 for _ in range(draws):
                     disturbed = strategy.predict(_noisy(sample.targets, roundoff, generator))
                     meter.update(str(index), sample.expected, disturbed.cpu())
@@ -101,7 +102,7 @@ def _floor(dtype: str, fine: Agreement | None, coarse: Agreement | None) -> Nois
 
 
 def _noisy(features: VisionFeatures, share: float, generator: torch.Generator) -> VisionFeatures:
-    """Features times 1 + share * normal, rounded to the dtype that they are stored in."""
+    """Multiply features by 1 + share * normal, and round them to the dtype that they are stored in."""
 
     def disturb(level: Tensor) -> Tensor:
         noise = torch.randn(level.shape, generator=generator, dtype=torch.float64).to(level.device)
@@ -113,6 +114,6 @@ def _noisy(features: VisionFeatures, share: float, generator: torch.Generator) -
 
 
 def _spread(values: list[int], most: int) -> list[int]:
-    """At most so many of them, evenly spread."""
+    """Return at most ``most`` of the values, evenly spread."""
     count = min(len(values), most)
     return [values[index * len(values) // count] for index in range(count)]

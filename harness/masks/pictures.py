@@ -2,11 +2,11 @@
 
 ``pictures/<scene>/`` is shared by the points of one workload that have as many objects:
 
-- ``<group>/``, a folder by the group's number, for its name may be no name of a file: photographs ``reference.png`` and
-  ``target<t>.png``, each with its truth ``...-labels.png`` where that is known; ``target<t>-expected.png`` is what
-  `sequential` predicts, and ``target<t>-<point>.png`` what the point does.
-- ``<point>.json`` names the point's targets, the worst first, each by the object that agrees least with `sequential`;
-  without object and IoU where nothing was compared.
+- ``<group>/``, a folder named by the group's number, because its name may not do as a file name, holds the photographs
+  ``reference.png`` and ``target<t>.png``, each with its truth ``...-labels.png`` where that is known;
+  ``target<t>-expected.png`` is what `sequential` predicts, and ``target<t>-<point>.png`` what the point does.
+- ``<point>.json`` names the point's targets, the worst first, each with the object that agrees least with `sequential`
+  and its IoU, which are null where nothing was compared.
 
 Targets are counted from 0; truth and predictions are label maps of ids, of the photograph's size.
 """
@@ -33,8 +33,8 @@ LONGEST_SIDE = 480
 class Batch:
     """Predictions of some targets of a group, on the CPU, the first of which is ``start``.
 
-    number: the group's. expected, ious: `sequential`'s predictions and how far each pair agrees with them, ``[T, O]``;
-    None where nothing is compared.
+    number: the group's number. expected: `sequential`'s predictions. ious: how far each pair agrees with them,
+    ``[T, O]``. Both are None where nothing is compared.
     """
 
     group: Group
@@ -45,7 +45,7 @@ class Batch:
     ious: npt.NDArray[np.float64] | None = None
 
     def worst(self, index: int) -> tuple[int, float] | None:
-        """Of one of its targets, the object that agrees least, and its IoU."""
+        """Return the object of one of the targets that agrees least, and its IoU; None where nothing is compared."""
         if self.ious is None:
             return None
         at = int(self.ious[index].argmin())
@@ -55,7 +55,8 @@ class Batch:
 class PictureBook:
     """Holds a point's worst targets so far, at most ``targets``, until their pictures are written.
 
-    As predictions at the model's resolution: photographs are opened when the memory of predicting has been measured.
+    They are held as predictions at the model's resolution, because photographs are opened only when the memory of
+    predicting has been measured.
     """
 
     def __init__(self, folder: Path, *, targets: int) -> None:
@@ -64,7 +65,7 @@ class PictureBook:
         self._shots: list[_Shot] = []
 
     def add(self, batch: Batch) -> None:
-        """Where nothing is compared, and of targets that are equally bad, the first are kept."""
+        """Add a batch; the first targets are kept where nothing is compared, and of those that are equally bad."""
         for index in range(len(batch.predictions)):
             worst = batch.worst(index)
             iou = 1.0 if worst is None else worst[1]
@@ -74,7 +75,7 @@ class PictureBook:
                 del self._shots[self._targets :]
 
     def write(self, scene: str, point: str) -> None:
-        """Each file whole or not at all, and the one that names the others last: a run may be cut off anywhere."""
+        """Write each file whole or not at all, the one that names the others last, as a run may be cut off anywhere."""
         if not self._shots:
             return
         folder = self._folder / scene
@@ -132,13 +133,14 @@ def _shot(batch: Batch, index: int, worst: tuple[int, float] | None) -> _Shot:
         number=batch.number,
         target=batch.start + index,
         worst=worst,
-        predicted=Predictions.concatenate([batch.predictions[one]]),  # a copy, which does not hold the batch
+        # This is a copy, which does not keep the batch in memory.
+        predicted=Predictions.concatenate([batch.predictions[one]]),
         expected=None if batch.expected is None else batch.expected[one],
     )
 
 
 def _store_frame(path: Path, frame: Frame, object_ids: tuple[int, ...]) -> None:
-    """Once is enough: the photograph is written last, so that where it is, its truth is too."""
+    """Write a photograph and its truth, once; the photograph comes last, so where it exists, its truth does too."""
     if path.exists():
         return
     photograph = Image.fromarray(frame.image())

@@ -8,7 +8,7 @@ frame given is counted, first and last included; the mean is over frames, then o
 Void pixels count for nothing. J leaves them out of both regions. F knows an edge only between two pixels that are not
 void, so neither an edge inside void nor the outline of the void area itself is boundary, and nothing that is
 predicted in void can change a score. (Widely used DAVIS code blanks both masks in void before it looks for edges, which
-draws the outline of void into both boundaries. Without void pixels the two agree.)
+draws the outline of void into both boundaries. Without void pixels that code and this agree.)
 
 The boundary is one pixel wide and lies on the upper or left side of an edge, so it is not mirrored exactly with its
 mask: mirroring both masks of a pair may move F a little; transposing or exchanging them never does.
@@ -35,7 +35,7 @@ TOLERANCE = 0.008
 class Scores:
     """Means over objects; ``jf`` is the mean of J and F.
 
-    per_object: by "group/id", each object's (J, F), means over the frames of its group.
+    per_object: each object's (J, F), by "group/id"; they are means over the frames of its group.
     """
 
     j: float
@@ -54,10 +54,10 @@ class ScoreMeter:
     def update(
         self, group: str, object_ids: Sequence[int], predicted: npt.NDArray[np.integer], labels: npt.NDArray[np.integer]
     ) -> None:
-        """One frame of a group: predicted and true ids, both ``[height, width]``; 255 in the truth is void.
+        """Score one frame of a group by predicted and true ids, both ``[height, width]``; 255 in the truth is void.
 
-        An object that the labels do not show has an empty truth and counts. ValueError: shapes or types do not fit, or
-        the ids are none, not distinct, not positive or the void label.
+        An object that the labels do not show has an empty truth and counts. Raises ValueError where shapes or types do
+        not fit, or the ids are none, not distinct, not positive or the void label.
         """
         if not object_ids or len(set(object_ids)) != len(object_ids) or min(object_ids) <= 0 or VOID in object_ids:
             raise ValueError(f"object ids must be given, differ, be positive and not the void label: {object_ids}")
@@ -77,7 +77,7 @@ class ScoreMeter:
         self._frames[group] = self._frames.get(group, 0) + 1
 
     def result(self) -> Scores | None:
-        """None before the first frame."""
+        """Return the scores so far; None before the first frame."""
         if not self._sums:
             return None
         means = {key: sums / self._frames[key[0]] for key, sums in self._sums.items()}
@@ -93,9 +93,9 @@ class ScoreMeter:
 
 
 def region_similarity(predicted: Mask, truth: Mask, void: Mask | None = None) -> float:
-    """J: IoU of two bool ``[height, width]`` masks outside ``void``; 1 if both are empty there.
+    """Return J, the IoU of two bool ``[height, width]`` masks outside ``void``; 1 if both are empty there.
 
-    ValueError: shapes differ or a mask is not bool.
+    Raises ValueError where shapes differ or a mask is not bool.
     """
     _check_alike(predicted, truth, void)
     intersection, union = predicted & truth, predicted | truth
@@ -107,10 +107,10 @@ def region_similarity(predicted: Mask, truth: Mask, void: Mask | None = None) ->
 
 
 def boundary(mask: Mask, void: Mask | None = None) -> Mask:
-    """Pixels that differ from their right, lower or lower-right neighbour, bool like ``mask`` ``[height, width]``.
+    """Return the pixels that differ from their right, lower or lower-right neighbour, bool ``[height, width]``.
 
     Neighbours outside the picture do not count, and neither does a difference that has ``void`` on either side.
-    ValueError: shapes differ or a mask is not bool.
+    Raises ValueError where shapes differ or a mask is not bool.
     """
     _check_alike(mask, void)
     height, width = mask.shape
@@ -126,15 +126,15 @@ def boundary(mask: Mask, void: Mask | None = None) -> Mask:
 
 
 def boundary_tolerance(height: int, width: int) -> int:
-    """How far apart, in pixels, matching boundary pixels of a picture of this size may be."""
+    """Return how far apart, in pixels, matching boundary pixels of a picture of this size may be."""
     return math.ceil(TOLERANCE * math.hypot(height, width))
 
 
 def boundary_f(predicted: Mask, truth: Mask, void: Mask | None = None, *, tolerance: int | None = None) -> float:
-    """F of two bool ``[height, width]`` masks; 1 if neither has a boundary outside ``void``, 0 if only one has.
+    """Return F of two bool ``[height, width]`` masks; 1 if neither has a boundary outside ``void``, 0 if only one has.
 
-    tolerance: in pixels, Euclidean; the benchmark's for this shape if not given (give it for a part of a picture).
-    ValueError: shapes differ, a mask is not bool or the tolerance is negative.
+    tolerance: Euclidean, in pixels; the benchmark's for this shape if not given (give it for a part of a picture).
+    Raises ValueError where shapes differ, a mask is not bool or the tolerance is negative.
     """
     _check_alike(predicted, truth, void)
     if tolerance is None:
@@ -151,14 +151,14 @@ def boundary_f(predicted: Mask, truth: Mask, void: Mask | None = None, *, tolera
 
 
 def _near(edges: Mask, tolerance: int) -> Mask:
-    """Pixels within Euclidean distance ``tolerance`` of an edge pixel.
+    """Return the pixels within Euclidean distance ``tolerance`` of an edge pixel.
 
     A disk is a stack of row segments: with the distance to the nearest edge pixel of the same row at hand, one
     comparison per row of the disk gives the exact dilation, many times faster than a distance transform.
     """
     height, width = edges.shape
     columns = np.arange(width, dtype=np.int32)
-    far = np.int32(width + tolerance + 1)  # farther from any column than the disk reaches
+    far = np.int32(width + tolerance + 1)  # This is farther from any column than the disk reaches.
     left = np.maximum.accumulate(np.where(edges, columns, -far), axis=1)
     right = np.minimum.accumulate(np.where(edges, columns, width + far)[:, ::-1], axis=1)[:, ::-1]
     along_row = np.minimum(columns - left, right - columns)
@@ -172,10 +172,10 @@ def _near(edges: Mask, tolerance: int) -> Mask:
 
 
 def _window(mask: Mask) -> tuple[slice, slice]:
-    """The box around a mask and one more pixel on each side where there is one; empty for an empty mask.
+    """Return the box around a mask and one more pixel on each side that has one; it is empty for an empty mask.
 
-    Every edge of every mask inside this one has both its pixels in the box, and distances are only asked between
-    edges, so J and F in the box are those of the picture.
+    Every edge of every mask inside this one has both its pixels in the box, and only distances between edges matter,
+    so J and F in the box are those of the picture.
     """
     rows = np.flatnonzero(mask.any(axis=1))
     if len(rows) == 0:

@@ -1,9 +1,9 @@
 """The inputs of timed blocks: a fixed set of a group's targets, never twice alike.
 
-A strategy that keeps answers would be fast and, on repeated inputs, right. So each turn's inputs differ: the order of
-the targets rotates, and where the expected masks can be had for any input (the baseline strategy predicts them in the
-same round), each feature map is moved around its edges. Moving costs nothing to undo, keeps every feature vector as
-the encoder made it, and changes the masks so much that a kept answer is wrong in any dtype.
+A strategy that caches its outputs would be fast and, on repeated inputs, right. So each turn's inputs differ: the order
+of the targets rotates, and where the expected masks are known for any input (the baseline strategy predicts them in the
+same round), each feature map is moved around its edges. Moving keeps every feature vector as the encoder made it, and
+changes the masks so much that a cached output is wrong in any dtype.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from harness.workload.encode import EncodedGroup
 from strategies.vocabulary import Predictions, VisionFeatures
 
 SCALE_STEP = 0.01
-"""When all ways to move a map have been used, they come again with features larger by this share."""
+"""When all ways to move a map have been used, they are used again with features larger by this share."""
 
 
 class TargetBlock:
@@ -29,21 +29,21 @@ class TargetBlock:
         self.moving = moving
 
     def inputs(self, turn: int) -> list[VisionFeatures]:
-        """The batches of one turn."""
+        """Return the batches of one turn."""
         start = turn % self.count
         ordered = VisionFeatures.concatenate([self._targets[start:], self._targets[:start]]).to(self._device)
         features = moved(ordered, turn + 1) if self.moving else ordered
         return [features[first : first + self._batch] for first in range(0, self.count, self._batch)]
 
     def expected(self, turn: int, predictions: Predictions) -> Predictions:
-        """The group's predictions in the order of a turn whose maps are not moved."""
+        """Return the group's predictions in the order of a turn whose maps are not moved."""
         start = turn % self.count
         of_block = predictions[: self.count]
         return Predictions.concatenate([of_block[start:], of_block[:start]])
 
 
 def moved(features: VisionFeatures, step: int) -> VisionFeatures:
-    """The feature maps moved around their edges to the ``step``-th of their places; each step gives other features."""
+    """Move the feature maps around their edges to the ``step``-th of their places; each step gives other features."""
     height, width = features.embedding.shape[-2:]
     lap, place = divmod(step, height * width)
     down, right = divmod(place, width)

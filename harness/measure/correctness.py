@@ -1,4 +1,4 @@
-"""The first stage of a point: every target of every group once, untimed; are the masks right, and at what memory.
+"""The first stage of a point: every target is predicted once, untimed, to check the masks and measure the memory.
 
 The candidate is alone on the device here, so the memory peak is its own.
 """
@@ -22,8 +22,11 @@ from strategies.vocabulary import Predictions
 
 @dataclass(frozen=True, kw_only=True)
 class Meters:
-    """agreement, scores: each target once. repeated: what the timed blocks predicted, which must agree too. baseline:
-    the baseline strategy against `sequential`. limits: None where nothing is compared."""
+    """The meters of one point.
+
+    agreement, scores: of the candidate, each target once. repeated: of what the timed blocks predicted, which must
+    agree too. baseline: of the baseline strategy against `sequential`. limits: None where nothing is compared.
+    """
 
     limits: Limits | None = None
     agreement: AgreementMeter = field(default_factory=AgreementMeter)
@@ -39,7 +42,7 @@ class Meters:
         return cls(limits=limits, agreement=agreement, repeated=repeated, baseline=baseline)
 
     def disagreement(self) -> str | None:
-        """Why an exact strategy's masks do not count as those of `sequential`; None where they do."""
+        """Say why an exact strategy's masks do not count as those of `sequential`; None where they do."""
         if (reason := disagreement(self.agreement.result(), self.limits)) is not None:
             return reason
         if (reason := disagreement(self.repeated.result(), self.limits)) is not None:
@@ -49,8 +52,11 @@ class Meters:
 
 @dataclass(frozen=True, kw_only=True)
 class Verified:
-    """peaks: the highest of any group. bank_seconds: of each group's calls of `prepare`, by group. flops_per_target: of
-    the prediction stage, as the strategy counts them, mean over all targets."""
+    """What the first stage measured beside the masks.
+
+    peaks: the highest of any group. bank_seconds: the time of each call of `prepare`, by group. flops_per_target: the
+    FLOPs of the prediction stage, as the strategy counts them, mean over all targets.
+    """
 
     peaks: Peaks
     bank_seconds: dict[str, list[float]]
@@ -67,14 +73,14 @@ def verify(
     pictures: PictureBook,
     clock: Clock,
 ) -> Verified:
-    """Predict all targets batch by batch, and compare, score and picture them."""
+    """Predict all targets batch by batch; compare and score the masks, and keep pictures of the worst."""
     device, config = workload.model.device, point.config
     peaks, bank_seconds, flops = [], {}, 0
     for index, encoded in enumerate(workload.groups):
         references = encoded.references(device, config.objects)
         check = _Check(index, encoded, None if expected is None else expected[index], meters, pictures)
         if index == 0:
-            candidate.prepare(references)  # warms up
+            candidate.prepare(references)  # The first call warms up.
         memory = PeakMemory(device)
         bank_seconds[encoded.group.name] = timed_repeats(
             partial(candidate.prepare, references), clock=clock, options=config.timing
@@ -91,13 +97,13 @@ def verify(
 
 
 def _scene(point: Point) -> str:
-    """Points whose pictures show the same objects of the same frames share it."""
+    """Name the pictures' folder, which points share if their pictures show the same objects of the same frames."""
     objects = point.config.objects
     return f"{point.workload[:8]}-o{'all' if objects is None else objects}"
 
 
 class _Check:
-    """What happens to a batch of predictions of a group: agreement, scores and pictures."""
+    """Checks batches of a group's predictions: agreement, scores and pictures."""
 
     def __init__(
         self, number: int, encoded: EncodedGroup, expected: Predictions | None, meters: Meters, pictures: PictureBook

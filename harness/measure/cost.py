@@ -16,7 +16,7 @@ from strategies.models.precision import DTYPES
 
 SMALLEST_SIDE = 256
 LARGEST_SIDE = {"cpu": 1024, "cuda": 8192}
-"""Of the square matrices: where the rate no longer grows with the size; 20 ms a product at 100 GF/s, or at 50 TF/s."""
+"""The side at which the rate no longer grows with it; a product then takes 20 ms at 100 GFLOP/s, or at 50 TFLOP/s."""
 
 LONGEST_PRODUCT = 0.05
 REPEATED_SECONDS = 0.3
@@ -25,11 +25,11 @@ MOST_REPEATS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """None is what could not be known.
+    """What a speed costs; a field is None where it is not known.
 
     gflops_per_target: FLOPs / 1e9 of predicting one target, all objects (convention: `strategies.components.flops`).
-    achieved_gflops_per_s: of the prediction stage; matrix_gflops_per_s: of a large matrix product on the same device
-    in the same dtype; matrix_share: the first as a part of the second.
+    achieved_gflops_per_s: the rate of the prediction stage. matrix_gflops_per_s: the rate of a large matrix product on
+    the same device in the same dtype. matrix_share: the first divided by the second.
     projected_predict_s, projected_encode_s: seconds that each stage would take for a whole job.
     """
 
@@ -49,7 +49,7 @@ def cost(
     matrix_rate: float | None,
     project_to: int,
 ) -> Cost:
-    """Of predicting at ``fps`` targets/s, beside ``matrix_rate`` FLOP/s, for a job of ``project_to`` targets."""
+    """Return the cost of ``fps`` targets/s, beside ``matrix_rate`` FLOP/s, and of a job of ``project_to`` targets."""
     achieved = None if fps is None or flops_per_target is None else fps * flops_per_target
     return Cost(
         gflops_per_target=_giga(flops_per_target),
@@ -62,25 +62,25 @@ def cost(
 
 
 def projected_seconds(targets: int, per_second: float | None) -> float | None:
-    """How long one stage takes for a job of so many targets, at the rate that was measured.
+    """Return how long one stage takes for a job of so many targets, at the rate that was measured.
 
-    References and banks are left out: a job has few of them beside its targets.
+    References and banks are left out, because a job has few of them beside its targets.
     """
     return None if per_second is None else targets / per_second
 
 
 def measure_matrix_rate(device: torch.device, dtype: str, clock: Clock) -> float:
-    """FLOP/s of a large square matrix product in ``dtype`` (a key of `DTYPES`), the best of some repeats.
+    """Measure the FLOP/s of a large square matrix product in ``dtype`` (a key of `DTYPES`), the best of some repeats.
 
     A multiply-add is 2 FLOPs. fp32 is what torch does with fp32 by its present settings: full precision, unless someone
-    allowed TF32. Takes less than half a second on a slow machine, whose matrices are smaller; and memory for three
-    matrices (768 MB on a GPU in fp32), so measure it while no memory peak is being watched.
-    clock: waits for the device (`harness.measure.timing.device_clock`).
+    allowed TF32. This takes less than half a second on a slow machine, whose matrices are smaller, and memory for three
+    matrices (768 MB on a GPU in fp32), so it must not run while a memory peak is being measured.
+    clock: a clock that waits for the device (`harness.measure.timing.device_clock`).
     """
     side = SMALLEST_SIDE
     while True:
         product = _Product(side, device, DTYPES[dtype], clock)
-        product.seconds()  # warms up
+        product.seconds()  # The first product warms up.
         seconds = product.seconds()
         if side >= LARGEST_SIDE.get(device.type, SMALLEST_SIDE) or 8 * seconds > LONGEST_PRODUCT:
             break

@@ -1,9 +1,9 @@
-"""Paired timing: two strategies in turn, in one process, on the same inputs. Knows neither models nor files.
+"""Paired timing: two strategies in turn, in one process, on the same inputs. It knows neither models nor files.
 
 A *block* is one timed pass over a fixed set of targets by one side; the device is synchronised at its edges only. A
 *round* is four blocks in the order baseline, candidate, candidate, baseline (ABBA), so that a machine which slowly
 becomes faster or slower favours neither side. The first two blocks of a round share their inputs, and so do the last
-two; no other blocks do, so that a strategy which keeps its answers gives wrong ones (DESIGN section 4, rules 2, 6, 7).
+two; no other blocks do, so that a strategy which caches its outputs is wrong (DESIGN section 4, rules 2, 6, 7).
 """
 
 from __future__ import annotations
@@ -24,18 +24,21 @@ OutputsT = TypeVar("OutputsT", covariant=True)
 
 
 class Side(Protocol[InputsT, OutputsT]):
-    """One of the two that are compared."""
+    """One of the two strategies that are compared."""
 
     def ready(self) -> None:
-        """Be prepared and warm. Called before every block, outside the clock."""
+        """Be prepared and warm. This is called before every block, outside the clock."""
 
     def run(self, inputs: InputsT) -> OutputsT:
-        """The work of a block."""
+        """Do the work of a block."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StopRule:
-    """Enough is: minimum time and minimum rounds and a narrow interval. ``max_seconds`` ends it without."""
+    """When a group has been timed enough: for a minimum time and minimum rounds, with a narrow interval.
+
+    max_seconds: the time after which timing ends although the rule is not satisfied.
+    """
 
     min_seconds: float
     min_rounds: int
@@ -44,7 +47,7 @@ class StopRule:
 
     @staticmethod
     def for_each_of(groups: int, options: TimingConfig) -> StopRule:
-        """One group's part of a point's time and rounds.
+        """Return the rule for each of a point's groups: its part of the time and the rounds.
 
         An interval over all groups is narrower than each group's, by the root of their number where they are alike.
         """
@@ -56,16 +59,20 @@ class StopRule:
         )
 
     def enough(self, *, timed: float, rounds: int, width: float | None) -> bool:
-        """timed: seconds in blocks. width: of the interval, hi / lo - 1; None where there is none yet."""
+        """Return whether the rule is satisfied.
+
+        timed: seconds in blocks. width: hi / lo - 1 of the interval; None where there is no interval yet.
+        """
         narrow = width is not None and width <= self.width
         return timed >= self.min_seconds and rounds >= self.min_rounds and narrow
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rounds:
-    """What was timed of one group, in order; ``log_ratios`` has one number a round, empty where there was no pair.
+    """What was timed of one group, in order.
 
-    converged: whether the group's own rule was content, rather than its time over.
+    log_ratios: one number for each round; empty where there was no pair.
+    converged: whether the group's own rule was satisfied, rather than its time over.
     """
 
     blocks: list[Block] = field(repr=False)
@@ -80,8 +87,8 @@ class Rounds:
 class Pairing(Generic[Inputs, Outputs]):
     """Times the blocks of one group.
 
-    inputs: of the given turn; each turn's are different. check: gets the outputs of a turn, the baseline's (None where
-    it was not run) and the candidate's, outside the clock. cpu_clock: CPU seconds of this process.
+    inputs: returns the inputs of a turn, different in each turn. check: takes the outputs of a turn, the baseline's
+    (None where it was not run) and the candidate's, outside the clock. cpu_clock: CPU seconds of this process.
     """
 
     def __init__(
@@ -107,7 +114,7 @@ class Pairing(Generic[Inputs, Outputs]):
         self._blocks: list[Block] = []
 
     def paired(self, baseline: Side[Inputs, Outputs], candidate: Side[Inputs, Outputs]) -> Rounds:
-        """ABBA rounds until the rule is content or its time is over; two rounds at least, for one has no interval."""
+        """Time ABBA rounds until the rule is satisfied or its time is over; two at least, as one has no interval."""
         log_ratios: list[float] = []
 
         def one_round(number: int) -> float | None:
@@ -115,7 +122,7 @@ class Pairing(Generic[Inputs, Outputs]):
             expected, a1 = self._timed(baseline, "baseline", number, 0, first)
             actual, b1 = self._timed(candidate, "candidate", number, 1, first)
             self._check(2 * number, expected, actual)
-            # Only now: whoever comes first after new inputs pays for fresh memory, and each side does so once.
+            # These are made only now: the first after new inputs pays for fresh memory, and each side is first once.
             last = self._inputs(2 * number + 1)
             actual, b2 = self._timed(candidate, "candidate", number, 2, last)
             expected, a2 = self._timed(baseline, "baseline", number, 3, last)
@@ -127,7 +134,7 @@ class Pairing(Generic[Inputs, Outputs]):
         return Rounds(blocks=self._blocks, log_ratios=log_ratios, converged=converged)
 
     def alone(self, candidate: Side[Inputs, Outputs]) -> Rounds:
-        """Blocks of one side, without a ratio; time and number decide when it is enough."""
+        """Time blocks of one side, without a ratio; their time and number decide when it is enough."""
 
         def one_round(number: int) -> float | None:
             actual, _ = self._timed(candidate, "candidate", number, 0, self._inputs(number))
@@ -137,7 +144,10 @@ class Pairing(Generic[Inputs, Outputs]):
         return Rounds(blocks=self._blocks, log_ratios=[], converged=self._repeat(one_round, least=1))
 
     def _repeat(self, one_round: Callable[[int], float | None], *, least: int) -> bool:
-        """Whether the rule was content. After ``least`` rounds none begins that would end after ``max_seconds``."""
+        """Run rounds, and return whether the rule was satisfied.
+
+        After ``least`` rounds none begins that would end after ``max_seconds``.
+        """
         began = self._clock()
         number = 0
         while True:
@@ -185,9 +195,9 @@ STEADY_SPREAD = 0.1
 
 
 def warm_up(call: Callable[[], object], *, clock: Clock, max_seconds: float) -> WarmUp:
-    """Call until three in a row took the same time to 10 %, or ``max_seconds`` are over; two calls at least.
+    """Call until three in a row took the same time to 10 %, or ``max_seconds`` are over; at least twice.
 
-    The first call is not counted among these seconds: it may compile, or capture a graph.
+    The first call does not count towards ``max_seconds``, because it may compile, or capture a graph.
     """
     start = clock()
     call()
@@ -208,9 +218,9 @@ def warm_up(call: Callable[[], object], *, clock: Clock, max_seconds: float) -> 
 def targets_per_block(
     *, targets: int, batch: int, seconds_per_batch: float, bytes_per_target: int, options: TimingConfig
 ) -> int:
-    """How many of a group's targets a block passes over: whole batches, at least one, or all targets.
+    """Return how many of a group's targets a block passes over: whole batches, at least one, or all targets.
 
-    seconds_per_batch: of the slower side. bytes_per_target: inputs and outputs, which a block keeps on the device.
+    seconds_per_batch: the slower side's. bytes_per_target: those of inputs and outputs, which stay on the device.
     """
     by_time = options.block_seconds / seconds_per_batch if seconds_per_batch > 0 else targets
     by_memory = options.block_mb * 2**20 / (bytes_per_target * batch)

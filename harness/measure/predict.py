@@ -36,9 +36,12 @@ class Predict:
         expected: Sequence[Predictions] | None,
         meters: Meters,
     ) -> None:
-        """expected: what `sequential` predicts for each group; None where nothing is compared. meters: take note of
-        how far the masks of timed blocks agree with those of the baseline in the same round where that is exact, with
-        the expected ones else."""
+        """Take what the timed blocks need.
+
+        expected: what `sequential` predicts for each group; None where nothing is compared. meters: record how far the
+        masks of timed blocks agree with those of the baseline in the same round where that is exact, with the expected
+        ones else.
+        """
         self._config = config
         self._workload = workload
         self._strategies: dict[SideName, Strategy] = {"candidate": candidate}
@@ -52,11 +55,11 @@ class Predict:
         return "baseline" in self._strategies
 
     def timed_groups(self) -> list[GroupPredictions]:
-        """At most ``timing.groups`` groups, spread over all."""
+        """Return the work of at most ``timing.groups`` groups, spread over all."""
         return [self.group(index) for index in spread(len(self._workload.groups), self._config.timing.groups)]
 
     def group(self, index: int) -> GroupPredictions:
-        """The work of one of the workload's groups."""
+        """Return the work of one of the workload's groups."""
         return GroupPredictions(
             self._config,
             self._workload.groups[index],
@@ -68,7 +71,7 @@ class Predict:
 
 
 class GroupPredictions:
-    """What is timed of one group."""
+    """The work that is timed of one group."""
 
     def __init__(
         self,
@@ -112,7 +115,7 @@ class GroupPredictions:
 
     def block(self, *, seconds_per_call: float, paired: bool) -> PredictionBlock:
         (first,) = self.first
-        bytes_per_mask = first.stride4[0, 0].numel() * 4  # fp32 logits have the size of the stride-4 level
+        bytes_per_mask = first.stride4[0, 0].numel() * 4  # The fp32 logits have the size of the stride-4 level.
         objects = len(self._encoded.group.object_ids[: self._config.objects])
         count = targets_per_block(
             targets=self.targets,
@@ -151,7 +154,7 @@ class PredictionBlock:
 
     @property
     def shapes(self) -> list[Batches]:
-        """A last batch that is smaller than the others."""
+        """The last batch where it is smaller than the others."""
         batches = self._block.inputs(0)
         return [batches[-1:]] if len(batches[-1]) != len(batches[0]) else []
 
@@ -170,7 +173,7 @@ class PreparedStrategy:
     """A strategy as one side of a pair, for one group at a time."""
 
     def __init__(self, strategy: Strategy, references: References, first: Batches) -> None:
-        """first: what the strategy is warmed up with, whenever the group has been prepared anew."""
+        """Take ``first``, with which the strategy is warmed up whenever the group has been prepared anew."""
         self._strategy = strategy
         self._references = references
         self._first = first
@@ -193,7 +196,7 @@ class PreparedStrategy:
 
 
 def spread(available: int, most: int) -> list[int]:
-    """Indices of at most ``most`` out of ``available`` things, evenly spread."""
+    """Return the indices of at most ``most`` out of ``available`` things, evenly spread."""
     count = min(available, most)
     return [index * available // count for index in range(count)]
 

@@ -1,8 +1,8 @@
-"""What is measured, apart from how: the protocol between a kind of work and its timing.
+"""The protocol between a kind of work and its timing, which keeps what is measured apart from how.
 
-A *scenario* says how the work of a point is cut into timed blocks, and how what comes out is checked. Pairing, warm-up,
-statistics and isolation know no more of it than stands here, so that other kinds of work can be timed by the same code.
-`harness.measure.predict` is the scenario of a closed, order-free set of targets.
+A *scenario* says how the work of a point is cut into timed blocks, and how its outputs are checked. Pairing, warm-up,
+statistics and isolation know no more of it than this protocol, so that other kinds of work can be timed by the same
+code. `harness.measure.predict` is the scenario of a closed, order-free set of targets.
 """
 
 from __future__ import annotations
@@ -33,22 +33,21 @@ class TimedBlock(Protocol[InputsT_co, OutputsT_contra]):
 
     @property
     def targets(self) -> int:
-        """How many targets there are in the block."""
+        """The number of targets in the block."""
 
     @property
     def shapes(self) -> Sequence[InputsT_co]:
         """Inputs of each further shape that occurs in a block, for which both sides are warmed up as well."""
 
     def inputs(self, turn: int) -> InputsT_co:
-        """The inputs of one turn; each turn's are different, so that kept answers are wrong ones."""
+        """Return the inputs of one turn; each turn's are different, so that cached outputs are wrong."""
 
     def check(self, turn: int, of_baseline: OutputsT_contra | None, of_candidate: OutputsT_contra) -> None:
-        """Take note of how far the candidate's outputs of a turn are right; the baseline's are None where it is not
-        timed."""
+        """Record how far the candidate's outputs of a turn are right; the baseline's are None where it is not timed."""
 
 
 class GroupWork(Protocol[Inputs, Outputs]):
-    """What is timed of one group."""
+    """The work that is timed of one group."""
 
     @property
     def name(self) -> str:
@@ -56,20 +55,20 @@ class GroupWork(Protocol[Inputs, Outputs]):
 
     @property
     def targets(self) -> int:
-        """How many targets the group has, by which its speed counts."""
+        """The number of the group's targets, by which its speed is weighted."""
 
     @property
     def first(self) -> Inputs:
         """The inputs of a first call, with which both sides are warmed up."""
 
     def sides(self, *, paired: bool) -> dict[SideName, ReleasableSide[Inputs, Outputs]]:
-        """The candidate, and the baseline where it is timed too; neither is prepared yet."""
+        """Return the candidate, and the baseline where it is timed too; neither is prepared yet."""
 
     def block(self, *, seconds_per_call: float, paired: bool) -> TimedBlock[Inputs, Outputs]:
-        """The block, as long as the options ask where the slower side takes so many seconds for a call with `first`."""
+        """Return the block, as long as the options ask, given the slower side's seconds for a call with `first`."""
 
     def check_baseline(self, outputs: Outputs) -> None:
-        """Take note of how far the baseline strategy itself is right, by its outputs of `first`."""
+        """Record how far the baseline strategy itself is right, by its outputs of `first`."""
 
     def close(self) -> None:
         """Free the inputs that the group holds on the device."""
@@ -83,4 +82,4 @@ class Scenario(Protocol[Inputs, Outputs]):
         """Whether there is a baseline strategy to time against."""
 
     def timed_groups(self) -> Sequence[GroupWork[Inputs, Outputs]]:
-        """The groups on which speed is measured."""
+        """Return the groups on which speed is measured."""

@@ -1,6 +1,6 @@
-"""The second stage of a point: how fast, against the baseline strategy, on the same inputs in the same process.
+"""The second stage of a point: its speed against the baseline strategy, on the same inputs in the same process.
 
-It knows the work by its scenario's protocol only (`harness.measure.scenario`).
+The work is known by its scenario's protocol only (`harness.measure.scenario`).
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from harness.stats.speedup import SpeedUp, estimate
 from strategies.errors import out_of_memory
 
 CALLS_AT_ONCE = 4
-"""That a sustained run gives the device before it waits for it, so that it never runs dry."""
+"""How many calls a sustained run queues before it waits for the device, so that the device always has work."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedMeasurement:
-    """What was timed. speedup is None where there was no pair; note says why, where there should have been one.
+    """What was timed of one point.
 
+    speedup: None where there was no pair; ``note`` says why, where there should have been one.
     fps: targets per second over all groups that were timed, by each group's median block.
-    warm_ups: of each side, group by group. alternating: whether the two sides did not fit in memory together, so that
-    each was prepared anew for its blocks.
+    warm_ups: how each side was warmed up, by group. alternating: whether the two sides did not fit in memory together,
+    so that each was prepared anew for its blocks.
     """
 
     blocks: list[Block] = field(repr=False)
@@ -39,7 +40,7 @@ class SpeedMeasurement:
     fps: float
     cpu_seconds_per_target: float
     converged: bool
-    """Whether time, rounds and the width of the interval over all groups became what was asked for."""
+    """Whether time, rounds and the width of the interval over all groups reached what was asked for."""
     warm_ups: dict[str, dict[SideName, list[WarmUp]]]
     alternating: bool
     note: str | None
@@ -48,7 +49,7 @@ class SpeedMeasurement:
 def measure_speed(scenario: Scenario[Any, Any], options: TimingConfig, *, seed: int, clock: Clock) -> SpeedMeasurement:
     """Time the candidate, against the baseline where there is one, on the scenario's groups.
 
-    What comes out of the timed blocks is checked by the scenario, outside the clock.
+    The scenario checks the outputs of the timed blocks, outside the clock.
     """
     groups = scenario.timed_groups()
     rule = StopRule.for_each_of(len(groups), options)
@@ -75,7 +76,7 @@ def run_sustained(
     """
     candidate, inputs = group.sides(paired=False)["candidate"], group.first
     candidate.ready()
-    clock()  # waits for the device
+    clock()  # The clock waits for the device.
     begin()
     targets, began = 0, clock()
     while (now := clock()) - began < seconds:
@@ -88,7 +89,7 @@ def run_sustained(
 
 
 class _Alternating(Generic[Inputs, Outputs]):
-    """A side that gets ready only after its opponent has left the device, where both do not fit."""
+    """A side that gets ready only after its opponent has left the device, because the two do not fit together."""
 
     def __init__(self, side: ReleasableSide[Inputs, Outputs], opponent: ReleasableSide[Inputs, Outputs]) -> None:
         self._side = side
@@ -170,11 +171,11 @@ class _GroupTimer(Generic[Inputs, Outputs]):
         sides: dict[SideName, ReleasableSide[Inputs, Outputs]],
         inputs: Inputs,
     ) -> None:
-        noted = self.warm_ups.setdefault(group.name, {})
+        of_group = self.warm_ups.setdefault(group.name, {})
         for name, side in sides.items():
             side.ready()
             warmed = warm_up(partial(side.run, inputs), clock=self._clock, max_seconds=self._options.warmup_seconds)
-            noted.setdefault(name, []).append(warmed)
+            of_group.setdefault(name, []).append(warmed)
 
 
 def _summary(
@@ -207,7 +208,7 @@ def _summary(
 
 
 def _long_enough(timed: dict[str, Rounds], rule: StopRule) -> bool:
-    """Whether each group had its time and its rounds; how narrow its own interval is does not matter."""
+    """Return whether each group had its time and its rounds; how narrow its own interval is does not matter."""
     return all(
         rule.enough(timed=sum(block.seconds for block in rounds.blocks), rounds=rounds.count, width=0.0)
         for rounds in timed.values()

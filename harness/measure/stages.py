@@ -1,4 +1,4 @@
-"""Where a prediction's time goes: a batch watched stage by stage, outside the timed blocks."""
+"""Where a prediction's time goes: a batch is watched stage by stage, outside the timed blocks."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ from strategies.vocabulary import VisionFeatures
 
 @dataclass(frozen=True, kw_only=True)
 class StageTimes:
-    """targets: of the batch. predict: seconds of each time it was predicted. calls: by stage, seconds of every call
-    within all those times; a strategy that is static, or computes in other threads, shows none. encode: seconds in
-    which the vision encoder took in a single frame, each time."""
+    """How long a batch took, in seconds.
+
+    targets: how many the batch has. predict: the time of each prediction of it. calls: by stage, the time of every call
+    within all those predictions; a strategy that is static, or computes in other threads, has none. encode: the time of
+    each encoding of a single frame.
+    """
 
     targets: int
     predict: list[float] = field(repr=False)
@@ -31,9 +34,9 @@ class StageTimes:
 def time_stages(
     candidate: Strategy, batch: VisionFeatures, pixels: Tensor, *, clock: Clock, options: TimingConfig
 ) -> StageTimes:
-    """Of a strategy that has predicted such a batch before. pixels: of one frame, ``[1, 3, S, S]``.
+    """Time the stages of a strategy that has predicted such a batch before. pixels: those of a frame, ``[1, 3, S, S]``.
 
-    The device is waited for at both ends of every stage, so stages do not overlap, as they may in the timed blocks.
+    The clock waits for the device at both ends of every stage, so stages do not overlap, as they may in timed blocks.
     """
     calls: dict[str, list[float]] = {}
 
@@ -44,9 +47,9 @@ def time_stages(
         calls.setdefault(name, []).append(clock() - start)
 
     encode_one = partial(candidate.model.encode_pixels, pixels)
-    encode_one()  # warms up
+    encode_one()  # The first call warms up.
     encode = timed_repeats(encode_one, clock=clock, options=options)
-    # Watching changes the network's modules, which compiled code would notice, and be compiled again.
+    # Watching changes the network's modules, for which compiled code would be compiled again.
     with nullcontext() if candidate.static else watched(candidate.model, timed):
         predict = timed_repeats(partial(candidate.predict, batch), clock=clock, options=options)
     return StageTimes(targets=len(batch), predict=predict, calls=calls, encode=encode)

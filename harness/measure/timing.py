@@ -1,4 +1,4 @@
-"""Clocks, and the timing of things that are done once in a while. The clock of a test can be a fake one."""
+"""Clocks, which tests replace by fake ones, and the timing of things that are done once in a while."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from harness.options.config import TimingConfig
 
 Clock = Callable[[], float]
-"""Seconds since some fixed moment."""
+"""A function that returns the seconds since some fixed moment."""
 
 REPEATS = 3
 
 
 def device_clock(device: torch.device) -> Clock:
-    """Wall clock that first waits for the device to finish what it was given."""
+    """Return a wall clock that first waits for the device to finish what it was given."""
     if device.type != "cuda":
         return time.perf_counter
 
@@ -28,7 +28,7 @@ def device_clock(device: torch.device) -> Clock:
 
 
 def timed_repeats(action: Callable[[], object], *, clock: Clock, options: TimingConfig) -> list[float]:
-    """Seconds of three calls, fewer where ``block_seconds`` are over; one at least."""
+    """Return the seconds of three calls, or of fewer where ``block_seconds`` are over, but of one at least."""
     seconds: list[float] = []
     while len(seconds) < REPEATS and sum(seconds) <= options.block_seconds:
         start = clock()

@@ -25,7 +25,7 @@ def library(inputs: Inputs) -> Step:
 
 @pytest.fixture
 def on_cpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The command without Triton, with the library's step in the place of the fused one."""
+    """Let the command run without Triton, with the library's step in the place of the fused one."""
     monkeypatch.setattr(kernels, "_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(kernels, "_fused", library)
     return monkeypatch
@@ -103,9 +103,9 @@ def test_what_is_needed_is_said_in_one_sentence(capsys: pytest.CaptureFixture[st
     if torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1":
         pytest.skip("this machine has it")
     assert main([]) == 2
-    told = capsys.readouterr().err.strip()
-    assert "CUDA GPU" in told
-    assert "\n" not in told
+    message = capsys.readouterr().err.strip()
+    assert "CUDA GPU" in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("words", [["--frames", "0"], ["--rounds", "many"], ["--dtype", "fp8"]])

@@ -35,7 +35,7 @@ def predictions(
 
 
 def random_predictions(seed: int, *, targets: int = 6, objects: int = 2, side: int = 5) -> Predictions:
-    """Like a model's: about a quarter of the gates is closed, and their logits are -1024."""
+    """Draw predictions like a model's: about a quarter of the gates is closed, and their logits are -1024."""
     generator = torch.Generator().manual_seed(seed)
     logits = 8 * torch.randn(targets, objects, side, side, generator=generator)
     scores = torch.randn(targets, objects, generator=generator) + 0.7
@@ -65,7 +65,7 @@ def agreement(*batches: tuple[Predictions, Predictions]) -> Agreement:
 
 
 def row(*values: float) -> Tensor:
-    """Logits of one target, one object and one line of pixels."""
+    """Return logits of one target, one object and one line of pixels."""
     return torch.tensor(values).reshape(1, 1, 1, -1)
 
 
@@ -152,7 +152,7 @@ def test_pick_flips_are_counted() -> None:
     assert agreement((expected, actual)).pick_flips == 2
 
 
-def test_what_is_judged_is_of_pairs_that_choose_alike() -> None:
+def test_decisive_differences_are_of_pairs_that_choose_alike() -> None:
     expected = predictions(row(4.0, -1.0).repeat(3, 1, 1, 1), picks=torch.tensor([[0], [0], [2]]))
     actual = predictions(
         expected.logits + torch.tensor([0.5, 0.1, 9.0])[:, None, None, None], picks=torch.zeros(3, 1).long()
@@ -174,7 +174,7 @@ def test_differences_of_scores_and_of_predicted_ious_are_the_largest() -> None:
     assert result.max_abs_diou == pytest.approx(0.125)
 
 
-def test_flips_are_excused_as_near_a_tie_as_the_meter_was_told() -> None:
+def test_flips_are_excused_as_near_a_tie_as_the_meter_allows() -> None:
     scores = torch.tensor([[0.01], [-0.02], [0.5], [1.0]])
     ious = torch.tensor([[[0.9, 0.8, 0.0]], [[0.5, 0.49, 0.0]], [[0.5, 0.0, 0.49]], [[0.7, 0.1, 0.3]]])
     logits = torch.ones(4, 1, 1, 1)
@@ -298,7 +298,7 @@ def iou_by_counting(expected: Tensor, actual: Tensor) -> float:
     batch=st.integers(1, 4),
     side=st.integers(1, 3),
 )
-def test_the_worst_targets_are_those_that_a_look_at_all_targets_finds(
+def test_the_worst_targets_are_those_that_a_search_of_all_targets_finds(
     seed: int, sizes: list[int], batch: int, side: int
 ) -> None:
     meter, every = AgreementMeter(), []
@@ -321,7 +321,7 @@ def test_the_worst_targets_are_those_that_a_look_at_all_targets_finds(
     assert result.worst[0].iou == result.iou_min
 
 
-def test_of_targets_that_are_equally_bad_the_first_are_told() -> None:
+def test_of_targets_that_are_equally_bad_the_first_are_listed() -> None:
     same = predictions(torch.ones(MOST_WORST + 5, 1, 1, 1))
     worst = agreement((same, same)).worst
     assert [(one.target, one.iou) for one in worst] == [(target, 1.0) for target in range(MOST_WORST)]
@@ -335,7 +335,7 @@ def test_a_target_that_is_not_finite_is_the_worst() -> None:
     assert worst == WorstTarget(group="group", target=1, object_id=3, iou=0.0)
 
 
-def test_an_update_tells_the_iou_of_every_pair() -> None:
+def test_an_update_returns_the_iou_of_every_pair() -> None:
     expected, actual = random_predictions(1), random_predictions(2)
     meter = AgreementMeter()
     ious = meter.update("group", expected, actual)

@@ -16,7 +16,7 @@ from tests.support.models import Pictures, group, masks_of
 
 
 def shown(*targets: bool) -> Predictions:
-    """One object that some targets show."""
+    """Return predictions of one object that some targets show."""
     scores = torch.tensor(targets).float()[:, None] - 0.5
     count = len(targets)
     return Predictions(

@@ -27,7 +27,7 @@ few = settings(deadline=None, derandomize=True, max_examples=25)
 
 
 def frame(name: str, *, truth: bool = True, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Frame:
-    """Its left half is object 7, the rest object 9, which is nobody's."""
+    """Return a frame of which the left half is object 7, and the rest object 9, which is none of the group's."""
     labels = np.full(size, 9, dtype=np.uint8)
     labels[:, : size[1] // 2] = 7
     return Frame(
@@ -57,13 +57,13 @@ def random_predictions(seed: int, *, targets: int) -> Predictions:
 
 
 def kept(folder: Path, point: str = "point") -> list[tuple[str, int, int, int | None, float | None]]:
-    """Group, its number, target, object and IoU of the point's targets, in the order of the list."""
+    """Return group, its number, target, object and IoU of the point's targets, in the order of the list."""
     targets = strict_json(folder / "pictures" / "scene" / f"{point}.json")["targets"]
     return [(one["group"], one["number"], one["target"], one["object_id"], one["iou"]) for one in targets]
 
 
 def written(folder: Path) -> dict[str, bytes]:
-    """Content of every file, by its path in the scene's folder."""
+    """Return the content of every file, by its path in the scene's folder."""
     scene = folder / "pictures" / "scene"
     return {str(path.relative_to(scene)): path.read_bytes() for path in scene.rglob("*") if path.is_file()}
 
@@ -76,7 +76,7 @@ def book(folder: Path, *, targets: int, batches: Sequence[Batch]) -> PictureBook
 
 
 def plain_batch(targets: int, **options: Any) -> Batch:
-    """Of a first group, with nothing to compare."""
+    """Return a batch of a first group, with nothing to compare."""
     return Batch(
         group=group(targets=targets, **options),
         number=0,
@@ -264,12 +264,12 @@ class Late(Direct):
         if group not in self._groups:
             self._groups.append(group)
         self._second = self._groups.index(group) == 1
-        self._seen = 0
+        self._predicted = 0
 
     def _predict(self, targets):
         right = super()._predict(targets)
-        numbers = torch.arange(self._seen, self._seen + len(targets))
-        self._seen += len(targets)
+        numbers = torch.arange(self._predicted, self._predicted + len(targets))
+        self._predicted += len(targets)
         wrong = (numbers == 4) & self._second
         return replace(right, logits=torch.where(wrong[:, None, None, None], -right.logits, right.logits))
 '''

@@ -20,12 +20,12 @@ shapes = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=7)
 
 
 def masks(count: int) -> st.SearchStrategy[Mask]:
-    """``count`` masks of one shape, ``[count, height, width]``."""
+    """Draw ``count`` masks of one shape, ``[count, height, width]``."""
     return shapes.flatmap(lambda shape: arrays(bool, (count, *shape)))
 
 
 def line(pixels: str) -> Mask:
-    """A picture of one row; # is object."""
+    """Return a mask of one row, in which # is object."""
     return np.array([[pixel == "#" for pixel in pixels]])
 
 
@@ -194,10 +194,10 @@ def test_meter_scores_the_whole_picture(data: st.DataObject, shape: tuple[int, i
     scores = meter.result()
     assert scores is not None
     for identity in ids:
-        judged = [(predicted == identity, labels == identity, labels == 255) for predicted, labels in frames]
+        compared = [(predicted == identity, labels == identity, labels == 255) for predicted, labels in frames]
         j, f = scores.per_object[f"group/{identity}"]
-        assert j == pytest.approx(np.mean([region_similarity(*frame) for frame in judged]))
-        assert f == pytest.approx(np.mean([boundary_f(*frame) for frame in judged]))
+        assert j == pytest.approx(np.mean([region_similarity(*frame) for frame in compared]))
+        assert f == pytest.approx(np.mean([boundary_f(*frame) for frame in compared]))
     assert scores.j == pytest.approx(np.mean([j for j, _ in scores.per_object.values()]))
     assert scores.f == pytest.approx(np.mean([f for _, f in scores.per_object.values()]))
     assert scores.jf == (scores.j + scores.f) / 2
@@ -299,7 +299,7 @@ def test_meter_on_a_real_frame_with_void() -> None:
     scores = meter.result()
     assert scores is not None
     for identity in ids:
-        judged = predicted == identity, labels == identity, labels == 255
-        assert scores.per_object[f"group/{identity}"] == (region_similarity(*judged), boundary_f(*judged))
+        compared = predicted == identity, labels == identity, labels == 255
+        assert scores.per_object[f"group/{identity}"] == (region_similarity(*compared), boundary_f(*compared))
     assert 0 < scores.j < 1
     assert not math.isnan(scores.f)

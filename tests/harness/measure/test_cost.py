@@ -76,17 +76,17 @@ def test_a_fast_machine_gets_the_largest_matrices_and_a_slow_one_smaller(monkeyp
 
 
 def test_the_matrices_are_of_the_dtype_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = set()
+    dtypes = set()
 
     class Nosy(Machine):
         def mm(self, left: Tensor, right: Tensor, *, out: Tensor) -> Tensor:
-            seen.update({left.dtype, right.dtype, out.dtype})
+            dtypes.update({left.dtype, right.dtype, out.dtype})
             return super().mm(left, right, out=out)
 
     for name, dtype in DTYPES.items():
-        seen.clear()
+        dtypes.clear()
         measured_on(Nosy(1e12), monkeypatch, name)
-        assert seen == {dtype}
+        assert dtypes == {dtype}
 
 
 def test_a_real_cpu_has_a_matrix_rate() -> None:

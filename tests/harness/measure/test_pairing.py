@@ -34,7 +34,7 @@ class Table:
     def spend(self, seconds: float) -> None:
         spent = seconds * (1 + self.slowing * (self.now - 100))
         self.now += spent
-        self.cpu += 2 * spent  # two cores
+        self.cpu += 2 * spent  # Two cores are busy.
 
 
 @dataclass(kw_only=True)
@@ -64,8 +64,8 @@ def pairing(table: Table, rule: StopRule, *, checking: float = 0.0, loading: flo
         return turn
 
     def check(turn: int, expected: tuple[str, int] | None, actual: tuple[str, int]) -> None:
-        assert expected is None or expected[1] == turn, "the baseline answered other inputs"
-        assert actual[1] == turn, "the candidate answered other inputs"
+        assert expected is None or expected[1] == turn, "the baseline's outputs are of other inputs"
+        assert actual[1] == turn, "the candidate's outputs are of other inputs"
         table.now += checking
         table.events.append(f"check{turn}")
 
@@ -173,13 +173,13 @@ def test_rounds_go_on_to_the_least_number() -> None:
 
 
 def test_rounds_go_on_to_the_least_time() -> None:
-    found = measure(rule=rule(min_seconds=17))  # four seconds a round
+    found = measure(rule=rule(min_seconds=17))  # A round takes four seconds.
     assert rounds_of(found) == 5
     assert found.converged
 
 
 def noisy(block: int) -> float:
-    """1 or 1.5 seconds, each other round."""
+    """Return 1 or 1.5 seconds, each in every other round."""
     return 1.5 if block // 2 % 2 else 1.0
 
 

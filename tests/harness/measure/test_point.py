@@ -39,7 +39,7 @@ LONG = TimingConfig(min_seconds=0, min_rounds=10, max_seconds=60, width=1e9, war
 
 
 def agreement(**changes: Any) -> Agreement:
-    """Perfect, but for the changes."""
+    """Return perfect agreement, but for the changes."""
     perfect = Agreement(
         iou_mean=1.0,
         iou_p1=1.0,
@@ -93,7 +93,7 @@ def test_noise_up_to_the_limits_and_excused_flips_are_right() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "parts"),
     [
         ({"typical_dlogit": 1.1e-4}, ["median mask", "1.1e-04", "1.0e-04"]),
         ({"relative_dlogit": 0.5}, ["5.0e-01", "2.0e-02"]),
@@ -102,11 +102,11 @@ def test_noise_up_to_the_limits_and_excused_flips_are_right() -> None:
         ({"gate_flips": 1, "gate_flip_score": 0.5}, ["1 gate or best-of-3 flips", "5.0e-01", "4.0e-03"]),
     ],
 )
-def test_more_than_noise_is_wrong_and_says_how_much_and_how_much_may_be(changes: Any, told: list[str]) -> None:
+def test_more_than_noise_is_wrong_and_says_how_much_and_how_much_may_be(changes: Any, parts: list[str]) -> None:
     reason = disagreement(agreement(**changes), LIMITS)
     assert reason is not None
     assert "sequential" in reason
-    assert [part for part in told if part not in reason] == []
+    assert [part for part in parts if part not in reason] == []
 
 
 @pytest.mark.parametrize("what", ["typical_dlogit", "relative_dlogit", "iou_alike"])
@@ -166,49 +166,49 @@ class Approximate(Lying):
 
 
 class Tiring(Lying):
-    """Right until every target was predicted once."""
+    """Gives right masks until every target was predicted once, and wrong ones from then on."""
 
     def __init__(self, model: Sam2, **options: Any) -> None:
         super().__init__(model, **options)
-        self._seen = 0
+        self._predicted = 0
 
     def _predict(self, targets: VisionFeatures) -> Predictions:
-        self._seen += len(targets)
-        return Direct._predict(self, targets) if self._seen <= 2 * TARGETS else super()._predict(targets)
+        self._predicted += len(targets)
+        return Direct._predict(self, targets) if self._predicted <= 2 * TARGETS else super()._predict(targets)
 
 
 class KeepingByPlace(Direct):
-    """A cheat: remembers the answer of each call since the group was prepared, and how many calls there were."""
+    """A cheat that caches each output by the objects and the number of targets."""
 
     def __init__(self, model: Sam2, **options: Any) -> None:
         super().__init__(model, **options)
-        self._answers: dict[object, Predictions] = {}
+        self._cache: dict[object, Predictions] = {}
 
     def _predict(self, targets: VisionFeatures) -> Predictions:
         key = self._key(targets)
-        if key not in self._answers:
-            self._answers[key] = super()._predict(targets)
-        return self._answers[key]
+        if key not in self._cache:
+            self._cache[key] = super()._predict(targets)
+        return self._cache[key]
 
     def _key(self, targets: VisionFeatures) -> object:
         return self.object_ids, len(targets)
 
 
-class KeepingByLook(KeepingByPlace):
-    """A better cheat: knows a picture again by its colours, wherever they are."""
+class KeepingByColour(KeepingByPlace):
+    """A better cheat, which recognises a picture by its mean features, wherever they are."""
 
     def _key(self, targets: VisionFeatures) -> object:
         return tuple(round(float(value), 3) for value in targets.embedding.mean(dim=(1, 2, 3)))
 
 
 class KeepingByContent(KeepingByPlace):
-    """An honest one: knows just the same features again, so its answers are right; but they never come again."""
+    """An honest cache, which recognises only the same features, so it is right; but they do not occur again."""
 
     kept = 0
 
     def _key(self, targets: VisionFeatures) -> object:
         key = targets.embedding.numpy().tobytes()
-        KeepingByContent.kept += key in self._answers
+        KeepingByContent.kept += key in self._cache
         return key
 
 
@@ -335,20 +335,20 @@ def test_wrong_masks_are_wrong_and_say_by_how_much(bench: Bench) -> None:
     assert result.row.iou_mean < 1
 
 
-@pytest.mark.parametrize("cheat", [KeepingByPlace, KeepingByLook])
-def test_a_strategy_that_keeps_its_answers_is_wrong(bench: Bench, cheat: type) -> None:
+@pytest.mark.parametrize("cheat", [KeepingByPlace, KeepingByColour])
+def test_a_strategy_that_caches_its_outputs_is_wrong(bench: Bench, cheat: type) -> None:
     result = bench.measure(target=cheat, batch=3, pictures=0)
     assert result.row.status == "wrong"
     assert result.row.speedup is None
 
 
-def test_answers_kept_by_content_are_of_no_use_while_timed(bench: Bench) -> None:
+def test_outputs_cached_by_content_are_of_no_use_while_timed(bench: Bench) -> None:
     KeepingByContent.kept = 0
     result = bench.measure(target=KeepingByContent, batch=3, pictures=0, timing=LONG)
     assert result.row.status == "ok"
     timed = sum(block.side == "candidate" for block in result.samples)
     assert timed >= 20
-    # Warming up repeats the first batch, and so does watching it: that it may know again.
+    # Warming up repeats the first batch, and so does watching it, so that the cache may serve those calls.
     warmed = sum(len(one["seconds"]) for sides in result.details["warm_ups"].values() for one in sides["candidate"])
     watched = 1 + len(result.details["stages"]["predict"])
     assert KeepingByContent.kept <= warmed + len(bench.workload.groups) + watched

@@ -1,4 +1,4 @@
-"""How two strategies are timed: their inputs, their place on the device, the groups they meet on."""
+"""How two strategies are timed: their inputs, their room on the device, and the groups that are timed."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class Careless(Direct):
         return super()._predict(VisionFeatures.concatenate([targets[:1]] * len(targets)))
 
 
-def test_a_baseline_that_is_not_exact_vouches_for_nothing(workload: Workload, model: Sam2) -> None:
+def test_masks_are_not_compared_with_a_baseline_that_is_not_exact(workload: Workload, model: Sam2) -> None:
     meters = Meters()
     hold(workload, Direct(model), Careless(model), meters=meters)
     agreed = meters.repeated.result()
@@ -185,7 +185,7 @@ def test_alone_there_is_a_speed_and_no_speed_up(workload: Workload, model: Sam2)
 
 
 class Cramped(Direct):
-    """So large that only one fits, of all that were ever made."""
+    """So large that, of all that were ever made, only one fits on the device."""
 
     room = 1
     inside: set[int] = set()  # noqa: RUF012 - shared by all on purpose

@@ -1,4 +1,4 @@
-"""Stages of a prediction: which are seen while it is watched, their times, and what a report makes of them."""
+"""Stages of a prediction: which are entered while it is watched, their times, and how a report shows them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def stages_entered(strategy: Strategy, references: References, pictures: Picture
         strategy.prepare(references)
         with watched(strategy.model, watcher):
             strategy.predict(pictures.targets[:TARGETS])
-        strategy.predict(pictures.targets[:TARGETS])  # unwatched
+        strategy.predict(pictures.targets[:TARGETS])  # This prediction is not watched.
     return watcher.names
 
 
@@ -71,7 +71,7 @@ def test_direct_enters_each_stage_once_a_chunk_whatever_it_is_made_of(
     assert stages_entered(Direct(model, bank=bank), references, pictures) == ["memory_attention", "mask_decoder"]
 
 
-def test_what_other_threads_do_is_not_seen(model: Sam2, references: References, pictures: Pictures) -> None:
+def test_stages_in_other_threads_are_not_watched(model: Sam2, references: References, pictures: Pictures) -> None:
     assert stages_entered(MultiSession(model, sessions=2), references, pictures) == []
 
 
@@ -105,7 +105,7 @@ def test_times_of_stages_are_within_those_of_predictions(
     assert times.targets == TARGETS
     assert times.encode == [1.0, 1.0, 1.0]
     calls = TARGETS * OBJECTS
-    assert times.predict == [1.0 + 4 * calls] * 2, "each stage looks at the clock twice; 30 s are over after two"
+    assert times.predict == [1.0 + 4 * calls] * 2, "each stage reads the clock twice; 30 s are over after two"
     assert times.calls == {name: [1.0] * calls * 2 for name in ("memory_attention", "mask_decoder")}
 
 
@@ -140,7 +140,7 @@ STAGES = {"predict": [0.5, 0.5], "calls": {"memory_attention": [0.3, 0.3], "mask
 
 
 def cells_of(folder: Path, stages: Any) -> dict[str, str]:
-    """Of the report's table about a point of 20 targets a second."""
+    """Return the cells of the report's table about a point of 20 targets a second."""
     text = report_of(folder, [row("one", fps=20.0, encode_fps=100.0)], details={"one": {"stages": stages}})
     (cells,) = table_cells(text, "Where the time goes")
     return {name.removesuffix(" (ms)"): cell for name, cell in cells.items()}

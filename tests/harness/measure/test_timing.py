@@ -1,4 +1,4 @@
-"""Clocks and the timing of banks; `test_pairing.py` tells of the timing of predictions."""
+"""Clocks and the timing of banks; the timing of predictions is tested in `test_pairing.py`."""
 
 from __future__ import annotations
 
