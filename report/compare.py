@@ -20,7 +20,7 @@ from report.render.html import render_html
 from report.render.markdown import render_markdown
 from report.sections.environment import facts
 from report.sections.points_table import memory_column, ratio, with_interval
-from report.sections.throughput import same_bands
+from report.sections.speed_against_batch import same_bands
 from strategies.errors import UserError
 
 SAME_POINT = ("strategy", "variant", "model", "data", "dtype", "batch", "objects", "refs", "targets", "repeat")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 
+import pandas as pd
+
 from harness.stats.speedup import LEVEL
 from report.reading.mask_status import masks_of
 from report.reading.run import Run
 from report.render.document import Bullets, Paragraph, Section, number, words
-from report.sections.overview import measured
 from report.sections.points_table import (
     STAR,
     Shown,
@@ -19,6 +20,9 @@ from report.sections.points_table import (
     starred,
     text_column,
 )
+
+ALIKE = 1.1
+"""Rates of which the largest is at most so many times the smallest are given as one number, the median."""
 
 
 def all_points_section(run: Run) -> Section | None:
@@ -36,11 +40,37 @@ def all_points_section(run: Run) -> Section | None:
     notes = [_about_speedups(run), _about_stars(run), _about_masks(run), _about_variants(run)]
     return Section.of(
         "All points",
-        Paragraph(text=measured(run)),
+        Paragraph(text=_what_was_measured(run)),
         points_table(run, shown, every=True),
         *(Paragraph(text=note, quiet=True) for note in notes if note),
         _about_strategies(run),
     )
+
+
+def _what_was_measured(run: Run) -> str:
+    summary = run.summary
+    counts = ", ".join(f"{count} {status}" for status, count in summary["status"].value_counts().items())
+    sentences = [
+        f"{len(summary)} points ({counts}) of model {_all(summary, 'model')} on {_all(summary, 'data')} data, "
+        f"{_all(summary, 'dtype')}, on {run.device}.",
+    ]
+    encode = summary["encode_fps"].dropna()
+    if not encode.empty:
+        sentences.append(
+            f"The vision encoder's stage, shared by all strategies, took in {_rates(encode)} frames/s; `fps` is the "
+            "prediction stage alone."
+        )
+    return " ".join(sentences)
+
+
+def _rates(values: pd.Series) -> str:
+    """Describe rates by one number where they are about the same, else by their range."""
+    low, high = values.min(), values.max()
+    return f"{low:.1f}-{high:.1f}" if high > ALIKE * low else f"{values.median():.1f}"
+
+
+def _all(summary: pd.DataFrame, column: str) -> str:
+    return " and ".join(map(str, summary[column].dropna().unique()))
 
 
 def _about_strategies(run: Run) -> Bullets | None:

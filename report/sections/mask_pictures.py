@@ -21,7 +21,7 @@ from scipy.ndimage import binary_dilation
 from report.reading.run import Run, dig, finite, read_object
 from report.render.document import Drawing
 from report.render.style import BASELINE, plain
-from report.sections.worst_targets import IOU, Worst, fairly, worst_of
+from report.sections.where_they_agree_least import IOU, Worst, fairly, worst_of
 
 MASK_COLOURS = mpl.colormaps["tab20"]
 DIFFERENT = np.array([0.835, 0.369, 0.0])

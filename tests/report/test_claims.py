@@ -13,7 +13,7 @@ from harness.result import Block
 from report.reading.run import read_run
 from report.render.document import Document
 from report.render.markdown import render_markdown
-from report.sections.claims import claims_section
+from report.sections.field_claims import claims_section
 from tests.support.harness_runs import ended, row
 from tests.support.report_runs import ENVIRONMENT, report_of, run_folder, table_cells
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from harness.result import Block
 from report.reading.run import read_run
 from report.render.style import COLOURS, looks
-from report.sections.pareto import pareto
+from report.sections.speed_memory_and_agreement import pareto
 from tests.support.harness_runs import ended, row
 from tests.support.report_runs import AGREED, CONFIG, FASTER, report_of, run_folder, size_of
 

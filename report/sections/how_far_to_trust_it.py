@@ -9,7 +9,7 @@ from report.reading.run import Run
 from report.render.document import Block, Bullets, Paragraph, Section
 from report.sections.certificate import certificate_blocks
 from report.sections.points_table import ratio
-from report.sections.throughput import same_bands
+from report.sections.speed_against_batch import same_bands
 
 WARM = 85
 """Degrees from which on a GPU may slow itself down."""

@@ -12,7 +12,7 @@ from report.reading.run import Run, dig, finite
 from report.render.document import Block, Cell, Paragraph, Section, number, words
 from report.sections.mask_pictures import draw_masks
 from report.sections.points_table import Shown, column, points_table
-from report.sections.worst_targets import printable, worst_table
+from report.sections.where_they_agree_least import printable, worst_table
 
 WHY_DIFFERENT = {
     ("propagate", ""): "lets every target remember the predictions before it, as the session does out of the box: its "

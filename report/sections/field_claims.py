@@ -10,7 +10,7 @@ import pandas as pd
 from harness.stats.interval import Interval
 from report.reading.run import MAY_VARY, Run, finite
 from report.render.document import Column, Paragraph, Section, Table, words
-from report.sections.claim_measurements import (
+from report.sections.claim_findings import (
     ABOUT,
     Finding,
     NotMeasuredError,
