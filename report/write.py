@@ -40,7 +40,7 @@ def write_report(folder: Path) -> Path:
 
 
 def report_of(run: Run) -> Document:
-    """What to use first, then why, then how to check it."""
+    """Return the report: what to use comes first, then why, then how to check it."""
     sections: tuple[Section | None, ...] = (
         verdict_section(run),
         claims_section(run),

@@ -1,4 +1,4 @@
-"""The table that answers the most: of every point how it ended, how fast, at what memory, with which masks."""
+"""All points in one table: how each ended, its speed, its memory, and whether its masks are those of `sequential`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from report.reading.run import Run
 from report.render.document import Bullets, Paragraph, Section, number, words
 from report.sections.points_table import (
     STAR,
-    Shown,
+    PointColumn,
     column,
     memory_column,
     points_table,
@@ -26,14 +26,14 @@ ALIKE = 1.1
 
 
 def all_points_section(run: Run) -> Section | None:
-    shown = [
+    columns = [
         text_column("status"),
-        Shown(title="fps", cell=lambda row: number(row["fps"], "{:.1f}", starred(row, "fps"))),
-        Shown(title="speedup", cell=speedup_cell),
+        PointColumn(title="fps", cell=lambda row: number(row["fps"], "{:.1f}", starred(row, "fps"))),
+        PointColumn(title="speedup", cell=speedup_cell),
         text_column("verdict"),
         column("objects_per_s", "{:.1f}"),
         column(memory_column(run.summary), "{:.0f}"),
-        Shown(title="masks", cell=lambda row: words(masks_of(run, row)), words=True),
+        PointColumn(title="masks", cell=lambda row: words(masks_of(run, row)), words=True),
         column("iou_min", "{:.4f}"),
         column("jf", "{:.3f}"),
     ]
@@ -41,7 +41,7 @@ def all_points_section(run: Run) -> Section | None:
     return Section.of(
         "All points",
         Paragraph(text=_what_was_measured(run)),
-        points_table(run, shown, every=True),
+        points_table(run, columns, every=True),
         *(Paragraph(text=note, quiet=True) for note in notes if note),
         _about_strategies(run),
     )
@@ -74,25 +74,26 @@ def _all(summary: pd.DataFrame, column: str) -> str:
 
 
 def _about_strategies(run: Run) -> Bullets | None:
-    """A line for each, the first of its module's docstring; None where no strategy is of this package."""
-    told: dict[str, str] = {}
+    """Describe strategies by the first lines of their modules' docstrings; returns None if none is of this package."""
+    lines: dict[str, str] = {}
     for _, row in run.summary.iterrows():
         made = run.strategy_class(row)
         about = inspect.getdoc(inspect.getmodule(made)) if made is not None else None
         first = (about or "").partition("\n")[0].partition(": ")[2]
         if first:
-            told.setdefault(row["strategy"], f"`{row['strategy']}`: {first}")
-    return Bullets(items=tuple(told.values()), quiet=True) if told else None
+            lines.setdefault(row["strategy"], f"`{row['strategy']}`: {first}")
+    return Bullets(items=tuple(lines.values()), quiet=True) if lines else None
 
 
 def _about_speedups(run: Run) -> str:
-    told = "`fps` is targets per second"
+    about_fps = "`fps` is targets per second"
     if run.summary["speedup"].isna().all():
-        return f"{told}."
-    references = " or ".join(f"`{name}`" for name in run.summary["reference"].dropna().unique()) or "the baseline"
+        return f"{about_fps}."
+    baselines = " or ".join(f"`{name}`" for name in run.summary["reference"].dropna().unique()) or "the baseline"
     return (
-        f"{told}, `speedup` how many times as fast as {references} in the same process, with its {LEVEL:.0%} interval. "
-        "Rows are best compared by it: the machine's mood cancels in it, and does not in `fps`."
+        f"{about_fps}, `speedup` how many times as fast as {baselines} in the same process, with its {LEVEL:.0%} "
+        "interval. Rows are best compared by it: how fast the machine happens to be cancels in it, and does not in "
+        "`fps`."
     )
 
 

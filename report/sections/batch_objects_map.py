@@ -24,11 +24,11 @@ class MapCell:
 
     text: str
     colour: tuple[float, ...]
-    told: str
+    tooltip: str
 
 
 def placed(points: pd.DataFrame) -> pd.DataFrame:
-    """Those that have a place on the map: a point that failed may not know how many objects "all" are."""
+    """Select the points that have a place on the map: one that failed may not store how many objects "all" are."""
     return points[points["batch"].notna() & points["objects"].notna()]
 
 
@@ -46,19 +46,19 @@ def draw_map(
     wide, high = max(1.9, 0.6 * len(batches)), max(0.7, 0.36 * len(counts))
     figure = Figure(figsize=(0.7 + (wide + 0.4) * across, (high + 0.75) * down), layout="constrained")
     panels = list(figure.subplots(down, across, squeeze=False).flat)
-    marks: list[tuple[str, str]] = []
+    tooltips: list[tuple[str, str]] = []
     for panel, label in zip(panels, labels, strict=False):
         _frame(panel, label, batches, counts)
         for (batch, objects), of_cell in points[points["label"] == label].groupby(["batch", "objects"]):
-            cell, gid = fill(of_cell), f"told{len(marks)}"
+            cell, gid = fill(of_cell), f"mark{len(tooltips)}"
             x, y = batches.index(batch), counts.index(objects)
             panel.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=cell.colour, edgecolor="0.6", gid=gid))
             ink = "white" if _luminance(cell.colour) < DARK else "black"
             panel.text(x, y, cell.text, ha="center", va="center", fontsize=8, color=ink)
-            marks.append((gid, cell.told))
+            tooltips.append((gid, cell.tooltip))
     for unused in panels[len(labels) :]:
         unused.set_axis_off()
-    return Drawing(name=name, alt=alt, figure=figure, caption=caption, told=tuple(marks))
+    return Drawing(name=name, alt=alt, figure=figure, caption=caption, tooltips=tuple(tooltips))
 
 
 def _frame(panel: Axes, label: str, batches: list[float], counts: list[float]) -> None:

@@ -14,7 +14,7 @@ def environment_section(run: Run) -> Section | None:
 
 
 def facts(environment: dict[str, Any]) -> dict[str, str]:
-    """What there is to say, each under a name; nothing for what is missing."""
+    """Return the environment's facts as texts by their names, without those that are missing."""
     packages = dig(environment, "packages")
     found = {
         "device": dig(environment, "device"),

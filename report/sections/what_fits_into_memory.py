@@ -18,7 +18,7 @@ STATUS_COLOURS = {
 
 
 def memory_section(run: Run) -> Section | None:
-    """None where the grid has one batch and one object count, or nothing was tried."""
+    """Return None where the grid has one batch and one object count, or nothing was tried."""
     tried = run.summary[run.summary["status"] != "skipped"]
     if not is_grid(tried):
         return None
@@ -28,7 +28,7 @@ def memory_section(run: Run) -> Section | None:
         found.append(
             draw_map(
                 known[known["label"].isin(known["label"][known["status"] == "oom"])],
-                lambda points: _ended(points, memory_column(run.summary)),
+                lambda points: _cell(points, memory_column(run.summary)),
                 name="memory-frontier",
                 alt="what fits into memory over batch and objects, by strategy",
                 caption="Peak memory (MB), or how the rest ended; strategies that always fit are left out.",
@@ -63,14 +63,14 @@ def _place(row: pd.Series) -> str:
     return f"batch {row['batch']:.0f}{objects}"
 
 
-def _ended(points: pd.DataFrame, column: str) -> MapCell:
-    """Of repeated points the one that went worst: a frontier is where it may end."""
+def _cell(points: pd.DataFrame, column: str) -> MapCell:
+    """Return the cell of one setting's points: of repeated ones the worst end, because memory may run out there."""
     order = ["ok", "wrong", "skipped", "crash", "timeout", "oom"]
     row = points.iloc[int(points["status"].map(order.index).argmax())]
     fits = row["status"] == "ok" and pd.notna(row[column])
-    told = f"{row['label']}, batch {row['batch']:.0f}, objects {row['objects']:.0f}: {row['status']}"
+    tooltip = f"{row['label']}, batch {row['batch']:.0f}, objects {row['objects']:.0f}: {row['status']}"
     return MapCell(
         text=f"{row[column]:.0f}" if fits else str(row["status"]),
         colour=mpl.colors.to_rgba(STATUS_COLOURS[row["status"]]),
-        told=told,
+        tooltip=tooltip,
     )
