@@ -1,4 +1,4 @@
-"""What a run's folder says, told to people."""
+"""Reports of a run's folder for people: Markdown, HTML and figures."""
 
 from report.write import write_report
 

@@ -21,7 +21,7 @@ COMPARE = "compare"
 
 
 class Parser(argparse.ArgumentParser):
-    """One that complains in a sentence, as all else here does."""
+    """A parser that raises `UserError` for bad arguments, so that they end in one sentence as all other errors do."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")

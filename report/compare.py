@@ -1,7 +1,7 @@
 """Two runs side by side: the same grid points, what became of them, and what changed around them.
 
-Speed-ups are ratios taken within one run, so they can be compared between runs, and machines. Frames per second can't:
-they are shown only where both runs are of one machine, and never judged.
+Speed-ups are ratios taken within one run, so they can be compared between runs and between machines. Frames per second
+can't: they are shown only where both runs are of one machine, and they get no verdict.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from report.render.document import Bullets, Cell, Column, Document, Paragraph, S
 from report.render.html import render_html
 from report.render.markdown import render_markdown
 from report.sections.environment import facts
-from report.sections.points_table import column_cell, memory_column, ratio, with_interval
-from report.sections.throughput import same_bands
+from report.sections.points_table import column_cell, memory_column, ratio, with_ends, with_interval
+from report.sections.speed_against_batch import same_bands
 from strategies.errors import UserError
 
 SAME_POINT = tuple(name for name, column in CATALOGUE.items() if column.identifies)
-"""Columns in which two runs' points are one grid point, if they are timed against the same baseline too, and their
-options without a column are the same."""
+"""Columns whose values identify a grid point across runs, together with the baseline strategy it is timed against and
+the options that have no column."""
 MACHINE = ("device", "GPU", "CPU", "CPU flags", "threads used", "platform")
-"""Facts of the environment without which two runs are not of one machine."""
+"""Facts of the environment that must be equal for two runs to be of one machine."""
 DEFAULT_BAND = 0.05
+"""By how much speeds may differ and still count as the same, where neither run stored its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,10 @@ class Pair:
 
 
 def write_comparison(first: Path, second: Path, output: Path | None) -> str:
-    """What to print: the comparison, or the path of the file that holds it."""
+    """Compare two runs' folders; returns what to print: the comparison, or the path of the file it was written to.
+
+    Raises UserError where a folder holds no run, or the output is neither .md nor .html.
+    """
     document = comparison_of(read_run(first), read_run(second))
     if output is None:
         return render_markdown(document).rstrip("\n")
@@ -70,13 +74,13 @@ def comparison_of(first: Run, second: Run) -> Document:
 
 
 def one_machine(first: Run, second: Run) -> bool:
-    """As far as both runs tell: what they know of it is the same, and it is something."""
+    """Whether both runs recorded a device, and the same values for all facts that identify a machine."""
     before, after = facts(first.environment), facts(second.environment)
     return "device" in before and all(before.get(name) == after.get(name) for name in MACHINE)
 
 
-def change(before: pd.Series, after: pd.Series) -> Interval | None:
-    """The second speed-up divided by the first; None where one of them has no interval."""
+def speedup_ratio(before: pd.Series, after: pd.Series) -> Interval | None:
+    """Divide the second speed-up by the first; returns None where one of them has no interval."""
     try:
         return quotient(_interval(after), _interval(before))
     except ValueError:
@@ -88,7 +92,7 @@ def _interval(row: pd.Series) -> Interval:
 
 
 def _pairs(first: Run, second: Run) -> tuple[list[Pair], list[str]]:
-    """The points that both have, in the first's order, and a line for each point that only one has."""
+    """Return the points that both runs have, in the first's order, and a line for each point that only one has."""
     crowded = _crowded(first) | _crowded(second)
     of_first, of_second = _by_point(first, crowded), _by_point(second, crowded)
     pairs = [Pair(first=row, second=of_second[key]) for key, row in of_first.items() if key in of_second]
@@ -98,21 +102,25 @@ def _pairs(first: Run, second: Run) -> tuple[list[Pair], list[str]]:
 
 
 def _by_point(run: Run, crowded: Set[tuple[str, ...]]) -> dict[tuple[str, ...], pd.Series]:
-    """A point that was measured again, as with longer timing, counts as it came out last."""
+    """Index a run's rows by what identifies a grid point; of a point measured again, the last result counts."""
     rows = [row for _, row in run.summary.iterrows()]
     keys = [_key(run, row) for row in rows]
     return {(*key, *_how(run, row)) if key in crowded else key: row for key, row in zip(keys, rows, strict=True)}
 
 
 def _crowded(run: Run) -> set[tuple[str, ...]]:
-    """Keys that several points of one sweep have, because they differ in how they were measured alone."""
+    """Return the keys that several points of one sweep have, because they differ in how they were measured alone."""
     asked = planned(run.folder / "plan.json")
     counts = Counter(_key(run, row) for _, row in run.summary.iterrows() if row["point"] in asked)
     return {key for key, count in counts.items() if count > 1}
 
 
 def _key(run: Run, row: pd.Series) -> tuple[str, ...]:
-    """What a failed point never learned (how many objects "all" are, its baseline strategy) its options tell."""
+    """Return what identifies a row's grid point.
+
+    Counts and the baseline strategy are taken from a point's options where these are known, because a point that failed
+    stores neither how many objects "all" is nor its baseline.
+    """
     asked = {name: run.of(row, "config", name) for name in ("objects", "refs", "targets")}
     values = [asked[name] if name in asked and run.of(row, "config") else row[name] for name in SAME_POINT]
     values += [_baseline(run, row), *sorted(_anywhere(word) for word in what_words(_words(run, row)))]
@@ -120,26 +128,27 @@ def _key(run: Run, row: pd.Series) -> tuple[str, ...]:
 
 
 def _how(run: Run, row: pd.Series) -> list[str]:
-    told = _words(run, row)
-    return sorted(set(told) - set(what_words(told)))
+    """Return the options that say how the point was measured, rather than what."""
+    words = _words(run, row)
+    return sorted(set(words) - set(what_words(words)))
 
 
 def _words(run: Run, row: pd.Series) -> list[str]:
-    """The point's options that have no column; from its file where its row does not tell them, as older ones."""
+    """Return the point's options that have no column; where the row is older than such a column, its file has them."""
     options = run.of(row, "config")
     stored = words_of(options) if isinstance(options, dict) else []
-    told = parted(row["options"]) if pd.notna(row["options"]) else stored
-    return [word for word in told if option_of(word) != BASELINE]
+    listed = parted(row["options"]) if pd.notna(row["options"]) else stored
+    return [word for word in listed if option_of(word) != BASELINE]
 
 
 def _anywhere(word: str) -> str:
-    """A folder by its own name: where it lies differs from machine to machine."""
+    """Name a folder by its last part, because where it lies differs from machine to machine."""
     option, _, value = word.partition("=")
     return f"{option}={Path(value).name}" if option in ("data.root", "model.weights") else word
 
 
 def _baseline(run: Run, row: pd.Series) -> str | None:
-    """By its class, which failed points have too; by its name where the options are not known."""
+    """Identify the baseline strategy by its class, which failed points store too, or else by its name."""
     target = run.of(row, "config", "baseline", "_target_") or run.of(row, "config", "reference", "_target_")
     if not isinstance(target, str):
         return row["reference"]
@@ -149,10 +158,10 @@ def _baseline(run: Run, row: pd.Series) -> str | None:
 def _verdict(first: Run, second: Run, pair: Pair) -> Verdict | str:
     if pair.first["status"] != pair.second["status"]:
         return f"{pair.first['status']}, now {pair.second['status']}"
-    found = change(pair.first, pair.second)
-    if found is None:
+    change = speedup_ratio(pair.first, pair.second)
+    if change is None:
         return "" if pair.first["status"] == "ok" else str(pair.first["status"])
-    measured = SpeedUp(ratio=found.value, lo=found.lo, hi=found.hi, rounds=0)
+    measured = SpeedUp(ratio=change.value, lo=change.lo, hi=change.hi, rounds=0)
     return verdict(measured, band=_band(first, second))
 
 
@@ -164,7 +173,7 @@ def _short(first: Run, second: Run, pairs: list[Pair]) -> str:
     if not pairs:
         return "The runs have no grid point in common, so there is nothing to compare."
     verdicts = pd.Series([_verdict(first, second, pair) for pair in pairs])
-    told = ", ".join(f"{count} {name or 'without a speed-up'}" for name, count in verdicts.value_counts().items())
+    counts = ", ".join(f"{count} {name or 'without a speed-up'}" for name, count in verdicts.value_counts().items())
     known = facts(second.environment).get("device", "an unknown device")
     where = (
         f"Both are of one machine, {known}, as far as they tell."
@@ -172,7 +181,7 @@ def _short(first: Run, second: Run, pairs: list[Pair]) -> str:
         else f"They are of different machines, or of settings that make them so ({first.device}; {second.device}): "
         "frames per second are not compared, only ratios within a run."
     )
-    return f"{len(pairs)} grid points are in both runs; in B, against A: {told}. {where}"
+    return f"{len(pairs)} grid points are in both runs; in B, against A: {counts}. {where}"
 
 
 def _table(first: Run, second: Run, pairs: list[Pair]) -> Table | None:
@@ -190,7 +199,7 @@ def _table(first: Run, second: Run, pairs: list[Pair]) -> Table | None:
         (Column(title="batch"), [column_cell(pair.first, "batch") for pair in pairs]),
         (Column(title="objects"), [_first_known(pair, "objects") for pair in pairs]),
         (Column(title="B against A", words=True), [words(_verdict(first, second, pair) or None) for pair in pairs]),
-        (Column(title="change"), [_change(pair) for pair in pairs]),
+        (Column(title="change"), [_ratio_cell(pair) for pair in pairs]),
         (Column(title="speedup A"), [_speedup(pair.first) for pair in pairs]),
         (Column(title="speedup B"), [_speedup(pair.second) for pair in pairs]),
         *(both("fps") if same else []),
@@ -211,23 +220,21 @@ def _speedup(row: pd.Series) -> Cell:
     return number(row["speedup"], lambda _: with_interval(row))
 
 
-def _change(pair: Pair) -> Cell:
-    found = change(pair.first, pair.second)
-    if found is None:
-        return Cell()
-    return Cell(text=f"{ratio(found.value)} ({ratio(found.lo)}-{ratio(found.hi)})", key=found.value)
+def _ratio_cell(pair: Pair) -> Cell:
+    change = speedup_ratio(pair.first, pair.second)
+    return Cell() if change is None else Cell(text=with_ends(change), key=change.value)
 
 
 def _about(first: Run, second: Run) -> str:
     band = _band(first, second)
-    told = (
+    about = (
         "`change` is the speed-up in B divided by that in A, with its 95% interval; it is `same` where the whole "
         f"interval lies within {ratio(1 / (1 + band))} and {ratio(1 + band)}, `faster` or `slower` where it lies on "
         "one side of 1, else `unclear`."
     )
     if one_machine(first, second):
-        return f"{told} `fps` is shown to be looked at: a machine differs from itself from hour to hour."
-    return told
+        return f"{about} `fps` is shown to be looked at: a machine differs from itself from hour to hour."
+    return about
 
 
 def _changes(first: Run, second: Run) -> Paragraph | Table:
@@ -246,6 +253,6 @@ def _changes(first: Run, second: Run) -> Paragraph | Table:
 
 
 def _asked(run: Run, *place: str) -> str | None:
-    """An option of all points, where they agree."""
+    """Return the value of an option in a run's points: each different one, or None without points."""
     found = list(dict.fromkeys(str(dig(content, "config", *place)) for content in run.points.values()))
     return " or ".join(found) or None

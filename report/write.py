@@ -9,21 +9,23 @@ from report.render.document import Document, Drawing, Section
 from report.render.figures import store
 from report.render.html import render_html
 from report.render.markdown import render_markdown
-from report.sections.agreement import agreement_section
 from report.sections.all_points import all_points_section
-from report.sections.caveats import caveats_section
-from report.sections.claims import claims_section
-from report.sections.environment import environment_section, reproduction_section
-from report.sections.failures import failures_section
-from report.sections.job import job_section
-from report.sections.maps import frontier_section, speedup_map_section
-from report.sections.memory_frames import memory_frames_section
-from report.sections.pareto import pareto_section
-from report.sections.series import series_section
-from report.sections.stages import stages_section
-from report.sections.throughput import throughput_section
-from report.sections.trends import trends_section
+from report.sections.are_the_masks_the_same import agreement_section
+from report.sections.environment import environment_section
+from report.sections.field_claims import claims_section
+from report.sections.from_run_to_run import trends_section
+from report.sections.how_far_to_trust_it import caveats_section
+from report.sections.scaling_with_memory_frames import memory_frames_section
+from report.sections.speed_against_batch import throughput_section
+from report.sections.speed_memory_and_agreement import pareto_section
+from report.sections.speedup_over_batch_and_objects import speedup_map_section
+from report.sections.to_measure_a_point_again import reproduction_section
 from report.sections.verdict import verdict_section
+from report.sections.what_did_not_work import failures_section
+from report.sections.what_fits_into_memory import memory_section
+from report.sections.where_the_time_goes import stages_section
+from report.sections.while_it_ran import series_section
+from report.sections.your_job import job_section
 
 
 def write_report(folder: Path) -> Path:
@@ -38,14 +40,14 @@ def write_report(folder: Path) -> Path:
 
 
 def report_of(run: Run) -> Document:
-    """What to use first, then why, then how to check it."""
+    """Return the report: what to use comes first, then why, then how to check it."""
     sections: tuple[Section | None, ...] = (
         verdict_section(run),
         claims_section(run),
         all_points_section(run),
         throughput_section(run),
         speedup_map_section(run),
-        frontier_section(run),
+        memory_section(run),
         pareto_section(run),
         stages_section(run),
         agreement_section(run),

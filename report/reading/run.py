@@ -50,7 +50,7 @@ class Run:
         return str(self.environment.get("device") or "an unknown device")
 
     def of(self, row: pd.Series, *keys: str) -> Any:
-        """The value at a place in a row's point's file; None where there is none."""
+        """Return the value at a place in the file of a row's point, or None where there is none."""
         return dig(self.points.get(row["point"]), *keys)
 
     def strategy_class(self, row: pd.Series) -> type[Strategy] | None:
@@ -68,15 +68,16 @@ class Run:
         return found if isinstance(found, type) and issubclass(found, Strategy) else None
 
     def stored(self, *keys: str) -> list[Any]:
-        """The value at a place in the points' files, of those that have one there."""
+        """Return the value at a place in the points' files, for each point that has one there."""
         values = (dig(content, *keys) for content in self.points.values())
         return [value for value in values if value is not None]
 
 
 def read_run(folder: Path) -> Run:
-    """Of a run that was cut off anywhere, all that can be read. Raises UserError where the folder holds no run.
+    """Read a run's folder, as far as possible if the run was interrupted.
 
-    Where the summary lacks a point, or how it ended, its own file tells, which was written before.
+    A point, or its status, that the summary lacks is taken from the point's own file, which is written before it.
+    Raises UserError where the folder holds no run.
     """
     contents = {path.stem: read_object(path) for path in sorted((folder / "points").glob("*.json"))}
     points = {
@@ -99,7 +100,7 @@ def read_run(folder: Path) -> Run:
 
 
 def planned(path: Path) -> dict[str, int]:
-    """Each point's place in the sweep, in whose order a run that was gone on with does not measure them."""
+    """Return each point's place in the sweep; a run that was resumed does not measure its points in that order."""
     plan = _read_json(path)
     names = [dig(one, "point") for one in plan] if isinstance(plan, list) else []
     return {name: at for at, name in enumerate(names) if isinstance(name, str)}
@@ -113,12 +114,12 @@ def _summary_rows(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _texts(row: dict[str, Any]) -> dict[str, str]:
-    """A row as summary.csv would hold it."""
+    """Return a row's values as summary.csv would hold them."""
     return {name: "" if value is None else str(value) for name, value in row.items()}
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
-    """A JSON file's object; None where it is missing or damaged."""
+    """Read a JSON file's object; returns None where the file is missing or damaged."""
     content = _read_json(path)
     return content if isinstance(content, dict) else None
 
@@ -131,12 +132,12 @@ def _read_json(path: Path) -> Any:
 
 
 def finite(value: Any) -> float | None:
-    """A number as such; None for anything else."""
+    """Return a finite number as a float, and None for anything else."""
     return float(value) if isinstance(value, Real) and math.isfinite(value) else None
 
 
 def dig(content: Any, *keys: str) -> Any:
-    """The value under a key, and under a key of that, and so on; None where there is no such place."""
+    """Return the value at a path of keys in nested JSON objects, or None where the path does not exist."""
     for key in keys:
         content = content.get(key) if isinstance(content, dict) else None
     return content
@@ -155,7 +156,7 @@ def _typed(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _counted(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """A point that failed may not have learned how many objects "all" are: finished ones of the same data tell."""
+    """Fill in how many objects failed points have from finished points of the same data, which store the number."""
 
     def asked(row: pd.Series) -> str | None:
         options = dig(points.get(row["point"]), "config")
@@ -170,9 +171,12 @@ def _counted(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.Dat
 
 
 def _labelled(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """With columns ``family``, the strategy with its variant; ``label``, that and whatever else differs; and
-    ``any_refs``, the label but for the number of references."""
-    told = unlike(["" if pd.isna(text) else str(text) for text in summary["options"]])
+    """Add the columns ``family``, ``label`` and ``any_refs``.
+
+    ``family`` is the strategy with its variant, ``label`` also names what else differs between points, and ``any_refs``
+    is the label without the number of references.
+    """
+    differing = unlike(["" if pd.isna(text) else str(text) for text in summary["options"]])
     varying = [column for column in MAY_VARY if _asked(summary, column, points).nunique() > 1]
 
     def family(row: pd.Series) -> str:
@@ -183,7 +187,7 @@ def _labelled(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.Da
         parts = [f"{column} {row[column]:g}" if column in COUNTS else row[column] for column in known]
         return ", ".join(filter(None, [family(row), *parts, row["unlike"]]))
 
-    rows = [row for _, row in summary.assign(unlike=told).iterrows()]
+    rows = [row for _, row in summary.assign(unlike=differing).iterrows()]
     others = [column for column in varying if column != "refs"]
     return summary.assign(
         family=[family(row) for row in rows],
@@ -193,7 +197,7 @@ def _labelled(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.Da
 
 
 def _asked(summary: pd.DataFrame, column: str, points: dict[str, dict[str, Any]]) -> pd.Series:
-    """Of a count, what was asked for where that is known: a point that failed never learned what came of it."""
+    """Return a column; for counts the values that were asked for, which a point that failed stores too."""
     if column not in COUNTS:
         return summary[column]
     asked = [dig(points.get(row["point"]), "config", column) for _, row in summary.iterrows()]

@@ -15,10 +15,10 @@ from report.reading.run import Run, dig, finite
 
 
 def fps_interval(run: Run, row: pd.Series) -> Interval | None:
-    """95 % interval of a point's fps, as wide as its blocks say; None where they say nothing.
+    """Return the 95 % interval of a point's fps by its blocks, or None where these are too few.
 
-    A bootstrap of each group's median block, as that of speed-ups is one of rounds. It tells how much the machine
-    wavered during this point, not what another hour would give.
+    The interval is a bootstrap of each group's median block, as that of a speed-up is one of its rounds. It shows how
+    much the machine varied during this point, not what it would measure at another time.
     """
     groups = _seconds_per_target(run.of(row, "samples"), {"candidate"})
     if not groups or min(map(len, groups)) < 2 or finite(row["fps"]) is None:
@@ -31,13 +31,13 @@ def fps_interval(run: Run, row: pd.Series) -> Interval | None:
 
 
 def baseline_rate(run: Run, row: pd.Series) -> float | None:
-    """Targets a second of the strategy that a point was timed against; None where it was timed alone."""
-    groups = _seconds_per_target(run.of(row, "samples"), {"baseline", "reference"})  # as it was called before
+    """Return the targets a second of the strategy that a point was timed against, or None where it was timed alone."""
+    groups = _seconds_per_target(run.of(row, "samples"), {"baseline", "reference"})  # Old runs call it a reference.
     return len(groups) / sum(map(median, groups)) if groups else None
 
 
 def _seconds_per_target(samples: Any, sides: Set[str]) -> list[list[float]]:
-    """Of one side's blocks, by group; files of different age may call it differently."""
+    """Return the seconds a target of one side's blocks, by group. sides: the side's names in new files and old ones."""
     groups: dict[str, list[float]] = {}
     for block in samples if isinstance(samples, list) else []:
         seconds, targets = finite(dig(block, "seconds")), finite(dig(block, "targets"))

@@ -1,1 +1,1 @@
-"""A document as Markdown, HTML and figures. It knows nothing of runs and imports nothing else of `report`."""
+"""Documents as Markdown, HTML and figures. This package knows nothing of runs and imports nothing else of `report`."""

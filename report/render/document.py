@@ -1,6 +1,6 @@
-"""What a report says, before it is Markdown or HTML: sections of paragraphs, tables, figures.
+"""A report before it is rendered as Markdown or HTML: sections of paragraphs, tables and figures.
 
-Text is plain, but for `code` between backticks and **words** between double asterisks.
+Text is plain except for `code` between backticks and **words** between double asterisks.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
-Style = Literal["plain", "code", "strong"]
+SpanStyle = Literal["plain", "code", "strong"]
 MARKED = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
     text: str
-    style: Style
+    style: SpanStyle
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paragraph:
     text: str
     quiet: bool = False
-    """Smaller than the rest: what explains, and what is no news."""
+    """Whether it is printed smaller than the rest, as explanations and notes are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +39,17 @@ class Bullets:
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-    """To be typed into a shell, a line each."""
+    """Commands for a shell, one a line."""
 
     lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """key: what a column is sorted by; None is nothing, which comes last whatever the order."""
+    """A table's cell.
+
+    key: the value by which its column is sorted; a cell without one comes last in either order.
+    """
 
     text: str = ""
     key: float | str | None = None
@@ -56,7 +59,7 @@ class Cell:
 class Column:
     title: str
     words: bool = False
-    """Not numbers: to the left, and sorted as text."""
+    """Whether its cells are words, which are aligned to the left and sorted as text, and not numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +71,17 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """A figure, stored beside the report as ``name``.png, and as ``name``.svg where it is no picture.
+    """A figure, stored beside the report as ``name``.png, and also as ``name``.svg where it is no picture.
 
-    told: by the gid of a mark in it, what a reader learns who points at it.
+    tooltips: pairs of a mark's gid and the text that a browser shows where a reader points at the mark. picture:
+    whether it consists of photographs, which are stored as pixels only.
     """
 
     name: str
     alt: str
     figure: Figure
     caption: str = ""
-    told: tuple[tuple[str, str], ...] = ()
+    tooltips: tuple[tuple[str, str], ...] = ()
     picture: bool = False
 
 
@@ -91,7 +95,7 @@ class Section:
 
     @staticmethod
     def of(title: str, *blocks: Block | None) -> Section | None:
-        """None where there is nothing to show."""
+        """Make a section of those blocks that are not None; returns None where all are."""
         kept = tuple(block for block in blocks if block is not None)
         return Section(title=title, blocks=kept) if kept else None
 
@@ -103,7 +107,7 @@ class Document:
 
 
 def spans(text: str) -> list[Span]:
-    """The text in pieces of one style each."""
+    """Split a text into pieces of one style each."""
     pieces: list[Span] = []
     end = 0
     for found in MARKED.finditer(text):
@@ -120,7 +124,10 @@ def words(text: object) -> Cell:
 
 
 def number(value: object, form: str | Callable[[float], str], mark: str = "") -> Cell:
-    """Empty where there is none; ``mark`` stands behind it. form: of `str.format`, or what makes the text."""
+    """Make a number's cell, with ``mark`` behind the number; the cell is empty where the value is no number.
+
+    form: a format for `str.format`, or a function that returns the text.
+    """
     if not isinstance(value, Real) or math.isnan(value):
         return Cell()
     text = form(float(value)) if callable(form) else form.format(float(value))
@@ -128,9 +135,9 @@ def number(value: object, form: str | Callable[[float], str], mark: str = "") ->
 
 
 def filled(columns: Iterable[tuple[Column, Iterable[Cell]]], title: str = "", *, keep: int = 0) -> Table | None:
-    """A table of columns with their cells, without those that are empty but for the first ``keep``; None without rows.
+    """Make a table of columns with their cells; empty columns are left out, except for the first ``keep``.
 
-    None too where nothing but those first ones is left.
+    Returns None where there are no rows, or where only those first columns are left.
     """
     listed = [(column, tuple(cells)) for column, cells in columns]
     shown = [one for at, one in enumerate(listed) if at < keep or any(cell.text for cell in one[1])]

@@ -15,19 +15,20 @@ from report.render.document import Drawing
 
 DPI = 130
 MARGIN = 0.12
-"""Inches, also between panels: a browser's letters may be wider than those that the layout was made for."""
+"""Inches around the figure and between panels: a browser's letters may be wider than those of the layout."""
 FONTS = ["DejaVu Sans", "Verdana", "Arial"]
 NO_DATE = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
 def store(drawing: Drawing, folder: Path) -> str:
-    """Write the figure's files; what stands for it in HTML."""
+    """Write the figure's files into a folder; returns the figure as HTML."""
     picture = BytesIO()
     layout = drawing.figure.get_layout_engine()
     if layout is not None:
         layout.set(w_pad=MARGIN, h_pad=MARGIN / 2)  # type: ignore[call-arg]
     with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # drawn as a box; the SVG has the letter
+        # A letter that the font lacks is drawn as a box in the PNG; the SVG holds the letter itself.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
         # Text stays text, so that it can be searched and copied; and nothing in the file is random.
         mpl.rcParams.update({"svg.fonttype": "none", "font.sans-serif": FONTS, "svg.hashsalt": drawing.name})
         drawing.figure.savefig(picture, format="png", dpi=DPI)
@@ -35,7 +36,7 @@ def store(drawing: Drawing, folder: Path) -> str:
         if drawing.picture:
             coded = base64.b64encode(picture.getvalue()).decode("ascii")
             return f'<img src="data:image/png;base64,{coded}" alt="{escape(drawing.alt)}">'
-        drawing.figure.set_layout_engine("none")  # as it is laid out by now
+        drawing.figure.set_layout_engine("none")  # The PNG has laid it out; the SVG must have the same places.
         text = StringIO()
         drawing.figure.savefig(text, format="svg", metadata=NO_DATE)
     svg = _with_titles(text.getvalue(), drawing)
@@ -44,19 +45,19 @@ def store(drawing: Drawing, folder: Path) -> str:
 
 
 def _with_titles(svg: str, drawing: Drawing) -> str:
-    """With what browsers show beside the pointer."""
-    for gid, told in drawing.told:
+    """Add the tooltips as titles, which browsers show beside the pointer."""
+    for gid, text in drawing.tooltips:
         begin = f'<g id="{gid}">'
-        svg = svg.replace(begin, f"{begin}<title>{escape(told)}</title>", 1)
+        svg = svg.replace(begin, f"{begin}<title>{escape(text)}</title>", 1)
     return svg
 
 
 def _inline(svg: str, drawing: Drawing) -> str:
-    """Without what only a file needs: the declarations; and with ids that no other figure has."""
+    """Return the SVG as a part of a page: without a file's declarations, and with ids that no other figure has."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r' xmlns(:xlink)?="[^"]*"', "", body)
     body = body.replace("xlink:href=", "href=")
     body = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{drawing.name}-", body)
-    # What matplotlib means for this figure only would hold for the whole page.
+    # Without this, the style that matplotlib writes for its figure would apply to the whole page.
     body = body.replace('<style type="text/css">*{', f'<style type="text/css">#{drawing.name} *{{', 1)
     return body.replace("<svg ", f'<svg id="{drawing.name}" role="img" aria-label="{escape(drawing.alt)}" ', 1)

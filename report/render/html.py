@@ -1,4 +1,4 @@
-"""A document as one HTML file that needs nothing else: no network, no other file."""
+"""Documents as one HTML file each, which needs no network and no other file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEMPLATES = files("report.render") / "templates"
 
 
 def render_html(document: Document, shown: Mapping[str, str]) -> str:
-    """shown: each figure as HTML, by its name; those that are missing are left out."""
+    """Render a document as a page. shown: each figure as HTML, by its name; figures that are missing are left out."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"spans": spans, "sortable": _sortable}
     environment.tests |= {
@@ -34,7 +34,7 @@ def render_html(document: Document, shown: Mapping[str, str]) -> str:
 
 
 def _sortable(key: float | str) -> str:
-    """As JavaScript reads it."""
+    """Write a cell's key as JavaScript reads it."""
     return str(key).replace("inf", "Infinity") if isinstance(key, float) else key
 
 

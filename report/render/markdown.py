@@ -1,4 +1,4 @@
-"""A document as Markdown that GitHub renders; its figures are files beside it."""
+"""Documents as Markdown that GitHub renders; their figures are files beside the text."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from report.render.document import Block, Bullets, Code, Document, Drawing, Paragraph, Span, Table, spans
 
 SPECIAL = re.compile(r"[\\<\[\]*`~]|(?<![^\W_])_|_(?![^\W_])")
-"""What could begin a tag, a link, a picture, or emphasis; an underscore within a word does not."""
+"""Characters that could begin a tag, a link, a picture, or emphasis; an underscore within a word can't."""
 
 
 def render_markdown(document: Document, *, figures: bool = True) -> str:
-    """figures: whether they lie beside the text."""
+    """Render a document as Markdown. figures: whether they lie beside the text; else they are left out."""
     parts = [f"# {_text(document.title)}"]
     for section in document.sections:
         blocks = [block for block in section.blocks if figures or not isinstance(block, Drawing)]
@@ -58,7 +58,7 @@ def _span(span: Span) -> str:
 
 
 def _plain(text: str) -> str:
-    """Names from a run's data are text, whatever is in them."""
+    """Escape what Markdown would take for markup: names from a run's data are text, whatever is in them."""
     return SPECIAL.sub(r"\\\g<0>", text)
 
 

@@ -1,4 +1,4 @@
-"""How plots look: one colour for each strategy in all plots of a run, marks that tell apart without colour."""
+"""The style of plots: a strategy has one colour in all plots of a run, and its marks differ without colour too."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-# Okabe and Ito's palette, told apart by colour-blind readers too; its yellow, too pale for print, comes last.
+# This is Okabe and Ito's palette, which colour-blind readers can distinguish; its yellow, too pale for print, is last.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
 BASELINE, GREY = "sequential", "#7F7F7F"
-"""What all others are measured against has no colour of its own."""
+"""The strategy that all others are compared with, which is grey."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", ":", "-.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """Of one label's points."""
+class Style:
+    """How one label's points and lines are drawn, in matplotlib's terms."""
 
     colour: str
     marker: str
     line: str
 
 
-def looks(summary: pd.DataFrame) -> dict[str, Look]:
-    """By label and by family: a family keeps its colour, and its labels differ in mark and line."""
-    found: dict[str, Look] = {}
+def styles_of(summary: pd.DataFrame) -> dict[str, Style]:
+    """Return the style of each label and family: a family has one colour, and its labels differ in mark and line."""
+    found: dict[str, Style] = {}
     families = sorted(summary["family"].unique(), key=lambda family: (family == BASELINE, family))
     for at, family in enumerate(families):
         labels = sorted(summary["label"][summary["family"] == family].unique())
         for index, name in enumerate(dict.fromkeys([family, *labels])):
-            place = max(0, index - (family not in labels))  # the first label looks like its family
-            found[name] = Look(
+            place = max(0, index - (family not in labels))  # The first label has its family's style.
+            found[name] = Style(
                 colour=GREY if family == BASELINE else COLOURS[at % len(COLOURS)],
                 marker=MARKERS[(at + at // len(COLOURS) + place) % len(MARKERS)],
                 line=LINES[(at // len(COLOURS) + place) % len(LINES)],
@@ -45,7 +45,7 @@ def looks(summary: pd.DataFrame) -> dict[str, Look]:
 
 
 def plain(text: str) -> str:
-    """For a plot, which would take what is between dollars for a formula."""
+    """Escape dollars, because matplotlib would take what is between two of them for a formula."""
     return text.replace("$", r"\$")
 
 
@@ -54,7 +54,7 @@ def objects_title(count: float) -> str:
 
 
 def positive(values: pd.Series) -> pd.Series:
-    """What a logarithmic axis can show."""
+    """Select the values that a logarithmic axis can show."""
     return np.isfinite(values) & (values > 0)
 
 
@@ -65,7 +65,7 @@ def tidy(panel: Axes) -> None:
 
 
 def batch_axis(panel: Axes, values: Sequence[float], title: str = "batch (targets)") -> None:
-    """A logarithmic axis with a tick for each of the few values."""
+    """Make the x axis logarithmic, with a tick for each of the few values."""
     panel.set_xscale("log", base=2)
     panel.set_xticks(list(values), [f"{value:.0f}" for value in values])
     panel.xaxis.set_minor_locator(NullLocator())
@@ -74,7 +74,7 @@ def batch_axis(panel: Axes, values: Sequence[float], title: str = "batch (target
 
 
 def label_speeds(panel: Axes) -> None:
-    """Numbers on a logarithmic axis, however much or little it spans."""
+    """Label a logarithmic y axis with numbers, however much or little it spans."""
     low, high = panel.get_ylim()
     powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     steps = (1,) if len(powers) > 5 else (1, 2, 5)
@@ -86,7 +86,7 @@ def label_speeds(panel: Axes) -> None:
 
 
 def legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    """One for all panels, below them."""
+    """Draw one legend for all panels, below them."""
     named = {name: handle for panel in panels for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)}
     if named:
         figure.legend(
@@ -100,6 +100,6 @@ def legend(figure: Figure, panels: Sequence[Axes]) -> None:
 
 
 def legend_columns(figure: Figure, names: Sequence[str]) -> int:
-    """As many as fit side by side, by the longest name: a wider legend would be cut off."""
+    """Return how many columns of the longest name fit side by side: a wider legend would be cut off."""
     inches = 0.6 + 0.075 * max(map(len, names))
     return max(1, min(4, len(names), int(figure.get_figwidth() / inches)))

@@ -1,17 +1,18 @@
-"""The table that answers the most: of every point how it ended, how fast, at what memory, with which masks."""
+"""All points in one table: how each ended, its speed, its memory, and whether its masks are those of `sequential`."""
 
 from __future__ import annotations
 
 import inspect
 
+import pandas as pd
+
 from harness.stats.speedup import LEVEL
 from report.reading.mask_status import masks_of
 from report.reading.run import Run
 from report.render.document import Bullets, Paragraph, Section, words
-from report.sections.overview import measured
 from report.sections.points_table import (
     STAR,
-    Shown,
+    PointColumn,
     column,
     column_cell,
     memory_column,
@@ -21,49 +22,79 @@ from report.sections.points_table import (
     text_column,
 )
 
+ALIKE = 1.1
+"""Rates of which the largest is at most so many times the smallest are given as one number, the median."""
+
 
 def all_points_section(run: Run) -> Section | None:
-    shown = [
+    columns = [
         text_column("status"),
-        Shown(title="fps", cell=lambda row: column_cell(row, "fps", starred(row, "fps"))),
-        Shown(title="speedup", cell=speedup_cell),
+        PointColumn(title="fps", cell=lambda row: column_cell(row, "fps", starred(row, "fps"))),
+        PointColumn(title="speedup", cell=speedup_cell),
         text_column("verdict"),
         column("objects_per_s"),
         column(memory_column(run.summary)),
-        Shown(title="masks", cell=lambda row: words(masks_of(run, row)), words=True),
+        PointColumn(title="masks", cell=lambda row: words(masks_of(run, row)), words=True),
         column("iou_min"),
         column("jf"),
     ]
     notes = [_about_speedups(run), _about_stars(run), _about_masks(run), _about_variants(run)]
     return Section.of(
         "All points",
-        Paragraph(text=measured(run)),
-        points_table(run, shown, every=True),
+        Paragraph(text=_what_was_measured(run)),
+        points_table(run, columns, every=True),
         *(Paragraph(text=note, quiet=True) for note in notes if note),
         _about_strategies(run),
     )
 
 
+def _what_was_measured(run: Run) -> str:
+    summary = run.summary
+    counts = ", ".join(f"{count} {status}" for status, count in summary["status"].value_counts().items())
+    sentences = [
+        f"{len(summary)} points ({counts}) of model {_all(summary, 'model')} on {_all(summary, 'data')} data, "
+        f"{_all(summary, 'dtype')}, on {run.device}.",
+    ]
+    encode = summary["encode_fps"].dropna()
+    if not encode.empty:
+        sentences.append(
+            f"The vision encoder's stage, shared by all strategies, took in {_rates(encode)} frames/s; `fps` is the "
+            "prediction stage alone."
+        )
+    return " ".join(sentences)
+
+
+def _rates(values: pd.Series) -> str:
+    """Describe rates by one number where they are about the same, else by their range."""
+    low, high = values.min(), values.max()
+    return f"{low:.1f}-{high:.1f}" if high > ALIKE * low else f"{values.median():.1f}"
+
+
+def _all(summary: pd.DataFrame, column: str) -> str:
+    return " and ".join(map(str, summary[column].dropna().unique()))
+
+
 def _about_strategies(run: Run) -> Bullets | None:
-    """A line for each, the first of its module's docstring; None where no strategy is of this package."""
-    told: dict[str, str] = {}
+    """Describe strategies by the first lines of their modules' docstrings; returns None if none is of this package."""
+    lines: dict[str, str] = {}
     for _, row in run.summary.iterrows():
         made = run.strategy_class(row)
         about = inspect.getdoc(inspect.getmodule(made)) if made is not None else None
         first = (about or "").partition("\n")[0].partition(": ")[2]
         if first:
-            told.setdefault(row["strategy"], f"`{row['strategy']}`: {first}")
-    return Bullets(items=tuple(told.values()), quiet=True) if told else None
+            lines.setdefault(row["strategy"], f"`{row['strategy']}`: {first}")
+    return Bullets(items=tuple(lines.values()), quiet=True) if lines else None
 
 
 def _about_speedups(run: Run) -> str:
-    told = "`fps` is targets per second"
+    about_fps = "`fps` is targets per second"
     if run.summary["speedup"].isna().all():
-        return f"{told}."
-    references = " or ".join(f"`{name}`" for name in run.summary["reference"].dropna().unique()) or "the baseline"
+        return f"{about_fps}."
+    baselines = " or ".join(f"`{name}`" for name in run.summary["reference"].dropna().unique()) or "the baseline"
     return (
-        f"{told}, `speedup` how many times as fast as {references} in the same process, with its {LEVEL:.0%} interval. "
-        "Rows are best compared by it: the machine's mood cancels in it, and does not in `fps`."
+        f"{about_fps}, `speedup` how many times as fast as {baselines} in the same process, with its {LEVEL:.0%} "
+        "interval. Rows are best compared by it: how fast the machine happens to be cancels in it, and does not in "
+        "`fps`."
     )
 
 

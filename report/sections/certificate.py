@@ -1,4 +1,4 @@
-"""How far the harness can be trusted on a device: what ``python -m harness.certify`` found there."""
+"""How reliably the harness finds differences in speed on a device, as ``python -m harness.certify`` measured it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from report.render.document import Block, Column, Paragraph, Table, number, word
 
 
 def certificate_blocks(run: Run) -> tuple[Block, ...]:
-    """The newest certificate of the run's device, or how to get one."""
+    """Return the newest certificate of the run's device, or a sentence that says how to make one."""
     device = str(run.environment.get("device", "this device"))
     of_device = [one for one in _certificates(run.folder.resolve().parent / "certificates") if one.device == device]
     if of_device:
@@ -22,27 +22,29 @@ def certificate_blocks(run: Run) -> tuple[Block, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Told:
+class _Summary:
+    """A certificate as the report shows it."""
+
     device: str
     made: datetime
     blocks: tuple[Block, ...]
 
 
-def _certificates(folder: Path) -> list[_Told]:
-    """All that can be read."""
-    told = []
+def _certificates(folder: Path) -> list[_Summary]:
+    """Read a folder's certificates, without those that are damaged."""
+    found = []
     for path in sorted(folder.glob("*.json")):
         content = read_object(path)
         if content is None:
             continue
         try:
-            told.append(_tell(content))
-        except (ValueError, TypeError, AttributeError):  # damaged
+            found.append(_summarized(content))
+        except (ValueError, TypeError, AttributeError):  # The certificate is damaged.
             continue
-    return told
+    return found
 
 
-def _tell(content: dict[str, Any]) -> _Told:
+def _summarized(content: dict[str, Any]) -> _Summary:
     certificate = Certificate.from_json(content)
     made = datetime.fromisoformat(certificate.made).astimezone()
     alarms, smallest = certificate.false_alarms, certificate.smallest_detected
@@ -68,7 +70,8 @@ def _tell(content: dict[str, Any]) -> _Told:
         Column(title=title) for title in ("slowed down by", "found", "rate (95% interval)", "median speed-up")
     )
     table = Table(columns=columns, rows=rows)
-    return _Told(device=certificate.device, made=made, blocks=(Paragraph(text=sentences), *([table] if rows else [])))
+    blocks: tuple[Block, ...] = (Paragraph(text=sentences), *([table] if rows else []))
+    return _Summary(device=certificate.device, made=made, blocks=blocks)
 
 
 def _rate(share: Share) -> str:

@@ -1,11 +1,11 @@
-"""Where and with what a run was made, and how to make it again."""
+"""Where and with what a run was made."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from report.reading.run import Run, dig
-from report.render.document import Bullets, Code, Section
+from report.render.document import Bullets, Section
 
 
 def environment_section(run: Run) -> Section | None:
@@ -14,7 +14,7 @@ def environment_section(run: Run) -> Section | None:
 
 
 def facts(environment: dict[str, Any]) -> dict[str, str]:
-    """What there is to say, each under a name; nothing for what is missing."""
+    """Return the environment's facts as texts by their names, without those that are missing."""
     packages = dig(environment, "packages")
     found = {
         "device": dig(environment, "device"),
@@ -32,12 +32,6 @@ def facts(environment: dict[str, Any]) -> dict[str, str]:
         "code": _code(environment),
     }
     return {name: str(value) for name, value in found.items() if value not in (None, "")}
-
-
-def reproduction_section(run: Run) -> Section | None:
-    known = run.summary[run.summary["command"].notna()]
-    lines = tuple(f"{row['command']}  # {row['point']}" for _, row in known.iterrows())
-    return Section.of("To measure a point again", Code(lines=lines) if lines else None)
 
 
 def _joined(environment: dict[str, Any], *parts: tuple[str, str, str]) -> str:

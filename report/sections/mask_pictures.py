@@ -1,6 +1,6 @@
-"""What masks look like where strategies agree least with `sequential`: reference, target, truth, predictions.
+"""Pictures of the masks in which strategies agree least with `sequential`: reference, target, truth, predictions.
 
-A run keeps pictures of each point's worst targets, of whatever group; `harness.masks.pictures` says where.
+A run keeps pictures of each point's worst targets over all groups; `harness.masks.pictures` says where.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from scipy.ndimage import binary_dilation
 from report.reading.run import Run, dig, finite, read_object
 from report.render.document import Drawing
 from report.render.style import BASELINE, plain
-from report.sections.worst_targets import IOU, Worst, fairly, worst_of
+from report.sections.where_they_agree_least import IOU, Worst, taken_in_turns, worst_of
 
 MASK_COLOURS = mpl.colormaps["tab20"]
 DIFFERENT = np.array([0.835, 0.369, 0.0])
-"""Vermilion, on a grey picture."""
+"""The colour of differing pixels on a grey picture, vermilion (RGB, 0 to 1)."""
 WIDEN = 70
-"""Marks of differing pixels are wider than they are by so manieth of the picture."""
+"""Differing pixels are widened by the picture's longer side divided by this, so that single ones can be seen."""
 MOST_ROWS = 6
 MOST_LINES, LETTERS = 3, 18
-"""Of a name beside a row, and of a line of it."""
+"""A name beside a row has at most so many lines, and a line so many letters."""
 SIZE = 10
 
 Labels = np.ndarray
@@ -52,13 +52,21 @@ class Shot:
         return self.folder / f"target{self.worst.target}.png"
 
     def labels(self, name: str) -> Labels | None:
-        """name: ``labels`` is the truth, ``expected`` what `sequential` predicts, a point's what that does."""
+        """Read a label map; returns None where it is missing or damaged.
+
+        name: ``labels`` for the ground truth, ``expected`` for the prediction of `sequential`, or a point's name for
+        its prediction.
+        """
         return _labels(self.target.with_name(f"{self.target.stem}-{name}.png"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """Of the figure. panels: by the names of the columns, None where a run has no such picture. pixels: that differ."""
+    """A row of the figure.
+
+    beside: the text to its left. panels: pictures by the names of the columns, None where a run has no such picture.
+    pixels: how many differ.
+    """
 
     beside: str
     panels: dict[str, np.ndarray | None]
@@ -66,10 +74,13 @@ class Row:
 
 
 def draw_masks(run: Run) -> Drawing | None:
-    """Of each strategy that differs the worst targets; where none does, a few of one; None without pictures."""
+    """Draw the worst targets of each strategy that differs, or a few of one point where none does.
+
+    Returns None without pictures.
+    """
     points = _pictured(run)
     differing = [shots for shots in points if shots[0].iou < 1]
-    shown = fairly(_one_of_each_label(differing), MOST_ROWS) if differing else _example(points)
+    shown = taken_in_turns(_one_of_each_label(differing), MOST_ROWS) if differing else _example(points)
     rows = [row for shot in shown if (row := _row(shot)) is not None]
     if not rows:
         return None
@@ -109,7 +120,7 @@ def _caption(run: Run, *, differs: bool) -> str:
 
 
 def _pictured(run: Run) -> list[list[Shot]]:
-    """Of each point that has pictures, its targets, the worst first."""
+    """Return the targets of each point that has pictures, the worst first."""
     named = {path.stem: path for path in sorted((run.folder / "pictures").glob("*/*.json"))}
     finished = run.summary[run.summary["status"].isin(["ok", "wrong"])]
     points = [_shots(row, named[row["point"]]) for _, row in finished.iterrows() if row["point"] in named]
@@ -127,7 +138,7 @@ def _shots(row: pd.Series, named: Path) -> list[Shot]:
 
 
 def _one_of_each_label(points: Iterable[list[Shot]]) -> list[list[Shot]]:
-    """Of points with the same label the one with the largest batch, of those the worst; only targets that differ."""
+    """Return, for each label, the differing targets of its point with the largest batch; of several, the worst."""
     chosen: dict[str, list[Shot]] = {}
     for shots in sorted(points, key=lambda shots: (-_batch(shots), shots[0].iou)):
         chosen.setdefault(shots[0].worst.row["label"], [shot for shot in shots if shot.iou < 1])
@@ -135,7 +146,7 @@ def _one_of_each_label(points: Iterable[list[Shot]]) -> list[list[Shot]]:
 
 
 def _example(points: list[list[Shot]]) -> list[Shot]:
-    """The point with the largest batch, another strategy's than `sequential` where there is one."""
+    """Return targets of the point with the largest batch, of another strategy than `sequential` where one exists."""
     ordered = sorted(points, key=lambda shots: (shots[0].worst.row["family"] == BASELINE, -_batch(shots)))
     return ordered[0][:MOST_ROWS] if ordered else []
 
@@ -145,7 +156,7 @@ def _batch(shots: list[Shot]) -> float:
 
 
 def _row(shot: Shot) -> Row | None:
-    """None without the photograph."""
+    """Return None without the photograph."""
     picture = _picture(shot.target)
     if picture is None:
         return None
@@ -168,7 +179,7 @@ def _row(shot: Shot) -> Row | None:
 
 
 def _beside(shot: Shot) -> str:
-    """What stands on the left of a row."""
+    """Return the text to the left of a row."""
     worst = shot.worst
     lines = [*_wrapped(worst.row["label"]), *_wrapped(worst.group), f"target {worst.target}"]
     if worst.iou < 1:
@@ -181,7 +192,7 @@ def _wrapped(name: str) -> list[str]:
 
 
 def _picture(path: Path) -> np.ndarray | None:
-    """None where it is missing or damaged."""
+    """Read a picture (RGB, 0 to 1); returns None where it is missing or damaged."""
     image = _image(path, "RGB")
     return None if image is None else image.astype(np.float32) / 255
 
@@ -194,17 +205,17 @@ def _image(path: Path, mode: str) -> np.ndarray | None:
     try:
         with Image.open(path) as image:
             return np.array(image.convert(mode))
-    except (OSError, ValueError, SyntaxError):  # which Pillow raises for some damages
+    except (OSError, ValueError, SyntaxError):  # Pillow raises SyntaxError for some damaged files.
         return None
 
 
 def _overlay(picture: np.ndarray | None, labels: Labels | None) -> np.ndarray | None:
-    """A picture with its objects tinted; None where there is no label map."""
+    """Tint a picture's objects; returns None where there is no label map."""
     if picture is None or labels is None or labels.shape != picture.shape[:2]:
         return None
     tints = MASK_COLOURS((labels.astype(int) - 1) % MASK_COLOURS.N)[..., :3]
-    shown = (labels > 0)[..., None]
-    return np.clip(np.where(shown, 0.4 * picture + 0.6 * tints, 0.6 * picture), 0, 1)
+    objects = (labels > 0)[..., None]
+    return np.clip(np.where(objects, 0.4 * picture + 0.6 * tints, 0.6 * picture), 0, 1)
 
 
 def _different(expected: Labels | None, predicted: Labels | None) -> np.ndarray | None:
@@ -217,7 +228,7 @@ def _difference(picture: np.ndarray, different: np.ndarray) -> np.ndarray | None
     if different.shape != picture.shape[:2]:
         return None
     grey = np.repeat(0.7 + 0.3 * picture.mean(axis=2, keepdims=True), 3, axis=2)
-    if different.any():  # a single pixel would hardly be seen
+    if different.any():  # A single pixel would hardly be visible.
         different = binary_dilation(different, iterations=max(1, max(different.shape) // WIDEN))
     return np.where(different[..., None], DIFFERENT, grey)
 

@@ -13,46 +13,44 @@ from report.reading.run import Run
 from report.render.document import Cell, Column, Table, filled, number, words
 
 KEYS = ("batch", "objects", "repeat")
-"""Columns of every table, which with the label say which point a row is of."""
+"""The columns of every table that, together with the label, identify a row's point."""
 STAR = "*"
-
-Show = Callable[[pd.Series], Cell]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
-    """A column: its title, and each row's cell."""
+class PointColumn:
+    """A column of a table of points. cell: makes the cell of a point from its row of the summary."""
 
     title: str
-    cell: Show
+    cell: Callable[[pd.Series], Cell]
     words: bool = False
 
 
-def column(name: str) -> Shown:
-    """Of summary.csv, under its own name and in its own format."""
-    return Shown(title=name, cell=lambda row: column_cell(row, name))
+def column(name: str) -> PointColumn:
+    """Return a column of summary.csv under its own name and in its own format."""
+    return PointColumn(title=name, cell=lambda row: column_cell(row, name))
 
 
-def text_column(name: str) -> Shown:
-    return Shown(title=name, cell=lambda row: words(row.get(name)), words=True)
+def text_column(name: str) -> PointColumn:
+    return PointColumn(title=name, cell=lambda row: words(row.get(name)), words=True)
 
 
 def column_cell(row: pd.Series, name: str, mark: str = "") -> Cell:
-    """The number of a column of summary.csv in the column's format; ``mark`` stands behind it."""
+    """Return the number of a column of summary.csv in the column's format; ``mark`` stands behind it."""
     return number(row.get(name), f"{{:{CATALOGUE[name].format}}}", mark)
 
 
-def points_table(run: Run, shown: list[Shown], title: str = "", *, every: bool = False) -> Table | None:
-    """Of the points that have something to show, or of every one; columns without any value are left out."""
+def points_table(run: Run, columns: list[PointColumn], title: str = "", *, every: bool = False) -> Table | None:
+    """Make a table of the points that have a value in any column, or of every point; empty columns are left out."""
     summary = run.summary
     repeated = summary["repeat"].nunique() > 1
     keys = [name for name in KEYS if summary[name].notna().any() and (name != "repeat" or repeated)]
-    rows = [row for _, row in summary.iterrows() if every or any(one.cell(row).text for one in shown)]
+    rows = [row for _, row in summary.iterrows() if every or any(one.cell(row).text for one in columns)]
     return filled(
         [
             (Column(title="strategy", words=True), [words(row["label"]) for row in rows]),
             *((Column(title=name), [column_cell(row, name) for row in rows]) for name in keys),
-            *((Column(title=one.title, words=one.words), [one.cell(row) for row in rows]) for one in shown),
+            *((Column(title=one.title, words=one.words), [one.cell(row) for row in rows]) for one in columns),
         ],
         title,
         keep=1 + len(keys),
@@ -60,7 +58,7 @@ def points_table(run: Run, shown: list[Shown], title: str = "", *, every: bool =
 
 
 def memory_column(summary: pd.DataFrame) -> str:
-    """What a point's memory is: the GPU's where there is one."""
+    """Return the column that counts as the points' memory: the GPU's where any point has it, else the process's."""
     return "vram_peak_mb" if summary["vram_peak_mb"].notna().any() else "peak_rss_mb"
 
 
@@ -84,6 +82,9 @@ def ratio(value: float) -> str:
 
 
 def starred(row: pd.Series, name: str) -> str:
-    """A star behind the number that is to be taken with care because timing ended too early."""
+    """Return the star for the number that timing which ended too early leaves uncertain, else nothing.
+
+    name: the number's column. That number is the speed-up where the point has one, else its fps.
+    """
     doubtful = "fps" if pd.isna(row["speedup"]) else "speedup"
     return STAR if row["converged"] is False and name == doubtful else ""

@@ -1,4 +1,4 @@
-"""Trends as lines: a small panel for each point, runs from left to right, with steps marked."""
+"""Trends as lines: each point has a small panel with the runs from left to right and its steps marked."""
 
 from __future__ import annotations
 
@@ -14,47 +14,49 @@ from harness.stats.interval import Interval
 from harness.store.history import Entry
 from report.reading.run import Run
 from report.render.document import Drawing
-from report.render.style import Look, label_speeds, looks, objects_title, plain, tidy
+from report.render.style import Style, label_speeds, objects_title, plain, styles_of, tidy
 from report.sections.points_table import with_ends
 
 MOST_PANELS, MOST_ACROSS = 12, 3
 MOST_RUNS = 30
-"""In a panel: the marks of more would cover each other."""
+"""A panel shows at most so many runs, because the marks of more would cover each other."""
 LEAST_SPAN = 1.5
-"""Of a panel, its top by its bottom, so that noise does not look like news."""
+"""A panel's top is at least so many times its bottom, so that noise does not look like a change."""
 FURTHEST = 2.0
-"""Beyond the highest and the lowest speed-up by so much bars are cut off: a wide one would flatten the whole line."""
+"""Bars are cut off at so many times the highest, or one such part of the lowest, speed-up: a wide one would flatten the
+whole line."""
 STEP_WIDTH = 0.15
-"""Of the number at a step, as a part of its panel."""
+"""The width of the number at a step, as a share of its panel's."""
 LETTERS = 40
-"""Above a panel, in a line."""
+"""A line of the title above a panel has at most so many letters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trend:
     """A point of this run, in all runs on its device.
 
-    row: of the summary. entries: the runs with an interval and those that were not ok, oldest first. mine: this run's
-    place among them. intervals, steps: speed-ups, and their changes at steps, by place.
+    row: the point's row of the summary. entries: the runs in which it has an interval or was not ok, oldest first.
+    current: this run's place among them. intervals: speed-ups by place. steps: at each place with a step, the ratio of
+    the speed-up after it to that before it.
     """
 
     row: pd.Series
     entries: list[Entry]
-    mine: int
+    current: int
     intervals: dict[int, Interval]
     steps: dict[int, Interval]
 
 
 def draw_trends(run: Run, found: Sequence[Trend]) -> Drawing:
-    """A panel a trend, in their order, as far as a page bears."""
-    styles, chosen = looks(run.summary), found[:MOST_PANELS]
+    """Draw a panel for each trend, in their order, up to as many as fit on a page."""
+    styles, chosen = styles_of(run.summary), found[:MOST_PANELS]
     across = min(len(chosen), MOST_ACROSS)
     down = -(-len(chosen) // across)
     figure = Figure(figsize=(0.8 + 3.8 * across, 0.3 + 2.4 * down), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False)
-    panels, marks = list(grid.flat), list[tuple[str, str]]()
+    panels, tooltips = list(grid.flat), list[tuple[str, str]]()
     for panel, trend in zip(panels, chosen, strict=False):
-        marks += _draw(panel, trend, styles[trend.row["label"]], len(marks))
+        tooltips += _draw(panel, trend, styles[trend.row["label"]], len(tooltips))
     for unused in panels[len(chosen) :]:
         unused.set_axis_off()
     for row in grid:
@@ -72,29 +74,29 @@ def draw_trends(run: Run, found: Sequence[Trend]) -> Drawing:
         alt="speed-up of each point from run to run",
         figure=figure,
         caption=caption,
-        told=tuple(marks),
+        tooltips=tuple(tooltips),
     )
 
 
-def _draw(panel: Axes, trend: Trend, look: Look, first: int) -> list[tuple[str, str]]:
-    """The last runs, or those around this one where it is older; what each tells."""
-    begin = max(0, min(trend.mine - MOST_RUNS // 2, len(trend.entries) - MOST_RUNS))
+def _draw(panel: Axes, trend: Trend, style: Style, first: int) -> list[tuple[str, str]]:
+    """Draw a trend's last runs, or those around the current run where it is older; returns the runs' tooltips."""
+    begin = max(0, min(trend.current - MOST_RUNS // 2, len(trend.entries) - MOST_RUNS))
     places = range(begin, min(begin + MOST_RUNS, len(trend.entries)))
     low, high = _limits(list(trend.intervals.values()))
     shown = {place: interval for place, interval in trend.intervals.items() if place in places}
     values = [one.value for one in shown.values()]
     reach = [[one.value - one.lo for one in shown.values()], [one.hi - one.value for one in shown.values()]]
-    panel.plot(list(shown), values, color=look.colour, linewidth=1.2, alpha=0.7)
-    panel.errorbar(list(shown), values, yerr=reach, fmt="none", ecolor=look.colour, elinewidth=1.2, capsize=2)
-    marks: list[tuple[str, str]] = []
+    panel.plot(list(shown), values, color=style.colour, linewidth=1.2, alpha=0.7)
+    panel.errorbar(list(shown), values, yerr=reach, fmt="none", ecolor=style.colour, elinewidth=1.2, capsize=2)
+    tooltips: list[tuple[str, str]] = []
     for place in places:
-        gid = f"told{first + len(marks)}"
+        gid = f"mark{first + len(tooltips)}"
         height, marker, colour = low * (high / low) ** 0.06, "x", "0.3"
         if place in shown:
-            height, marker, colour = shown[place].value, look.marker, look.colour
+            height, marker, colour = shown[place].value, style.marker, style.colour
         panel.plot(place, height, marker=marker, color=colour, markersize=5, gid=gid)
-        marks.append((gid, _told(trend, place)))
-        if place == trend.mine:
+        tooltips.append((gid, _tooltip(trend, place)))
+        if place == trend.current:
             panel.plot(place, height, "o", markersize=12, markerfacecolor="none", markeredgecolor="black")
     _mark_steps(panel, [place for place in trend.steps if place in places[1:]], trend.steps, len(places) * STEP_WIDTH)
     panel.axhline(1, color="0.4", linewidth=1, zorder=0)
@@ -107,11 +109,11 @@ def _draw(panel: Axes, trend: Trend, look: Look, first: int) -> list[tuple[str, 
     panel.set_title(plain(_which(trend.row)), fontsize=9)
     tidy(panel)
     panel.grid(visible=False, axis="x")
-    return marks
+    return tooltips
 
 
 def _limits(intervals: Sequence[Interval]) -> tuple[float, float]:
-    """With room above for the numbers at steps, and below for crosses."""
+    """Return the limits of the y axis, with room above for the numbers at steps and below for crosses."""
     values = [one.value for one in intervals]
     low = max(min(one.lo for one in intervals), min(values) / FURTHEST)
     high = min(max(one.hi for one in intervals), max(values) * FURTHEST)
@@ -119,32 +121,32 @@ def _limits(intervals: Sequence[Interval]) -> tuple[float, float]:
     return middle / reach**1.4, middle * reach**1.5
 
 
-def _mark_steps(panel: Axes, places: Sequence[int], changes: dict[int, Interval], width: float) -> None:
-    """A line at each, and its number where that of a later one leaves room."""
+def _mark_steps(panel: Axes, places: Sequence[int], steps: dict[int, Interval], width: float) -> None:
+    """Draw a line at each step, and its number where the number of a later step leaves room."""
     free, above = float("inf"), panel.get_xaxis_transform()
     for place in reversed(places):
         panel.axvline(place - 0.5, ymax=0.88, color="0.2", linestyle="--", linewidth=1.2)
         if free - place > width:
-            size = f"{changes[place].value - 1:+.0%}"
+            size = f"{steps[place].value - 1:+.0%}"
             panel.text(place - 0.5, 0.98, size, transform=above, ha="center", va="top", fontsize=9, fontweight="bold")
             free = place
 
 
 def _ticks(entries: Sequence[Entry], places: range) -> tuple[list[int], list[str]]:
-    """First, middle and last, by their dates; with the time where days do not tell them apart."""
+    """Return the first, middle and last place with their dates, and with the time where two have the same date."""
     chosen = sorted({places[0], places[len(places) // 2], places[-1]})
     times = [entries[place].time for place in chosen]
     days = [time[:10] for time in times]
     return chosen, days if len(set(days)) == len(days) else [f"{time[5:10]} {time[11:16]}" for time in times]
 
 
-def _told(trend: Trend, place: int) -> str:
+def _tooltip(trend: Trend, place: int) -> str:
     entry = trend.entries[place]
-    mine = " (this run)" if place == trend.mine else ""
+    current = " (this run)" if place == trend.current else ""
     commit = f", commit {commit_of(entry)}" if entry.commit else ""
     found = with_ends(trend.intervals[place]) if place in trend.intervals else entry.status
     step = f", a step by {with_ends(trend.steps[place])}" if place in trend.steps else ""
-    return f"{entry.run}{mine}, {entry.time[:10]}{commit}: {found}{step}"
+    return f"{entry.run}{current}, {entry.time[:10]}{commit}: {found}{step}"
 
 
 def _which(row: pd.Series) -> str:

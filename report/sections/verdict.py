@@ -1,4 +1,4 @@
-"""The report's first words: what to use on this device, and what it costs."""
+"""The report's verdict: which strategy to use on this device, and what it costs."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from strategies.base import Strategy
 
 SETTING = (*MAY_VARY, "objects")
-"""What a user's job decides, and no strategy: points that differ in it do not compete."""
+"""Columns that a user's job decides and not the strategy; only points that agree in them are compared."""
 UNKNOWN = "unknown"
 MOST_NAMED = 2
-"""Points that may be as fast as the best; more are only counted."""
+"""At most so many of the points that may be as fast as the best are named; more are only counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """The best point of one setting.
 
-    compared: whether it was seen to have the masks of `sequential`. paired: whether it was chosen by its speed-up; else
-    by its rate. clear: whether it is faster than the baseline beyond doubt. rivals: other points that may be as fast.
+    compared: whether its masks were compared with those of `sequential`. paired: whether it was chosen by its speed-up;
+    else by its fps. clear: whether it is clearly faster than the baseline. similar: other points that may be as fast.
     """
 
     row: pd.Series
     compared: bool
     paired: bool
     clear: bool
-    rivals: tuple[str, ...]
+    similar: tuple[str, ...]
 
 
 def verdict_section(run: Run) -> Section:
@@ -56,10 +56,10 @@ def verdict_section(run: Run) -> Section:
 
 
 def choices(run: Run) -> list[Choice]:
-    """The best point for each setting, the one with most objects last; none where no point has right masks."""
+    """Return the best point of each setting, the one with most objects last; none where all masks differ."""
     finished = run.summary[(run.summary["status"] == "ok") & (run.summary["fps"] > 0)]
-    judged = finished.assign(masks=[masks_of(run, row) or UNKNOWN for _, row in finished.iterrows()])
-    right = judged[judged["masks"] != "differ"]
+    finished = finished.assign(masks=[masks_of(run, row) or UNKNOWN for _, row in finished.iterrows()])
+    right = finished[finished["masks"] != "differ"]
     varying = [name for name in SETTING if right[name].nunique() > 1]
     settings = [of_one for _, of_one in right.groupby(varying, dropna=False)] if varying else [right]
     found = [_best(of_one) for of_one in settings if len(of_one)]
@@ -67,7 +67,10 @@ def choices(run: Run) -> list[Choice]:
 
 
 def _best(points: pd.DataFrame) -> Choice:
-    """By the lower end of the speed-up's interval; by the rate where no point has one, or not over one baseline."""
+    """Choose the point whose speed-up's interval has the highest lower end.
+
+    Where no point has a speed-up, or not all have it over the same baseline, the point with the highest fps is chosen.
+    """
     paired = points[points["speedup_lo"].notna()]
     if paired["reference"].nunique() != 1:
         paired = paired[:0]
@@ -75,13 +78,13 @@ def _best(points: pd.DataFrame) -> Choice:
     ranked = next(some for some in (faster, paired, points) if len(some))
     row = ranked.iloc[int(ranked["speedup_lo" if len(paired) else "fps"].argmax())]
     unpaired = ~points["point"].isin(paired["point"])
-    alike = (points["speedup_hi"] >= row["speedup_lo"]) | (unpaired & (points["fps"] > row["fps"]))
+    similar = (points["speedup_hi"] >= row["speedup_lo"]) | (unpaired & (points["fps"] > row["fps"]))
     return Choice(
         row=row,
         compared=row["masks"] != UNKNOWN,
         paired=len(paired) > 0,
         clear=len(faster) > 0,
-        rivals=tuple({_named(one): None for _, one in points[alike].iterrows() if _named(one) != _named(row)}),
+        similar=tuple({_named(one): None for _, one in points[similar].iterrows() if _named(one) != _named(row)}),
     )
 
 
@@ -91,7 +94,7 @@ def _which(run: Run, choice: Choice) -> str:
     objects = _objects(row)
     masks = "with the same masks" if choice.compared else "its masks were not compared"
     if choice.clear:
-        others = f"; {_told(choice.rivals)} may be as fast" if choice.rivals else ""
+        others = f"; {_listed(choice.similar)} may be as fast" if choice.similar else ""
         return (
             f"On {run.device}, use {named}: {objects} it is {_times(row)} as fast as `{row['reference']}`, "
             f"{masks}{others}."
@@ -106,7 +109,7 @@ def _which(run: Run, choice: Choice) -> str:
     doubt = (
         "it was not timed in turns with a baseline (`paired=true`), so a machine that wavered may have chosen it"
         if pd.isna(row["speedup"])
-        else "its rivals were timed against other baselines, so a machine that wavered may have chosen it"
+        else "other points were timed against other baselines, so a machine that wavered may have chosen it"
     )
     return f"On {run.device}, {named} did the most {objects}, {row['fps']:.1f} targets/s, {masks}; {doubt}."
 
@@ -125,7 +128,7 @@ def _cost(run: Run, choice: Choice) -> str:
 
 
 def _in_code(run: Run, choice: Choice) -> str:
-    """How a program makes this strategy: with the options it was measured with, but for those it has anyway."""
+    """Say how a program makes this strategy: with the options it was measured with, except for the default ones."""
     target = run.of(choice.row, "config", "strategy", "_target_")
     if not isinstance(target, str):
         return ""
@@ -142,13 +145,13 @@ def _in_code(run: Run, choice: Choice) -> str:
 
 
 def _defaults(made: type[Strategy] | None) -> dict[str, Any]:
-    """Of a constructor's options; none of a class that is not known."""
+    """Return the defaults of a constructor's parameters; none for a class that is not known."""
     parameters = {} if made is None else inspect.signature(made).parameters
     return {name: one.default for name, one in parameters.items() if one.default is not inspect.Parameter.empty}
 
 
 def _each(run: Run, found: list[Choice]) -> Block | None:
-    """With a column for whatever tells the settings apart."""
+    """Make the table of settings, with a column for each thing in which they differ."""
     column = memory_column(run.summary)
     rows = [choice.row for choice in found]
     varying = [name for name in SETTING if pd.Series([row[name] for row in rows]).nunique(dropna=False) > 1]
@@ -159,7 +162,7 @@ def _each(run: Run, found: list[Choice]) -> Block | None:
             (Column(title="batch"), [column_cell(row, "batch") for row in rows]),
             (Column(title="speedup"), map(speedup_cell, rows)),
             (Column(title="clearly faster", words=True), [words("yes" if one.clear else "no") for one in found]),
-            (Column(title="perhaps as fast", words=True), [words(_told(one.rivals)) for one in found]),
+            (Column(title="perhaps as fast", words=True), [words(_listed(one.similar)) for one in found]),
             (Column(title=column), [column_cell(row, column) for row in rows]),
         ],
         "For each setting",
@@ -174,14 +177,14 @@ def _setting(name: str, rows: list[pd.Series]) -> tuple[Column, list[Cell]]:
 
 def _nothing(run: Run) -> str:
     counts = run.summary["status"].value_counts()
-    told = ", ".join(f"{count} {status}" for status, count in counts.items())
+    ends = ", ".join(f"{count} {status}" for status, count in counts.items())
     if counts.get("ok", 0):
         return (
-            f"Nothing can be recommended on {run.device}: no point had the masks of `sequential` and a speed ({told}). "
+            f"Nothing can be recommended on {run.device}: no point had the masks of `sequential` and a speed ({ends}). "
             "The table of agreement tells how far they are apart."
         )
     return (
-        f"Nothing can be recommended on {run.device}: no point ended well ({told}). What did not work, and why, is "
+        f"Nothing can be recommended on {run.device}: no point ended well ({ends}). What did not work, and why, is "
         "listed below."
     )
 
@@ -200,5 +203,5 @@ def _named(row: pd.Series) -> str:
     return f"`{row['label']}` with batch {row['batch']:.0f}"
 
 
-def _told(rivals: tuple[str, ...]) -> str:
-    return " and ".join(rivals) if len(rivals) <= MOST_NAMED else f"{len(rivals)} other points"
+def _listed(points: tuple[str, ...]) -> str:
+    return " and ".join(points) if len(points) <= MOST_NAMED else f"{len(points)} other points"

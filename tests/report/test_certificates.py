@@ -21,7 +21,7 @@ def share(found: int, count: int) -> Share:
 
 
 def certificate(made: str, *, device: str = "a processor", smallest: float | None = 0.05) -> dict[str, Any]:
-    """As it is stored; its number of comparisons is the day on which it was made."""
+    """Return a certificate as it is stored; its number of comparisons is the day on which it was made."""
     return asdict(
         Certificate(
             device=device,

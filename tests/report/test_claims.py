@@ -13,7 +13,7 @@ from harness.result import Block
 from report.reading.run import read_run
 from report.render.document import Document
 from report.render.markdown import render_markdown
-from report.sections.claims import claims_section
+from report.sections.field_claims import claims_section
 from tests.support.harness_runs import ended, row
 from tests.support.report_runs import ENVIRONMENT, report_of, run_folder, table_cells
 
@@ -25,12 +25,12 @@ STAGES = {"calls": {"memory_attention": [0.0029, 0.003, 0.0031] * 3, "mask_decod
 
 def one(name: str, strategy: str, variant: str = "", *, speedup: float | None = None, **changes: Any) -> dict[str, Any]:
     ratio = {} if speedup is None else {"speedup": speedup, "speedup_lo": 0.98 * speedup, "speedup_hi": 1.02 * speedup}
-    told = {"strategy": strategy, "variant": variant, "reference": "sequential", "batch": 8, "refs": 8, "objects": 1}
-    return row(name, **told | ratio | changes)
+    point = {"strategy": strategy, "variant": variant, "reference": "sequential", "batch": 8, "refs": 8, "objects": 1}
+    return row(name, **point | ratio | changes)
 
 
 def cells(folder: Path, rows: Sequence[dict[str, Any]], *, device: str = "a processor", **options: Any) -> Any:
-    """Claims' rows by their first words."""
+    """Return the claims' rows by the first words of the claims."""
     rows = [one | {"device": device} for one in rows]
     environment = ENVIRONMENT | {"device": device}
     text = section_of(folder, rows, environment=environment, **options)
@@ -48,7 +48,7 @@ def verdict(cell: dict[str, str]) -> str:
     return cell["verdict"]
 
 
-def test_the_experiments_report_tells_of_claims_after_the_verdict_and_no_other_does(tmp_path: Path) -> None:
+def test_only_the_experiments_report_has_claims_and_they_follow_the_verdict(tmp_path: Path) -> None:
     text = report_of(tmp_path / "run", [row()], config=CONFIG)
     assert text.index("## Verdict") < text.index("## The field's claims") < text.index("## All points")
     assert "claims" not in report_of(tmp_path / "other", [row()])
@@ -103,7 +103,7 @@ def test_a_run_of_which_nothing_finished_says_so_of_every_claim(tmp_path: Path) 
     assert {verdict(cell) for cell in found} == {"not testable here"}
 
 
-def test_rates_are_shown_and_not_judged(tmp_path: Path) -> None:
+def test_rates_are_shown_without_a_verdict(tmp_path: Path) -> None:
     rows = [
         *(one(f"d{batch}", "direct", "shared", batch=batch, fps=600.0 + batch) for batch in (8, 16)),
         *(one(strategy, strategy, fps=155.25) for strategy in ("rebuild", "sequential")),
@@ -152,14 +152,14 @@ def test_a_point_that_did_not_finish_is_named_with_its_end(tmp_path: Path) -> No
         (H100, "sam2.1_hiera_tiny", ["confirmed", "refuted", "confirmed"]),
     ],
 )
-def test_stages_are_judged_where_they_were_claimed_and_shown_everywhere(
+def test_stages_have_a_verdict_on_the_claimed_device_and_are_shown_everywhere(
     tmp_path: Path, device: str, model: str, expected: list[str]
 ) -> None:
     rows = [one("s", "sequential", model=model)]
     cell = cells(tmp_path / "run", rows, device=device, details={"s": {"stages": STAGES}})
     found = [cell(stage) for stage in ("memory attention", "the mask decoder", "the vision encoder")]
-    told = [one["measured"].split(" (")[0] for one in found]
-    assert told == [f"ms a call: {ms}" for ms in ("3.00", "50.00", "15.00")]
+    measured = [one["measured"].split(" (")[0] for one in found]
+    assert measured == [f"ms a call: {ms}" for ms in ("3.00", "50.00", "15.00")]
     assert list(map(verdict, found)) == expected
 
 
@@ -170,7 +170,7 @@ def test_utilisation_needs_a_gpu(tmp_path: Path, share: float | None, expected: 
 
 
 def samples(fps: float) -> list[Block]:
-    """Of the reference's side."""
+    """Return the blocks of the baseline's side at a speed."""
     return [
         Block(group="a", round=at, place=1, side="baseline", targets=10, seconds=10 / fps, cpu_seconds=1.0)
         for at in range(8)
@@ -201,14 +201,14 @@ def test_memory_frames_cost_the_claimed_share_of_speed_whatever_the_process(
     assert f"16 / 8: {ratio:.2f} ({ratio / spread:.2f}-{ratio * spread:.2f})" in cell["measured"]
 
 
-def test_one_process_can_not_tell_how_much_processes_differ(tmp_path: Path) -> None:
+def test_one_process_does_not_show_how_much_processes_differ(tmp_path: Path) -> None:
     rows = [one(f"s{refs}", "sequential", refs=refs) for refs in (8, 12, 16)]
     blocks = {row["point"]: samples(10) for row in rows}
     cell = cells(tmp_path / "run", rows, samples=blocks)("8, 12 and 16 memory frames run")
     assert cell["why"] == "fewer than two points with refs=8 were timed against sequential"
 
 
-def test_memory_frames_take_memory_that_only_a_gpu_tells(tmp_path: Path) -> None:
+def test_memory_of_memory_frames_has_a_verdict_on_a_gpu_only(tmp_path: Path) -> None:
     rows = [one(f"s{refs}", "sequential", refs=refs, peak_rss_mb=500.0 + refs) for refs in (8, 16)]
     words = "8 and 16 memory frames take"
     assert verdict(cells(tmp_path / "cpu", rows)(words)) == "not testable here"
@@ -262,7 +262,7 @@ def test_broadcasting_is_compared_with_repeating(tmp_path: Path, repeated: float
     assert (verdict(cell), cell["why"]) == (expected, why)
 
 
-def test_models_are_told_apart(tmp_path: Path) -> None:
+def test_each_model_has_its_own_table(tmp_path: Path) -> None:
     rows = [one("a", "extended_session", speedup=1.0), one("b", "extended_session", model="other", speedup=2.0)]
     text = section_of(tmp_path / "run", rows)
     for model, expected in (("toy", "confirmed"), ("other", "refuted")):
@@ -271,7 +271,7 @@ def test_models_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_the_experiments_points_serve_every_claim_that_needs_no_gpu(tmp_path: Path) -> None:
-    """Rows as the experiment's own points would give them: no claim misses one."""
+    """The experiment's own points would give these rows, and no claim misses one."""
     rows, details, blocks = [], {}, {}
     for point in compose(["+experiment=field_claims"]):
         config = point.config

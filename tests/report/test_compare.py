@@ -27,7 +27,7 @@ def speeds(speedup: float, half: float = 0.01, **changes: Any) -> dict[str, Any]
 
 
 def against(reference: str) -> dict[str, Any]:
-    """A point's options, as a run stores them."""
+    """Return a point's options as a run stores them."""
     return CONFIG | {"baseline": {"_target_": TARGETS[reference]}, "paired": True}
 
 
@@ -41,7 +41,10 @@ def compared(
     config: dict[str, Any] = CONFIG,
     config_after: dict[str, Any] | None = None,
 ) -> str:
-    """first, second: the runs' environments. config_after: of the second, where it is another."""
+    """Return the comparison of two runs as text.
+
+    first, second: the runs' environments. config_after: the second run's options, where they differ.
+    """
     runs = [("first", before, first, config), ("second", after, second, config_after or config)]
     made = [run_folder(folder / name, rows, config=asked, environment=where) for name, rows, where, asked in runs]
     return render_markdown(comparison_of(*map(read_run, made)))
@@ -125,7 +128,7 @@ def test_points_of_one_run_only_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", ["oom", "crash", "timeout"])
 def test_a_point_that_ended_otherwise_says_how(tmp_path: Path, status: str) -> None:
-    """It never learned how many objects, references and targets there were, nor what it was measured against."""
+    """A failed point does not store how many objects, references and targets there were, nor its baseline."""
     failed = ended("b", status, "no", objects=None, refs=None, targets=8)
     options = against("sequential") | {"objects": None, "refs": None, "targets": 8}
     text = compared(tmp_path, [row("a", **speeds(2.0))], [failed], config=options)
@@ -135,19 +138,19 @@ def test_a_point_that_ended_otherwise_says_how(tmp_path: Path, status: str) -> N
 
 
 @pytest.mark.parametrize("ended_well", [True, False])
-def test_against_another_reference_it_is_another_point(tmp_path: Path, ended_well: bool) -> None:
+def test_against_another_baseline_it_is_another_point(tmp_path: Path, ended_well: bool) -> None:
     after = row("b", **speeds(2.0, reference="rebuild")) if ended_well else ended("b", "crash", "no")
     options = {"config": against("sequential"), "config_after": against("rebuild")}
     text = compared(tmp_path, [row("a", **speeds(2.0))], [after], **options)
     assert "no grid point in common" in text
 
 
-def test_without_options_references_are_told_apart_by_their_names(tmp_path: Path) -> None:
+def test_without_options_baselines_are_distinguished_by_their_names(tmp_path: Path) -> None:
     text = compared(tmp_path, [row("a", **speeds(2.0))], [row("b", **speeds(2.0, reference="rebuild"))])
     assert "no grid point in common" in text
 
 
-def test_without_a_reference_it_is_another_point(tmp_path: Path) -> None:
+def test_without_a_baseline_it_is_another_point(tmp_path: Path) -> None:
     unpaired = against("sequential") | {"paired": False}
     text = compared(
         tmp_path, [row("a", **speeds(2.0))], [row("b")], config=against("sequential"), config_after=unpaired

@@ -95,7 +95,7 @@ def test_what_the_gpu_did_has_a_table(tmp_path: Path) -> None:
     assert (second["gpu_util_mean"], second["gpu_power_w"], second["throttle"]) == ("50", "", "")
 
 
-def test_the_set_up_is_told_with_its_parts(tmp_path: Path) -> None:
+def test_the_set_up_is_shown_with_its_parts(tmp_path: Path) -> None:
     parts = {"process": 3.04, "model": 0.52, "features": 0.11}
     rows = [row("one", setup_s=3.67), row("two", batch=8, setup_s=5.0)]
     text = report_of(tmp_path / "run", rows, details={"one": {"setup_seconds": parts}})
@@ -107,24 +107,24 @@ def test_the_set_up_is_told_with_its_parts(tmp_path: Path) -> None:
     assert "setup_s" not in without
 
 
-def test_rates_of_the_encoder_that_differ_are_told_as_a_range(tmp_path: Path) -> None:
-    def told(*rates: float) -> str:
+def test_rates_of_the_encoder_that_differ_are_shown_as_a_range(tmp_path: Path) -> None:
+    def described(*rates: float) -> str:
         rows = [row(f"point{at}", batch=at + 1, encode_fps=rate) for at, rate in enumerate(rates)]
         return report_of(tmp_path / str(rates), rows).split("took in ")[1].split("; ")[0]
 
-    assert told(80.0, 84.0, 82.0) == "82.0 frames/s"
-    assert told(80.0, 60.0, 90.25) == "60.0-90.2 frames/s"
+    assert described(80.0, 84.0, 82.0) == "82.0 frames/s"
+    assert described(80.0, 60.0, 90.25) == "60.0-90.2 frames/s"
 
 
-def test_each_strategy_is_told_in_a_line(tmp_path: Path) -> None:
+def test_each_strategy_is_described_in_a_line(tmp_path: Path) -> None:
     rows = [row("one"), row("two", batch=8), row("three", strategy="mine", variant="")]
     options = CONFIG | {"strategy": {"_target_": "strategies.direct.Direct"}}
     folder = run_folder(tmp_path / "run", rows, config=options)
     foreign = PointResult(row=Row(**rows[2]), config=CONFIG | {"strategy": {"_target_": "mine.Own"}})
     RunFolder(folder).add(foreign)
     text = write_report(folder).read_text(encoding="utf-8").split("## All points")[1].split("\n## ")[0]
-    told = [line for line in text.splitlines() if line.startswith("- ")]
-    assert told == [
+    lines = [line for line in text.splitlines() if line.startswith("- ")]
+    assert lines == [
         "- `direct`: the model's components called directly, batched over targets and objects.",
     ]
     assert "In parentheses: how a strategy's options are set." in text

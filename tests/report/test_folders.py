@@ -37,7 +37,7 @@ def test_a_point_that_the_summary_lacks_is_read_from_its_own_file(tmp_path: Path
     (folder / "summary.csv").unlink()
     if kept is not None:
         (folder / "summary.csv").write_text(text[:kept], encoding="utf-8")
-    told = write_report(folder).read_text(encoding="utf-8")
-    assert "2 points (2 ok)" in told
-    assert "11.5" in told
-    assert "22.5" in told
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert "2 points (2 ok)" in text
+    assert "11.5" in text
+    assert "22.5" in text

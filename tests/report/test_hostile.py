@@ -46,7 +46,7 @@ def test_where_nothing_was_measured_the_report_says_why_and_has_no_plot(tmp_path
     assert not list((tmp_path / "run").glob("*.png"))
 
 
-def test_a_wrong_point_is_told_and_not_plotted(tmp_path: Path) -> None:
+def test_a_wrong_point_is_listed_and_not_plotted(tmp_path: Path) -> None:
     text = report_of(tmp_path / "run", [row("one", status="wrong", reason="3 gate or best-of-3 flips")])
     assert "`one` is **wrong**, so it has no speed-up: 3 gate or best-of-3 flips" in text
     assert "throughput.png" not in text
@@ -64,7 +64,7 @@ def test_one_point_is_enough(tmp_path: Path) -> None:
     ["木 und Größe 🌿 fehlen", "a | b | c", "1,5 \"GB\" and 'more'"],
     ids=["letters", "bars", "quotes"],
 )
-def test_any_reason_is_told_as_it_is(tmp_path: Path, reason: str) -> None:
+def test_any_reason_is_shown_as_it_is(tmp_path: Path, reason: str) -> None:
     text = report_of(tmp_path / "run", [row("zero"), ended("one", "crash", reason)])
     assert reason in text
     assert len({line.count("|") for line in table_lines(text)}) == 1, "the table keeps its columns"
@@ -98,7 +98,7 @@ PLACES = {
     "details": ("series", "outliers", "setup_seconds", "monitor_note", "agreement", "limits", "noise_floor"),
     "config": ("timing", "strategy", "project_to", "refs"),
 }
-"""Of a point's file, what a report reads."""
+"""The places in a point's file that a report reads."""
 
 
 @pytest.mark.parametrize("place", ["samples", *PLACES, *PLACES["details"], *PLACES["config"]])
@@ -136,7 +136,7 @@ def test_numbers_that_are_none_are_left_out(tmp_path: Path) -> None:
     assert second["speedup"] == "4.34"
 
 
-def test_a_note_of_a_point_that_is_ok_is_told(tmp_path: Path) -> None:
+def test_a_note_of_a_point_that_is_ok_is_shown(tmp_path: Path) -> None:
     text = report_of(tmp_path / "run", [row("one", reason="the reference strategy ran out of memory")])
     assert "`one` is **ok**: the reference strategy ran out of memory" in text
 
@@ -155,7 +155,7 @@ def test_a_run_of_before_there_were_speed_ups(tmp_path: Path) -> None:
     assert "speedup" not in cells
 
 
-def test_masks_that_overflowed_are_told(tmp_path: Path) -> None:
+def test_masks_that_overflowed_are_reported(tmp_path: Path) -> None:
     overflowed = AGREED | {"max_abs_dlogit": float("inf"), "iou_min": 0.0}
     text = report_of(tmp_path / "run", [row("one", status="wrong", reason="too far", **overflowed)])
     assert "inf" in text
@@ -186,12 +186,12 @@ def test_a_grid_that_ended_badly_everywhere(tmp_path: Path, status: str) -> None
     ]
     text = report_of(tmp_path / "run", rows, environment={"device": None})
     assert "Nothing can be recommended on an unknown device" in text
-    assert text.count("because") == 1, "what ended alike is told together"
+    assert text.count("because") == 1, "points that ended alike share a line"
     assert ("(memory-frontier.png)" in text) == (status == "oom")
     assert (tmp_path / "run" / "report.html").exists()
 
 
-def test_what_a_machine_cannot_run_is_told_quietly_and_last(tmp_path: Path) -> None:
+def test_what_a_machine_cannot_run_is_listed_quietly_and_last(tmp_path: Path) -> None:
     skipped = [ended(f"triton{batch}", "skipped", "triton needs a GPU", batch=batch) for batch in range(20)]
     text = report_of(tmp_path / "run", [*skipped, row("one"), ended("two", "crash", "no", batch=8)])
     failures = text.split("## What did not work")[1].split("\n## ")[0]
@@ -202,7 +202,7 @@ def test_what_a_machine_cannot_run_is_told_quietly_and_last(tmp_path: Path) -> N
     assert "## What was not tried" in quiet
 
 
-def test_names_of_groups_are_told_as_they_are(tmp_path: Path) -> None:
+def test_names_of_groups_are_shown_as_they_are(tmp_path: Path) -> None:
     ious = {f"{name}/1": {"iou_mean": 0.5} for name in ("木|<b>", "Größe 🌿")}
     details = {"one": {"agreement": {"per_object": ious}, "outliers": {"木": [True, False]}}}
     samples_of = row("one", **FASTER | AGREED)

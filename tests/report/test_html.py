@@ -26,7 +26,7 @@ NASTY = "<script>alert('木')</script> & `a` \"b\""
 
 
 class Page(HTMLParser):
-    """What a browser would make of a file: its tables, its addresses, and that all that is opened is closed."""
+    """A file's tables and addresses, parsed as by a browser. Making one fails where a tag is opened and not closed."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def html(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Of a run with something for every section."""
+    """The page of a run with something for every section."""
     folder = tmp_path_factory.mktemp("html") / "run"
     draw_scene(folder / "pictures" / "0a1b2c3d-o4", ["one", "two"])
     cost = {"encode_fps": 80.0, "peak_rss_mb": 500.0, "setup_s": 4.0, "projected_min": 7.0, "energy_j_per_1000": 5.0}
@@ -121,12 +121,12 @@ def test_names_are_text_and_nothing_else(html: str) -> None:
 
 
 def node(program: str, argument: Any) -> Any:
-    """What the page's own script, and a program behind it, print as JSON."""
+    """Run the page's own script and a program after it; returns the JSON that they print."""
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    told = "const given = JSON.parse(require('fs').readFileSync(0, 'utf8'));"
+    input_line = "const given = JSON.parse(require('fs').readFileSync(0, 'utf8'));"
     assert NODE is not None
     done = subprocess.run(
-        [NODE, "-e", f"{script}\n{told}\nconsole.log(JSON.stringify((() => {{ {program} }})()));"],
+        [NODE, "-e", f"{script}\n{input_line}\nconsole.log(JSON.stringify((() => {{ {program} }})()));"],
         input=json.dumps(argument),
         capture_output=True,
         text=True,
@@ -197,22 +197,22 @@ window.addEventListener("load", () => {
   const pictures = [...document.images].filter((one) => one.naturalWidth > 0).length;
   const asked = performance.getEntriesByType("resource").map((one) => one.name);
   const requests = asked.filter((one) => !one.startsWith("data:"));
-  const told = document.createElement("pre");
-  told.id = "self-test";
-  told.textContent = JSON.stringify({ faults, requests, ascending, descending, found, pictures });
-  document.body.append(told);
+  const dump = document.createElement("pre");
+  dump.id = "self-test";
+  dump.textContent = JSON.stringify({ faults, requests, ascending, descending, found, pictures });
+  document.body.append(dump);
 });
 </script>
 """
 
 
 def opened(html: str, folder: Path) -> dict[str, Any]:
-    """What a page did that was sorted and searched."""
+    """Sort and search a page in a browser; returns what happened."""
     return dumped(html, folder, SELF_TEST)
 
 
 def dumped(html: str, folder: Path, script: str, *options: str) -> dict[str, Any]:
-    """What a page said to the console of a headless Chromium, and what a script in it found."""
+    """Open a page in a headless Chromium; returns its console messages, and what a script in it found."""
     page = folder / "page.html"
     page.write_text(html.replace("<head>", f"<head>{script}"), encoding="utf-8")
     assert CHROMIUM is not None
@@ -226,9 +226,9 @@ def dumped(html: str, folder: Path, script: str, *options: str) -> dict[str, Any
         text=True,
         timeout=120,
     )
-    told = re.search(r'<pre id="self-test">(.*?)</pre>', done.stdout, flags=re.DOTALL)
-    assert told is not None, done.stdout[-2000:] + done.stderr
-    found: dict[str, Any] = json.loads(unescape(told.group(1)))
+    dump = re.search(r'<pre id="self-test">(.*?)</pre>', done.stdout, flags=re.DOTALL)
+    assert dump is not None, done.stdout[-2000:] + done.stderr
+    found: dict[str, Any] = json.loads(unescape(dump.group(1)))
     return found | {"console": [line for line in done.stderr.splitlines() if "CONSOLE" in line]}
 
 
@@ -255,11 +255,11 @@ PAPER = "--window-size=733,1000"  # of A4, Chromium's margins leave 718 pixels, 
 WIDTHS = """
 <script>
 window.addEventListener("load", () => {
-  const told = document.createElement("pre");
-  told.id = "self-test";
+  const dump = document.createElement("pre");
+  dump.id = "self-test";
   const wide = [...document.querySelectorAll("table")].map((one) => one.getBoundingClientRect().right);
-  told.textContent = JSON.stringify({ page: document.documentElement.clientWidth, tables: wide });
-  document.body.append(told);
+  dump.textContent = JSON.stringify({ page: document.documentElement.clientWidth, tables: wide });
+  document.body.append(dump);
 });
 </script>
 """
@@ -268,7 +268,7 @@ window.addEventListener("load", () => {
 @pytest.mark.browser
 @needs_chromium
 def test_no_table_is_wider_than_paper(tmp_path: Path) -> None:
-    """As it is printed, for a browser without a window can't be asked how wide a printed table is."""
+    """The page is shown in its print style, because a headless browser can't measure a printed table."""
     cost = {"encode_fps": 80.0, "setup_s": 14.5, "bank_s": 0.125, "cpu_s_per_1000": 1694.5, "sdpa": "flash+efficient"}
     memory = dict.fromkeys(("peak_rss_mb", "vram_peak_mb", "vram_reserved_mb", "vram_device_mb"), 71234.5)
     rate = {"gflop_per_target": 1234.5, "gflop_per_s": 12345.5, "matrix_share": 0.27, "j": 0.9, "f": 0.9, "iou_p1": 0.9}
@@ -286,27 +286,27 @@ def test_no_table_is_wider_than_paper(tmp_path: Path) -> None:
     text = report_of(tmp_path / "run", rows, config=CONFIG, details={one["point"]: details for one in rows})
     assert text.count("|---") > 5
     html = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    told = dumped(html.replace("@media print", "@media all"), tmp_path, WIDTHS, PAPER)
-    assert len(told["tables"]) > 5
-    assert max(told["tables"]) <= told["page"]
+    dump = dumped(html.replace("@media print", "@media all"), tmp_path, WIDTHS, PAPER)
+    assert len(dump["tables"]) > 5
+    assert max(dump["tables"]) <= dump["page"]
 
 
 @pytest.mark.browser
 @needs_chromium
 @pytest.mark.parametrize(
-    ("harm", "seen"),
+    ("harm", "found"),
     [
         ("<script>nothing.there()</script>", "faults"),
         ("<script>console.error('no')</script>", "console"),
         ('<img src="http://127.0.0.1:9/x.png">', "faults"),
     ],
 )
-def test_what_is_wrong_with_a_page_is_seen_in_a_browser(html: str, harm: str, seen: str, tmp_path: Path) -> None:
-    assert opened(html.replace("<main>", f"<main>{harm}"), tmp_path)[seen]
+def test_what_is_wrong_with_a_page_is_found_in_a_browser(html: str, harm: str, found: str, tmp_path: Path) -> None:
+    assert opened(html.replace("<main>", f"<main>{harm}"), tmp_path)[found]
 
 
 @pytest.mark.browser
 @needs_chromium
-def test_a_request_is_seen_where_the_page_does_not_forbid_it(html: str, tmp_path: Path) -> None:
+def test_a_request_is_found_where_the_page_does_not_forbid_it(html: str, tmp_path: Path) -> None:
     open_to_all = re.sub(r"<meta http-equiv[^>]*>", "", html)
     assert opened(open_to_all.replace("<main>", '<main><img src="http://127.0.0.1:9/x.png">'), tmp_path)["requests"]

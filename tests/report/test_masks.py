@@ -41,7 +41,7 @@ SCENE = "0a1b2c3d-o4"
 
 
 def strategy(name: str, **changes: Any) -> dict[str, Any]:
-    """A row of a point of that name too, compared and found to be alike."""
+    """Return a row whose point has the strategy's name and the masks of `sequential`."""
     return row(name, strategy=name, variant="", iou_min=1.0, **changes)
 
 
@@ -55,7 +55,7 @@ def columns(drawing: Drawing | None) -> list[str]:
 
 
 def beside(drawing: Drawing | None) -> list[list[str]]:
-    """The lines beside each row."""
+    """Return the lines beside each row."""
     assert drawing is not None
     return [panel.get_ylabel().splitlines() for panel in drawing.figure.axes if panel.get_ylabel()]
 
@@ -140,7 +140,7 @@ def test_that_none_differs_is_said_only_where_it_is_known(tmp_path: Path, change
     assert drawing.caption == "The first targets."
 
 
-def test_columns_of_what_nobody_knows_are_left_out(tmp_path: Path) -> None:
+def test_columns_without_any_picture_are_left_out(tmp_path: Path) -> None:
     target = worst_target(object_id=None, iou=None)
     draw_targets(tmp_path / "run" / "pictures" / SCENE, "one", [target], truth=False, compared=False)
     drawing = drawn(tmp_path / "run", [row("one")])
@@ -240,8 +240,8 @@ def test_one_point_that_is_far_off_does_not_fill_the_table(tmp_path: Path) -> No
     ]
 
 
-def test_what_the_points_of_a_strategy_share_is_told_once(tmp_path: Path) -> None:
-    """The lowest IoU of it, and of equal ones that at the largest batch."""
+def test_a_target_that_the_points_of_a_strategy_share_is_listed_once(tmp_path: Path) -> None:
+    """The row with the lowest IoU stays, and of equal ones that with the largest batch."""
     worst = {
         "b1": [worst_target(iou=0.5), worst_target(target=1, iou=0.6)],
         "b8": [worst_target(iou=0.5), worst_target(target=1, iou=0.7)],
@@ -251,8 +251,8 @@ def test_what_the_points_of_a_strategy_share_is_told_once(tmp_path: Path) -> Non
     rows = [strategy("far") | {"point": name, "batch": int(name[1:])} for name in ("b1", "b8", "b4")]
     details = {name: {"agreement": AGREEMENT | {"worst": targets}} for name, targets in worst.items()}
     cells = table_cells(report_of(tmp_path / "run", [*rows, strategy("other")], details=details), WORST)
-    told = [(one["strategy"], one["batch"], one["group"], one["target"], one["IoU"]) for one in cells]
-    assert sorted(told) == [
+    rows = [(one["strategy"], one["batch"], one["group"], one["target"], one["IoU"]) for one in cells]
+    assert sorted(rows) == [
         ("far", "1", "specimen000", "1", "0.60000"),
         ("far", "4", "b", "0", "0.80000"),
         ("far", "8", "specimen000", "0", "0.50000"),
@@ -283,7 +283,7 @@ def test_agreement_has_a_table_that_names_the_worst_object(tmp_path: Path) -> No
     ],
     ids=str,
 )
-def test_every_strategy_is_judged_by_the_rule_of_exact_ones(
+def test_the_rule_for_exact_strategies_decides_for_every_strategy(
     tmp_path: Path, changes: dict[str, Any], masks: str
 ) -> None:
     details = {"one": {"agreement": AGREEMENT | changes, "limits": LIMITS}}
@@ -295,7 +295,7 @@ def test_every_strategy_is_judged_by_the_rule_of_exact_ones(
 @pytest.mark.parametrize(
     ("changes", "masks"), [({}, "same"), ({"pick_flips": 1}, "differ"), ({"pick_flips": 1, "dtype": "bf16"}, None)]
 )
-def test_without_the_whole_agreement_its_columns_tell(
+def test_without_the_whole_agreement_its_columns_decide(
     tmp_path: Path, agreement: Any, changes: dict[str, Any], masks: str | None
 ) -> None:
     details = {"one": {"agreement": agreement, "limits": LIMITS}}
@@ -307,8 +307,8 @@ def test_known_differences_are_explained_in_a_sentence_each(tmp_path: Path) -> N
     propagate = row("one", strategy="propagate", variant="", **AGREED)
     raw = row("two", strategy="extended_session", variant="raw", **AGREED)
     pinned = row("three", strategy="extended_session", variant="pinned", **AGREED)
-    told = report_of(tmp_path / "run", [propagate, raw, pinned])
-    assert "`propagate` lets every target remember the predictions before it" in told
-    assert "`extended_session (raw)` keeps targets in slots at other distances in time" in told
+    text = report_of(tmp_path / "run", [propagate, raw, pinned])
+    assert "`propagate` lets every target remember the predictions before it" in text
+    assert "`extended_session (raw)` keeps targets in slots at other distances in time" in text
     assert "in slots" not in report_of(tmp_path / "pinned", [pinned])
     assert "remember" not in report_of(tmp_path / "failed", [propagate | {"status": "crash", "reason": "no"}])

@@ -48,7 +48,7 @@ def seconds_per_target(blocks: list[Block], side: str) -> float:
 
 
 def ratios_of(blocks: list[Block]) -> list[float]:
-    """The log-ratio of each round of a group."""
+    """Return the log-ratio of each round of a group."""
 
     def seconds(number: int, side: str) -> list[float]:
         return [block.seconds for block in blocks if block.round == number and block.side == side]
@@ -108,21 +108,21 @@ def test_agreement(measured: Stored) -> None:
 
 
 def test_every_cell_under_a_columns_own_name_is_what_the_point_stored(measured: Stored) -> None:
-    """To all digits shown, in whichever table."""
+    """Cells equal the stored values in all digits that they show, in whichever table."""
     run, stored = measured
-    seen: set[str] = set()
+    shown: set[str] = set()
     for title in re.findall(r"^##+ ([^\n]*)\n\n(?:[^#|]*\n\n)?\| strategy", text_of(run), flags=re.MULTILINE):
         for cells in table_cells(text_of(run), title):
             for name in cells.keys() & set(COLUMNS) - {"strategy", "speedup"}:
                 text, value = cells[name].rstrip("*"), stored["row"].get(name)
-                seen.add(name)
+                shown.add(name)
                 if isinstance(value, int | float):
                     kind = next((one for one in "e%" if one in text), "f")
                     form = f".{len(text.partition(kind)[0].partition('.')[2])}{kind}"
                     assert text == f"{value:{form}}", name
                 elif text:
                     assert text == value, name
-    assert seen > {"fps", "peak_rss_mb", "gflop_per_target", "gflop_per_s", "matrix_share", "bank_s", "setup_s", "jf"}
+    assert shown > {"fps", "peak_rss_mb", "gflop_per_target", "gflop_per_s", "matrix_share", "bank_s", "setup_s", "jf"}
 
 
 def test_the_stages_of_a_prediction(measured: Stored) -> None:

@@ -1,4 +1,4 @@
-"""The plots of a report: there where they have something to show, the same every time, with readable values."""
+"""The plots of a report: drawn where they have something to show, the same every time, with readable values."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 
 from harness.result import Block
 from report.reading.run import read_run
-from report.render.style import COLOURS, looks
-from report.sections.pareto import pareto
+from report.render.style import COLOURS, styles_of
+from report.sections.speed_memory_and_agreement import draw_pareto
 from tests.support.harness_runs import ended, row
 from tests.support.report_runs import AGREED, CONFIG, FASTER, report_of, run_folder, size_of
 
@@ -30,7 +30,7 @@ def grid(**changes: Any) -> list[dict[str, Any]]:
 
 
 def svg_text(path: Path) -> str:
-    """What can be read in it."""
+    """Return the text that can be read in an SVG file."""
     return " ".join(ElementTree.parse(path).getroot().itertext())
 
 
@@ -68,11 +68,11 @@ def test_plots_are_the_same_every_time_and_have_no_date(tmp_path: Path) -> None:
     assert "date" not in (tmp_path / "first" / "run" / "speedup.svg").read_text(encoding="utf-8").lower()
 
 
-def test_each_point_tells_its_value(tmp_path: Path) -> None:
+def test_each_point_has_its_value_as_a_tooltip(tmp_path: Path) -> None:
     report_of(tmp_path / "run", grid(fps=33.25), config=CONFIG)
     assert "direct (shared), batch 8, 4 objects: 33.2 targets/s" in svg_text(tmp_path / "run" / "throughput.svg")
-    told = "direct (shared), batch 8, 4 objects: 4.34 (4.21-4.69) times sequential, faster"
-    assert told in svg_text(tmp_path / "run" / "speedup.svg")
+    tooltip = "direct (shared), batch 8, 4 objects: 4.34 (4.21-4.69) times sequential, faster"
+    assert tooltip in svg_text(tmp_path / "run" / "speedup.svg")
     assert "4.34" in svg_text(tmp_path / "run" / "speedup-map.svg")
     assert "12.5 + 30.1" in svg_text(tmp_path / "run" / "stages.svg")
 
@@ -96,7 +96,7 @@ def test_the_frontier_shows_what_did_not_fit(tmp_path: Path) -> None:
         "objects." in text
     )
     shown = svg_text(tmp_path / "run" / "memory-frontier.svg")
-    assert shown.split().count("oom") == 4, "in two cells, and told of them"
+    assert shown.split().count("oom") == 4, "in two cells and in their tooltips"
     assert "500" in shown
     assert "sequential" not in shown, "it always fits"
 
@@ -108,7 +108,7 @@ ALL_OBJECTS = CONFIG | {"objects": None}
 def test_a_point_that_failed_is_placed_by_the_objects_of_those_that_did_not(
     tmp_path: Path, batches: tuple[int, ...]
 ) -> None:
-    """Of all objects, which is what is asked for where nothing else is, it never learned how many they are."""
+    """All objects are the default, and a point that failed does not store how many they are."""
     rows = [row(f"b{batch}", batch=batch, **MEMORY) for batch in batches]
     rows.append(ended("big", "oom", "80 GB", batch=64, objects=None))
     text = report_of(tmp_path / "run", rows, config=ALL_OBJECTS)
@@ -132,7 +132,7 @@ def test_objects_are_those_of_the_same_data(tmp_path: Path) -> None:
     assert list(read_run(folder).summary.set_index("point")["objects"][list(asked)]) == [1, 4, 2, 1, 3]
 
 
-def test_memory_that_ran_out_is_told_of_points_without_a_place(tmp_path: Path) -> None:
+def test_memory_that_ran_out_is_reported_for_points_without_a_place(tmp_path: Path) -> None:
     rows = [row("one", batch=8), ended("big", "oom", "80 GB", batch=64, objects=None)]
     text = report_of(tmp_path / "run", rows)
     assert "Memory ran out for `direct (shared)`, in 1 of 2 points; the smallest is `direct (shared)` at batch 64." in (
@@ -141,10 +141,10 @@ def test_memory_that_ran_out_is_told_of_points_without_a_place(tmp_path: Path) -
     assert "memory-frontier" not in text
 
 
-def test_where_all_fits_the_most_is_told(tmp_path: Path) -> None:
+def test_where_all_fits_the_most_is_stated(tmp_path: Path) -> None:
     text = report_of(tmp_path / "run", [*grid(), row("most", batch=64, objects=16, vram_peak_mb=70_000.0)])
-    told = "Nothing ran out of memory. The most was 70,000 MB (`vram_peak_mb`), of `direct (shared)` at batch 64"
-    assert told in text
+    sentence = "Nothing ran out of memory. The most was 70,000 MB (`vram_peak_mb`), of `direct (shared)` at batch 64"
+    assert sentence in text
     assert "memory-frontier" not in text
 
 
@@ -180,11 +180,11 @@ def test_memory_frames_of_two_models_are_two_lines_with_intervals(tmp_path: Path
     assert "55.0" not in shown, "no median of both"
 
 
-def test_a_strategy_has_one_colour_however_its_points_are_told_apart(tmp_path: Path) -> None:
+def test_a_strategy_has_one_colour_however_its_points_are_labelled(tmp_path: Path) -> None:
     rows = [
         row(f"{strategy}{refs}", strategy=strategy, variant="", refs=refs) for strategy in ("a", "b") for refs in (1, 2)
     ]
-    styles = looks(read_run(run_folder(tmp_path / "run", rows)).summary)
+    styles = styles_of(read_run(run_folder(tmp_path / "run", rows)).summary)
     assert styles["a, refs 1"].colour == styles["a, refs 2"].colour == styles["a"].colour == COLOURS[0]
     assert styles["a, refs 1"] == styles["a"]
     assert styles["a, refs 1"].marker != styles["a, refs 2"].marker
@@ -193,12 +193,12 @@ def test_a_strategy_has_one_colour_however_its_points_are_told_apart(tmp_path: P
 
 def test_thirty_strategies_all_look_different(tmp_path: Path) -> None:
     rows = [row(f"point{number}", strategy=f"strategy{number}") for number in range(30)]
-    styles = looks(read_run(run_folder(tmp_path / "run", rows)).summary)
+    styles = styles_of(read_run(run_folder(tmp_path / "run", rows)).summary)
     assert len(set(styles.values())) == 30
 
 
 def test_a_failed_point_does_not_rename_the_others(tmp_path: Path) -> None:
-    """What it was asked for is all it knows: "targets" is of each group, and of all groups in the others."""
+    """A failed point stores what was asked for only: ``targets`` of each group, where others store those of all."""
     config = {"targets": 8, "refs": None}
     rows = [row("one", targets=16, refs=3), ended("two", "oom", "80 GB", targets=8, refs=None, batch=8)]
     summary = read_run(run_folder(tmp_path / "run", rows, config=config)).summary
@@ -216,7 +216,7 @@ def test_points_with_other_masks_are_crossed(tmp_path: Path, status: str) -> Non
 
 
 def drawn_pareto(folder: Path, rows: list[dict[str, Any]]) -> Axes:
-    drawing = pareto(read_run(run_folder(folder, rows)))
+    drawing = draw_pareto(read_run(run_folder(folder, rows)))
     assert drawing is not None
     return drawing.figure.axes[0]
 

@@ -56,7 +56,7 @@ def test_long_series_of_many_strategies(tmp_path: Path) -> None:
     assert max(size_of(tmp_path / "run" / "series.png")) < 4000
 
 
-def test_each_note_of_the_monitor_is_told_once(tmp_path: Path) -> None:
+def test_each_note_of_the_monitor_is_shown_once(tmp_path: Path) -> None:
     notes = {"one": "The GPU's columns are empty: no driver.", "two": "The GPU's columns are empty: no driver."}
     rows = [row("one"), row("two", batch=8), row("three", batch=16)]
     details = {name: {"monitor_note": note, "series": SERIES} for name, note in notes.items()}

@@ -1,4 +1,4 @@
-"""Speed-ups in a report: told, explained and plotted."""
+"""Speed-ups in a report: stated, explained and plotted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.report_runs import (
 )
 
 
-def test_a_speed_up_is_told_with_its_interval_and_its_verdict(tmp_path: Path) -> None:
+def test_a_speed_up_is_shown_with_its_interval_and_its_verdict(tmp_path: Path) -> None:
     rows = [row("one", **FASTER), row("two", batch=8, **FASTER | {"speedup": 0.25, "speedup_lo": None})]
     (first, second) = table_cells(report_of(tmp_path / "run", rows))
     assert first["speedup"] == "4.34 (4.21-4.69)"
@@ -37,7 +37,7 @@ def test_what_did_not_converge_is_starred_and_the_star_explained_once(tmp_path: 
     assert "did not converge:" not in report_of(tmp_path / "other", [row("one", **FASTER)])
 
 
-def test_the_overview_says_what_a_speed_up_means(tmp_path: Path) -> None:
+def test_the_table_of_all_points_says_what_a_speed_up_means(tmp_path: Path) -> None:
     details = {
         "one": {"outliers": {"a": [False, True, False], "b": [False]}},
         "two": {"outliers": {"a": [True, False, False]}},
@@ -77,7 +77,7 @@ def test_a_speed_up_of_any_size(tmp_path: Path, speedup: float) -> None:
     assert float(cells["speedup"].split()[0]) == pytest.approx(speedup, rel=0.01)
 
 
-def test_repeated_points_are_told_apart(tmp_path: Path) -> None:
+def test_repeated_points_are_distinguished(tmp_path: Path) -> None:
     rows = [row(f"repeat{number}", repeat=number, **FASTER) for number in range(40)]
     cells = table_cells(report_of(tmp_path / "run", rows, config=CONFIG))
     assert [one["repeat"] for one in cells] == [str(number) for number in range(40)]

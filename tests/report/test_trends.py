@@ -31,13 +31,13 @@ DIRECT = point(batch=8, objects=4)
 
 
 def faster(speedup: float, *, reach: float = 0.02, **changes: Any) -> dict[str, Any]:
-    """A row with that speed-up, in an interval that reaches as far to both sides."""
+    """Return a row with a speed-up, in an interval that reaches equally far to both sides."""
     interval = {"speedup": speedup, "speedup_lo": speedup / (1 + reach), "speedup_hi": speedup * (1 + reach)}
     return row(**{"batch": 8, "reference": "sequential", "verdict": "faster"} | interval | changes)
 
 
 def run_of(results: Path, name: str, *rows: Measurement, day: int, **environment: Any) -> Path:
-    """A run's folder whose points ended on that day of January 2026, put into the history."""
+    """Make a run's folder whose points ended on a day of January 2026, and put it into the history."""
     run = RunFolder(results / name)
     commit = f"{day:08x}" * 5
     run.write_json("environment.json", ENVIRONMENT | {"git_commit": commit} | environment)
@@ -50,7 +50,7 @@ def run_of(results: Path, name: str, *rows: Measurement, day: int, **environment
 
 
 def runs_of(results: Path, *speedups: float, **options: Any) -> list[Path]:
-    """A run a day."""
+    """Make one run a day."""
     return [
         run_of(results, f"run-{day}", (DIRECT, faster(speedup)), day=day, **options)
         for day, speedup in enumerate(speedups, start=1)
@@ -61,14 +61,14 @@ def text_of(run: Path) -> str:
     return write_report(run).read_text(encoding="utf-8")
 
 
-def told(run: Path) -> list[str]:
-    """What the figure's marks tell."""
+def tooltips(run: Path) -> list[str]:
+    """Return the tooltips of the figure's marks."""
     root = ElementTree.parse(run / "trends.svg").getroot()
     return [title.text or "" for title in root.iter("{http://www.w3.org/2000/svg}title")]
 
 
 def letters(run: Path) -> list[str]:
-    """What is written in the figure."""
+    """Return the texts in the figure."""
     root = ElementTree.parse(run / "trends.svg").getroot()
     return [text.text or "" for text in root.iter("{http://www.w3.org/2000/svg}text")]
 
@@ -85,7 +85,7 @@ def test_a_step_is_marked_and_named_with_its_run_and_commit(tmp_path: Path) -> N
         }
     ]
     assert letters(run).count("-21%") == 1
-    assert told(run) == [
+    assert tooltips(run) == [
         "run-1, 2026-01-01, commit 00000001: 4.00 (3.92-4.08)",
         "run-2, 2026-01-02, commit 00000002: 4.05 (3.97-4.13)",
         "run-3, 2026-01-03, commit 00000003: 3.20 (3.14-3.26), a step by 0.79 (0.77-0.81)",
@@ -136,7 +136,7 @@ def test_other_devices_are_other_trends(tmp_path: Path) -> None:
     assert TITLE not in text_of(first)
     second = run_of(tmp_path, "second", (DIRECT, faster(4.0)), day=3)
     assert "No speed-up stepped by more than 10% over 2 runs" in text_of(second)
-    assert not any("elsewhere" in line for line in told(second))
+    assert not any("elsewhere" in line for line in tooltips(second))
 
 
 def test_a_run_that_the_history_does_not_know_is_given_no_other_runs_trends(tmp_path: Path) -> None:
@@ -152,11 +152,11 @@ def test_the_link_to_the_latest_run_is_as_good_as_its_folder(tmp_path: Path) -> 
     assert "1 of 1 speed-ups stepped" in text_of(tmp_path / "latest")
 
 
-def test_later_runs_are_shown_and_the_reports_own_is_told_apart(tmp_path: Path) -> None:
+def test_later_runs_are_shown_and_the_reports_own_is_marked(tmp_path: Path) -> None:
     first, *_ = runs_of(tmp_path, 4.0, 4.0, 3.0)
     (cells,) = table_cells(text_of(first), TITLE)
     assert (cells["runs"], cells["this run"], cells["latest step in"]) == ("3", "4.00 (3.92-4.08)", "run-3")
-    assert [line.partition(",")[0] for line in told(first)] == ["run-1 (this run)", "run-2", "run-3"]
+    assert [line.partition(",")[0] for line in tooltips(first)] == ["run-1 (this run)", "run-2", "run-3"]
 
 
 @pytest.mark.parametrize("status", ["oom", "crash", "timeout", "wrong", "skipped"])
@@ -165,10 +165,10 @@ def test_runs_that_were_not_ok_are_shown_and_do_not_count(tmp_path: Path, status
     run = run_of(tmp_path, "run-3", (DIRECT, ended("x", status, "why", batch=8, objects=None)), day=3)
     (cells,) = table_cells(text_of(run), TITLE)
     assert (cells["runs"], cells["this run"]) == ("2", status)
-    assert told(run)[-1] == f"run-3 (this run), 2026-01-03, commit 00000003: {status}"
+    assert tooltips(run)[-1] == f"run-3 (this run), 2026-01-03, commit 00000003: {status}"
     later = run_of(tmp_path, "run-4", (DIRECT, faster(3.0)), day=4)
     assert "over 3 runs" in text_of(later)
-    assert told(later)[2] == f"run-3, 2026-01-03, commit 00000003: {status}"
+    assert tooltips(later)[2] == f"run-3, 2026-01-03, commit 00000003: {status}"
 
 
 def test_runs_without_an_interval_are_left_out(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_runs_without_an_interval_are_left_out(tmp_path: Path) -> None:
     assert TITLE not in text_of(unpaired), "it has no speed-up to compare"
     run = run_of(tmp_path, "run-4", (DIRECT, faster(4.0)), day=4)
     text_of(run)
-    assert [line.partition(",")[0] for line in told(run)] == ["run-1", "run-2", "run-4 (this run)"]
+    assert [line.partition(",")[0] for line in tooltips(run)] == ["run-1", "run-2", "run-4 (this run)"]
 
 
 # --- stores that can not be used -------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_store_that_can_not_be_used_is_told_in_a_sentence(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+def test_a_history_of_no_use_is_reported_in_a_sentence(tmp_path: Path, damage: Callable[[Path], object]) -> None:
     run = runs_of(tmp_path, 4.0, 3.0)[-1]
     damage(tmp_path / NAME)
     text = text_of(run)
@@ -210,7 +210,7 @@ def test_a_store_that_can_not_be_used_is_told_in_a_sentence(tmp_path: Path, dama
     assert not (run / "trends.png").exists()
 
 
-def test_a_store_that_is_locked_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_history_that_is_locked_is_reported_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "PATIENCE", 0.05)
     run = runs_of(tmp_path, 4.0, 3.0)[-1]
     with closing(sqlite3.connect(tmp_path / NAME)) as other:
@@ -230,7 +230,7 @@ def test_the_figure_is_the_same_every_time(tmp_path: Path) -> None:
         assert (made[0] / name).read_bytes() == (made[1] / name).read_bytes(), name
 
 
-def test_runs_of_one_day_are_told_apart_by_the_time(tmp_path: Path) -> None:
+def test_runs_of_one_day_are_distinguished_by_the_time(tmp_path: Path) -> None:
     days = runs_of(tmp_path / "days", 4.0, 4.0)[-1]
     text_of(days)
     assert {"2026-01-01", "2026-01-02"} <= set(letters(days))
@@ -248,12 +248,12 @@ def test_of_many_runs_those_around_this_one_are_drawn(tmp_path: Path) -> None:
     text = text_of(made[-1])
     assert "At most 30 runs of a point are drawn." in text
     assert "over 53 runs" in text
-    assert [line.partition(",")[0] for line in told(made[-1])][::29] == ["run-24", "run-53 (this run)"]
+    assert [line.partition(",")[0] for line in tooltips(made[-1])][::29] == ["run-24", "run-53 (this run)"]
     assert "-25%" not in letters(made[-1]), "it is out of sight"
     text_of(made[20])
-    assert [line.partition(",")[0] for line in told(made[20])][::15] == ["run-6", "run-21 (this run)"]
+    assert [line.partition(",")[0] for line in tooltips(made[20])][::15] == ["run-6", "run-21 (this run)"]
     text_of(made[0])
-    assert [line.partition(",")[0] for line in told(made[0])][::29] == ["run-1 (this run)", "run-30"]
+    assert [line.partition(",")[0] for line in tooltips(made[0])][::29] == ["run-1 (this run)", "run-30"]
     assert "-25%" in letters(made[0])
 
 
@@ -275,7 +275,7 @@ def test_strategies_and_runs_of_any_name(tmp_path: Path, name: str) -> None:
     (cells,) = table_cells(text.replace("\\|", "!"), TITLE)
     assert cells["strategy"] == name.replace("|", "!")
     assert cells["latest step in"] == f"{name[:40]} 2".replace("|", "!")
-    assert told(run)[0].startswith(f"{name[:40]} 1, 2026-01-01")
+    assert tooltips(run)[0].startswith(f"{name[:40]} 1, 2026-01-01")
     assert max(size_of(run / "trends.png")) < 4000
 
 
@@ -293,7 +293,7 @@ def test_two_hundred_points(tmp_path: Path) -> None:
     cells = table_cells(text, TITLE)
     assert len(cells) == 200
     assert {one["batch"] for one in cells[:10]} == {"7"}
-    assert len(told(run)) == 24, "two runs in each of twelve panels"
+    assert len(tooltips(run)) == 24, "two runs in each of twelve panels"
     assert letters(run).count("-25%") == 10
     assert max(size_of(run / "trends.png")) < 4000
     assert (run / "report.html").stat().st_size < 3e6

@@ -1,4 +1,4 @@
-"""The first words of a report: what to use, at what cost, and honest where that is not clear."""
+"""The verdict of a report: which strategy to use at what cost, or that this is not clear."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_other_masks_are_never_recommended(tmp_path: Path, differs: dict[str, An
     )
 
 
-def test_without_a_reference_the_verdict_says_how_little_it_knows(tmp_path: Path) -> None:
+def test_without_a_baseline_the_verdict_says_how_little_is_known(tmp_path: Path) -> None:
     rows = [row("one", fps=12.5), row("two", batch=8, fps=99.0)]
     text = verdict_of(report_of(tmp_path / "run", rows))
     assert (
@@ -103,7 +103,7 @@ def test_where_nothing_finished_the_verdict_counts_how_it_ended(tmp_path: Path) 
     assert text.startswith("Nothing can be recommended on a processor: no point ended well (2 oom, 1 skipped).")
 
 
-def test_settings_are_told_apart_by_what_varies(tmp_path: Path) -> None:
+def test_settings_are_distinguished_by_what_varies(tmp_path: Path) -> None:
     rows = [
         row(f"{dtype}{refs}", objects=1, refs=refs, dtype=dtype, **speeds(2.0, 1.9, 2.1))
         for dtype in ("bf16", "fp32")
@@ -138,7 +138,7 @@ def test_settings_are_told_apart_by_what_varies(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_program_is_told_every_option_that_it_would_not_have_anyway(
+def test_a_program_is_given_every_option_that_is_not_the_default(
     tmp_path: Path, options: dict[str, Any], made: str
 ) -> None:
     rows = [row("one", **speeds(4.0, 3.9, 4.1))]

@@ -1,6 +1,6 @@
 "use strict";
 
-// Numbers by size, words as people order them; what is empty comes last, whichever way.
+// Orders numbers by size and words as people do; empty cells come last in either direction.
 function inOrder(first, second, descending) {
   if (first === undefined || second === undefined) return (first === undefined) - (second === undefined);
   const numbers = [Number(first), Number(second)];

@@ -1,4 +1,4 @@
-"""How far to trust the numbers: how they were taken, what disturbed them, and the harness's own certificate."""
+"""How reliable the numbers are: how they were measured, what disturbed them, and the harness's own certificate."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from report.reading.run import Run
 from report.render.document import Block, Bullets, Paragraph, Section
 from report.sections.certificate import certificate_blocks
 from report.sections.points_table import ratio
-from report.sections.throughput import same_bands
+from report.sections.speed_against_batch import same_bands
 
 WARM = 85
-"""Degrees from which on a GPU may slow itself down."""
+"""The temperature, in °C, from which a GPU may reduce its clock."""
 
 
 def caveats_section(run: Run) -> Section | None:
@@ -26,13 +26,13 @@ def caveats_section(run: Run) -> Section | None:
 
 
 def warnings(run: Run) -> list[str]:
-    """A sentence each."""
+    """Return a sentence for each thing that may have disturbed the measurement."""
     summary, found = run.summary, list[str]()
     timed = summary["converged"].notna()
-    hasty = int((~summary["converged"].astype("boolean")).sum())
-    if hasty:
+    early = int((~summary["converged"].astype("boolean")).sum())
+    if early:
         found.append(
-            f"{hasty} of {int(timed.sum())} timed points ended before they converged: more time "
+            f"{early} of {int(timed.sum())} timed points ended before they converged: more time "
             "(`timing.max_seconds`) would narrow their intervals."
         )
     flags = [flag for outliers in run.stored("details", "outliers") for flag in _flags(outliers)]
@@ -48,7 +48,7 @@ def warnings(run: Run) -> list[str]:
     if (summary["gpu_temperature_c"] >= WARM).any():
         found.append(f"The GPU reached {summary['gpu_temperature_c'].max():.0f} °C.")
     if run.environment.get("git_changed") is True:
-        found.append("The code had changes that were not committed: its commit does not tell all of it.")
+        found.append("The code had changes that were not committed: its commit does not describe all of it.")
     lone = summary[(summary["status"] == "ok") & summary["speedup"].isna()]
     if len(lone):
         found.append(f"{len(lone)} points have a speed but no speed-up: they were not timed in turns with a baseline.")
@@ -59,11 +59,11 @@ def _method(run: Run) -> Paragraph | None:
     compared = run.summary[run.summary["speedup"].notna()]
     if compared.empty:
         return None
-    references = " or ".join(f"`{name}`" for name in compared["reference"].dropna().unique()) or "the baseline"
+    baselines = " or ".join(f"`{name}`" for name in compared["reference"].dropna().unique()) or "the baseline"
     bands = same_bands(run)
     same = f"within {ratio(1 / (1 + bands[0]))} and {ratio(1 + bands[0])}" if len(bands) == 1 else "within its band"
     return Paragraph(
-        text=f"`speedup` is against {references}, timed in the same process on the same inputs: rounds of four blocks "
+        text=f"`speedup` is against {baselines}, timed in the same process on the same inputs: rounds of four blocks "
         "in the order baseline, strategy, strategy, baseline (ABBA), so that a machine which slowly changes favours "
         f"neither. It is the rounds' median ratio (of several groups: their weighted mean), with the {LEVEL:.0%} "
         f"interval of a seeded bootstrap. The verdict is `same` where the whole interval lies {same}, else `faster` or "
@@ -73,6 +73,6 @@ def _method(run: Run) -> Paragraph | None:
 
 
 def _flags(outliers: Any) -> list[bool]:
-    """Of all groups of a point."""
+    """Return whether each round of a point is labelled as an outlier, over all its groups."""
     groups = outliers.values() if isinstance(outliers, dict) else []
     return [flag for group in groups if isinstance(group, list) for flag in group if isinstance(flag, bool)]

@@ -1,4 +1,4 @@
-"""The targets in which points agree least with `sequential`: which of them to show, and a table of the worst."""
+"""The targets in which points agree least with `sequential`: which of them are shown, and a table of the worst."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from report.sections.points_table import KEYS, column_cell
 
 MOST_ROWS = 10
 IOU = "{:.5f}"
-"""One pixel of a mask at the model's resolution shows."""
+"""The format of an IoU, with enough digits to show one pixel of a mask at the model's resolution."""
 
 
 class HasIou(Protocol):
@@ -28,7 +28,10 @@ Item = TypeVar("Item", bound=HasIou)
 
 @dataclass(frozen=True, kw_only=True)
 class Worst:
-    """A target of a row's point, by the object that agrees least. iou: 1 where nothing was compared."""
+    """A target of a point and the object in it that agrees least.
+
+    row: the point's row of the summary. iou: the object's IoU; 1 where nothing was compared.
+    """
 
     row: pd.Series
     group: str
@@ -38,7 +41,7 @@ class Worst:
 
 
 def worst_of(row: pd.Series, stored: Any) -> Worst | None:
-    """As a run stores it; None where it is damaged."""
+    """Read a target as a run stores it; returns None where it is damaged."""
     group, target, object_id = (dig(stored, name) for name in ("group", "target", "object_id"))
     iou = finite(dig(stored, "iou"))
     if not isinstance(group, str) or not isinstance(target, int) or not isinstance(object_id, int | None):
@@ -47,12 +50,15 @@ def worst_of(row: pd.Series, stored: Any) -> Worst | None:
 
 
 def printable(name: str) -> str:
-    """Of a folder, whose name may be no text."""
+    """Make a folder's name printable, which may hold bytes that are no text."""
     return name.encode(errors="replace").decode()
 
 
-def fairly(queues: Iterable[Sequence[Item]], most: int) -> list[Item]:
-    """At most so many of all queues, each with its worst first: none gives a second before all gave one."""
+def taken_in_turns(queues: Iterable[Sequence[Item]], most: int) -> list[Item]:
+    """Take the worst items of all queues in turns, at most ``most``; returns them with the worst first.
+
+    Each queue has its worst first. No queue gives a second item before all gave one.
+    """
     picked: list[Item] = []
     for turn in zip_longest(*queues):
         picked += sorted((one for one in turn if one is not None), key=lambda one: one.iou)
@@ -60,13 +66,13 @@ def fairly(queues: Iterable[Sequence[Item]], most: int) -> list[Item]:
 
 
 def worst_table(run: Run) -> Table | None:
-    """Of all points that differ, and of each one of its strategy's points; None where none does."""
+    """Make a table of the worst targets, each once for a strategy; returns None where no masks differ."""
     of_points = [_differing(run, row) for _, row in run.summary.iterrows()]
-    told: dict[tuple[str, str, int, int | None], Worst] = {}
+    unique: dict[tuple[str, str, int, int | None], Worst] = {}
     for one in sorted(chain(*of_points), key=lambda one: (one.iou, -one.row["batch"])):
-        told.setdefault((one.row["label"], one.group, one.target, one.object_id), one)
-    kept = set(map(id, told.values()))
-    worst = fairly([[one for one in queue if id(one) in kept] for queue in of_points], MOST_ROWS)
+        unique.setdefault((one.row["label"], one.group, one.target, one.object_id), one)
+    kept = set(map(id, unique.values()))
+    worst = taken_in_turns([[one for one in queue if id(one) in kept] for queue in of_points], MOST_ROWS)
     keys = [name for name in KEYS if name != "repeat" or run.summary["repeat"].nunique() > 1]
     columns = [
         (Column(title="strategy", words=True), [words(one.row["label"]) for one in worst]),

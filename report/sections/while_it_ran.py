@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from report.reading.run import Run, dig
 from report.render.document import Drawing, Paragraph, Section
-from report.render.style import looks, plain
+from report.render.style import plain, styles_of
 from report.sections.points_table import column, points_table, text_column
 
 CORES = "cores"
@@ -27,16 +27,16 @@ ON_GPU = {
 }
 MOST_POINTS = 6
 MOST_VALUES = 600
-"""Of a line: about as many as a panel has pixels."""
+"""A line has at most so many values, about as many as a panel has pixels."""
 LEAST_SECONDS = 0.1
-"""Over which processor time is counted: its clock is coarse."""
+"""The processor's use is averaged over at least so many seconds, because the clock of processor time is coarse."""
 SHORTEST_PHASE = 0.01
-"""That is shown, as a part of the whole."""
+"""Phases are shown if they take more than this share of the whole time."""
 PHASE_COLOURS = ("#dbe9f6", "#e5f5e0", "#fee8c8", "#efedf5", "#f0f0f0", "#fde0ef", "#e0f3f8", "#ffffe5")
 
 
 def series_section(run: Run) -> Section | None:
-    """None where nothing was sampled and there is nothing to note."""
+    """Return None where nothing was sampled and the monitor left no note."""
     table = points_table(
         run,
         [
@@ -51,17 +51,17 @@ def series_section(run: Run) -> Section | None:
         "GPU, while the strategy ran alone",
     )
     notes = [note for note in run.stored("details", "monitor_note") if isinstance(note, str) and note]
-    told = (Paragraph(text=note, quiet=True) for note in dict.fromkeys(notes))
-    return Section.of("While it ran", draw_series(run), table, *told)
+    paragraphs = (Paragraph(text=note, quiet=True) for note in dict.fromkeys(notes))
+    return Section.of("While it ran", draw_series(run), table, *paragraphs)
 
 
 def draw_series(run: Run) -> Drawing | None:
-    """A column of panels for each strategy's longest series; None where no point has one."""
+    """Draw a column of panels for each strategy's longest series; returns None where no point has one."""
     chosen = _longest(run)
     quantities = _quantities([frame for _, frame in chosen])
     if not quantities:
         return None
-    styles = looks(run.summary)
+    styles = styles_of(run.summary)
     phases = list(dict.fromkeys(name for _, frame in chosen for name, _, _ in _phases(frame)))
     tints = dict(zip(phases, PHASE_COLOURS, strict=False))
     figure = Figure(figsize=(1.2 + 2.6 * max(2, len(chosen)), 0.8 + 1.5 * len(quantities)), layout="constrained")
@@ -90,12 +90,12 @@ def draw_series(run: Run) -> Drawing | None:
         name="series",
         alt="what was sampled, over time",
         figure=figure,
-        caption="Of each strategy the point with the most samples; colours behind the lines tell the phases.",
+        caption="Of each strategy the point with the most samples; colours behind the lines show the phases.",
     )
 
 
 def _longest(run: Run) -> list[tuple[pd.Series, pd.DataFrame]]:
-    """Of each strategy the row and the series of the point with the most samples."""
+    """Return, for each strategy, the row and the series of the point with the most samples."""
     chosen: dict[str, tuple[pd.Series, pd.DataFrame]] = {}
     for _, row in run.summary.iterrows():
         frame = _frame(dig(run.points.get(row["point"]), "details", "series"))
@@ -107,7 +107,7 @@ def _longest(run: Run) -> list[tuple[pd.Series, pd.DataFrame]]:
 
 
 def _frame(series: Any) -> pd.DataFrame | None:
-    """A stored series as a table, in order of time; None where it is none."""
+    """Read a stored series as a table, in order of time; returns None where it has no seconds."""
     seconds = dig(series, "seconds")
     if not isinstance(seconds, list):
         return None
@@ -121,22 +121,24 @@ def _frame(series: Any) -> pd.DataFrame | None:
 
 
 def _numbers(values: list[Any]) -> list[float]:
-    """NaN for what is none, or infinite."""
+    """Replace what is no finite number by NaN."""
     numbers = [float(value) if isinstance(value, int | float) else np.nan for value in values]
     return [number if np.isfinite(number) else np.nan for number in numbers]
 
 
 def _quantities(frames: list[pd.DataFrame]) -> dict[str, str]:
-    """What can be shown of these series: of the GPU where one was sampled, else of the processor."""
+    """Return the quantities that these series hold, by name: the GPU's where it was sampled, else the processor's."""
     for quantities in (ON_GPU, ON_CPU):
-        found = {name: told for name, told in quantities.items() if any(len(_line(one, name)[0]) > 1 for one in frames)}
+        found = {
+            name: title for name, title in quantities.items() if any(len(_line(one, name)[0]) > 1 for one in frames)
+        }
         if found:
             return found
     return {}
 
 
 def _phases(frame: pd.DataFrame) -> list[tuple[str, float, float]]:
-    """Name, start and end of each phase that has a name and can be seen."""
+    """Return name, start and end of each phase that has a name and is long enough to be visible."""
     pairs = groupby(zip(frame["phase"], frame["seconds"], strict=True), key=lambda pair: pair[0])
     stretches = [(name, [seconds for _, seconds in stretch]) for name, stretch in pairs]
     least = SHORTEST_PHASE * (frame["seconds"].iloc[-1] - frame["seconds"].iloc[0])
@@ -154,7 +156,7 @@ def _draw(panel: Axes, frame: pd.DataFrame, quantity: str, colour: str) -> None:
 
 
 def _line(frame: pd.DataFrame, quantity: str) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds and values, thinned out; empty where there are none."""
+    """Return a quantity's seconds and values, thinned out; both are empty where it was not sampled."""
     column = "cpu_s" if quantity == CORES else quantity
     if column not in frame:
         return np.empty(0), np.empty(0)
@@ -164,7 +166,7 @@ def _line(frame: pd.DataFrame, quantity: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rate(seconds: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How fast a counter went up, at the end of each stretch; the first stretch's at its beginning too."""
+    """Return a counter's rate at the end of each stretch of time; the first rate also stands at the beginning."""
     if not len(seconds):
         return seconds, values
     shortest = max(LEAST_SECONDS, (seconds[-1] - seconds[0]) / MOST_VALUES)
@@ -177,7 +179,7 @@ def _rate(seconds: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _thin(seconds: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each of many stretches the least and the greatest value, so that no peak is lost."""
+    """Keep the least and the greatest value of each of many stretches, so that no peak is lost."""
     if len(values) <= MOST_VALUES:
         return seconds, values
     stretches = np.array_split(np.arange(len(values)), MOST_VALUES // 2)

@@ -1,4 +1,4 @@
-"""What a run has to say for or against a claim: the points it is about, and verdicts by interval."""
+"""Findings about claims: the points and measurements that a claim is about, and verdicts by their intervals."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from report.sections.points_table import memory_column, ratio, with_ends
 
 Verdict = Literal["confirmed", "refuted", "not testable here"]
 ABOUT = 4 / 3
-"""A single number is confirmed by what is within this factor of it: nobody claims three digits."""
+"""A claimed number is confirmed by a measured one within this factor of it: nobody claims three digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """measured: what there is to see, also where it decides nothing. why: of the verdict."""
+    """What a run says about a claim.
+
+    measured: the measured numbers as text, also where they decide nothing. why: the reason for the verdict.
+    """
 
     measured: str
     verdict: Verdict
@@ -31,14 +34,17 @@ class Finding:
 
 
 class NotMeasuredError(Exception):
-    """Something is missing that a claim needs; the message says what."""
+    """A run lacks a measurement that a claim needs; the message says which."""
 
 
 # --- what was measured -------------------------------------------------------------------------------------------
 
 
 def point_of(points: pd.DataFrame, strategy: str, variant: str | None = None, **setting: int) -> pd.Series:
-    """The finished point of a strategy, the one with fewest objects of several. NotMeasuredError without one."""
+    """Return the finished point of a strategy; of several the one with the fewest objects.
+
+    Raises NotMeasuredError without one.
+    """
     found = points[points["strategy"] == strategy]
     if variant is not None:
         found = found[found["variant"] == variant]
@@ -53,7 +59,10 @@ def point_of(points: pd.DataFrame, strategy: str, variant: str | None = None, **
 
 
 def speedup_of(row: pd.Series) -> Interval:
-    """Over `sequential`. NotMeasuredError where the point has none, or one over another strategy."""
+    """Return a point's speed-up over `sequential`.
+
+    Raises NotMeasuredError where the point has none, or was timed against another strategy.
+    """
     value, lo, hi = (finite(row[name]) for name in ("speedup", "speedup_lo", "speedup_hi"))
     if value is None or lo is None or hi is None or not 0 < lo <= value <= hi or row["reference"] != BASELINE:
         raise NotMeasuredError(f"{row['point']} has no interval of its speed-up over {BASELINE}")
@@ -68,10 +77,10 @@ def fps_of(row: pd.Series) -> float:
 
 
 def baseline_fps(run: Run, points: pd.DataFrame, *, refs: int, objects: float) -> Interval:
-    """Of `sequential` in all points that were timed against it: the median, from the slowest to the fastest process.
+    """Return the fps of `sequential` over all points that were timed against it.
 
-    Points are processes of their own, and differ by more than a process's own blocks tell. NotMeasuredError with fewer
-    than two of them.
+    The value is the median, and the interval goes from the slowest to the fastest process, because processes differ by
+    more than the blocks of one process do. Raises NotMeasuredError with fewer than two points.
     """
     alike = points[(points["refs"] == refs) & (points["objects"] == objects) & (points["reference"] == BASELINE)]
     found = [fps for _, row in alike.iterrows() if (fps := baseline_rate(run, row)) is not None]
@@ -81,7 +90,7 @@ def baseline_fps(run: Run, points: pd.DataFrame, *, refs: int, objects: float) -
 
 
 def memory_of(points: pd.DataFrame, row: pd.Series) -> float:
-    """The peak, in MB."""
+    """Return a point's peak memory, in MB. Raises NotMeasuredError without one."""
     value = finite(row[memory_column(points)])
     if value is None:
         raise NotMeasuredError(f"{row['point']} has no peak of memory")
@@ -89,7 +98,10 @@ def memory_of(points: pd.DataFrame, row: pd.Series) -> float:
 
 
 def milliseconds_of(run: Run, row: pd.Series, *keys: str) -> Interval:
-    """The median call of what `harness.measure.stages` keeps at a place."""
+    """Return the median call of a stage in milliseconds, with its interval.
+
+    keys: the stage's place in what `harness.measure.stages` stored. Raises NotMeasuredError where it stored nothing.
+    """
     stored = run.of(row, "details", "stages", *keys)
     seconds = [one for one in map(finite, stored if isinstance(stored, list) else []) if one is not None and one > 0]
     if not seconds:
@@ -104,7 +116,7 @@ def milliseconds_of(run: Run, row: pd.Series, *keys: str) -> Interval:
 
 
 def within(name: str, found: Interval, lo: float, hi: float) -> Finding:
-    """Confirmed if the whole interval is in the range, refuted if the whole is outside."""
+    """Compare an interval with a range: confirmed if all of it is inside, refuted if all of it is outside."""
     span = f"{ratio(lo)} to {ratio(hi)}"
     measured = shown(name, found)
     if lo <= found.lo and found.hi <= hi:
@@ -121,12 +133,12 @@ def about(name: str, found: Interval, claimed: float) -> Finding:
 
 
 def all_of(*findings: Finding) -> Finding:
-    """Refuted if one is; confirmed if every one is."""
+    """Combine findings: refuted if one is; confirmed if every one is."""
     return _first(findings, ("refuted", "not testable here", "confirmed"))
 
 
 def any_of(*findings: Finding) -> Finding:
-    """Confirmed if one is; refuted if every one is."""
+    """Combine findings: confirmed if one is; refuted if every one is."""
     return _first(findings, ("confirmed", "not testable here", "refuted"))
 
 

@@ -1,4 +1,4 @@
-"""Speed-ups from run to run: the history beside the run's folder as lines, with their steps marked."""
+"""Speed-ups from run to run, from the history beside the run's folder: lines, and a table of their steps."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from harness.store.history import Entry
 from harness.store.point_key import measured
 from report.reading.run import Run
 from report.render.document import Cell, Paragraph, Section, Table, number, words
-from report.sections.points_table import Shown, points_table, with_ends
+from report.sections.points_table import PointColumn, points_table, with_ends
 from report.sections.trend_lines import Trend, commit_of, draw_trends
 from strategies.errors import UserError
 
 TITLE = "From run to run"
 MARGIN = 0.1
-"""A change by more is a step."""
+"""A speed-up that changes by more than this share makes a step."""
 
 
 def trends_section(run: Run) -> Section | None:
-    """None where the history has no other speed-ups of this run's points."""
+    """Return None where the history has no other speed-ups of this run's points."""
     try:
         found = _trends(run, run.folder.resolve().parent / history.NAME)
-    except (UserError, ValueError, TypeError) as error:  # the last two: no numbers, in a store that was edited by hand
+    except (UserError, ValueError, TypeError) as error:  # A history that was edited by hand may hold no numbers.
         return Section.of(TITLE, Paragraph(text=f"There are no trends to show: {error}.", quiet=True))
     if not found:
         return None
     about = (
         "`change` is the speed-up at the latest step divided by that of a run since the step before it, the one that "
-        "it is furthest from, with its 95% interval. What else changed with a run, `python -m report compare` tells."
+        "it is furthest from, with its 95% interval. `python -m report compare` shows what else changed with a run."
     )
     note = Paragraph(text=about, quiet=True) if any(trend.steps for trend in found) else None
     return Section.of(TITLE, Paragraph(text=_short(run, found)), draw_trends(run, found), _table(run, found), note)
 
 
 def _trends(run: Run, store: Path) -> list[Trend]:
-    """Those with steps first, then those of most runs."""
+    """Return the trends of this run's points: those with steps first, then those of most runs."""
     known = history.trends(store, device=run.device, threads=run.environment.get("threads"))
     keys = {one.row.point: key for key, one in measured(run.folder).items()} if known else {}
     found: list[Trend] = []
     for _, row in run.summary.iterrows():
         runs = known.get(keys.get(row["point"], ""), [])
         entries = [entry for entry in runs if entry.interval is not None or entry.status != "ok"]
-        mine = next((place for place, entry in enumerate(entries) if entry.run == run.name), None)
+        current = next((place for place, entry in enumerate(entries) if entry.run == run.name), None)
         intervals = {place: entry.interval for place, entry in enumerate(entries) if entry.interval is not None}
-        if mine is not None and len(intervals) > 1:
+        if current is not None and len(intervals) > 1:
             steps = history.steps(entries, margin=MARGIN)
-            found.append(Trend(row=row, entries=entries, mine=mine, intervals=intervals, steps=steps))
+            found.append(Trend(row=row, entries=entries, current=current, intervals=intervals, steps=steps))
     return sorted(found, key=lambda trend: (not trend.steps, -len(trend.intervals)))
 
 
@@ -63,25 +63,27 @@ def _short(run: Run, found: Sequence[Trend]) -> str:
 def _table(run: Run, found: Sequence[Trend]) -> Table | None:
     of_point = {trend.row.point: trend for trend in found}
 
-    def shown(title: str, cell: Callable[[Trend], Cell], *, text: bool = False) -> Shown:
-        return Shown(title=title, cell=lambda row: cell(of_point[row["point"]]), words=text)
+    def trend_column(title: str, cell: Callable[[Trend], Cell], *, text: bool = False) -> PointColumn:
+        return PointColumn(title=title, cell=lambda row: cell(of_point[row["point"]]), words=text)
 
-    def of_step(title: str, told: Callable[[Entry], str | None]) -> Shown:
+    def step_column(title: str, text: Callable[[Entry], str | None]) -> PointColumn:
         def cell(trend: Trend) -> Cell:
-            return words(told(trend.entries[max(trend.steps)])) if trend.steps else Cell()
+            return words(text(trend.entries[max(trend.steps)])) if trend.steps else Cell()
 
-        return shown(title, cell, text=True)
+        return trend_column(title, cell, text=True)
 
     return points_table(
         replace(run, summary=run.summary.loc[[trend.row.name for trend in found]]),
         [
-            shown("runs", lambda trend: number(len(trend.intervals), "{:.0f}")),
-            shown("first", lambda trend: _cell(trend.intervals[min(trend.intervals)])),
-            shown("this run", lambda trend: _cell(trend.intervals.get(trend.mine), trend.entries[trend.mine].status)),
-            of_step("latest step in", lambda entry: entry.run),
-            of_step("on", lambda entry: entry.time[:10]),
-            of_step("commit", commit_of),
-            shown("change", lambda trend: _cell(trend.steps[max(trend.steps)] if trend.steps else None)),
+            trend_column("runs", lambda trend: number(len(trend.intervals), "{:.0f}")),
+            trend_column("first", lambda trend: _cell(trend.intervals[min(trend.intervals)])),
+            trend_column(
+                "this run", lambda trend: _cell(trend.intervals.get(trend.current), trend.entries[trend.current].status)
+            ),
+            step_column("latest step in", lambda entry: entry.run),
+            step_column("on", lambda entry: entry.time[:10]),
+            step_column("commit", commit_of),
+            trend_column("change", lambda trend: _cell(trend.steps[max(trend.steps)] if trend.steps else None)),
         ],
     )
 

@@ -1,4 +1,4 @@
-"""Speed against memory, with marks for masks that differ: what one gives for the other."""
+"""Speed against memory as a Pareto plot, with marks for masks that differ."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from report.reading.mask_status import masks_of
 from report.reading.run import Run, finite
 from report.render.document import Drawing, Paragraph, Section
-from report.render.style import Look, label_speeds, legend_columns, looks, objects_title, plain, positive, tidy
+from report.render.style import Style, label_speeds, legend_columns, objects_title, plain, positive, styles_of, tidy
 from report.sections.points_table import column, memory_column, points_table, text_column
 
 ABOUT = {
@@ -24,20 +24,20 @@ ABOUT = {
 }
 MOST_PANELS = 4
 WIDE = 4.0
-"""Largest memory, in smallest ones, from which on the axis is logarithmic."""
+"""The memory axis is logarithmic where the largest value is more than so many times the smallest."""
 MOST_NAMED = 24
-"""Points of a panel that have their batch written beside them."""
+"""Batches are written beside the marks of a panel with at most so many points."""
 LEAST_SPAN = 0.05
-"""Of the memory axis, in its largest value: what differs by less is noise."""
+"""The memory axis spans at least this share of its largest value, because smaller differences are noise."""
 BESIDE = (6.0, 4.0)
-"""Points (1/72 inch) from a mark to its batch;"""
+"""The way from a mark to its batch, to the right and up, in points (1/72 inch)."""
 LETTER = (5.0, 9.0)
-"""and how wide and high a letter of it is."""
+"""Width and height of a letter of that batch, in points."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Name:
-    """Batches written beside a mark. place: of that, in values; corner: of the text, in points on the page."""
+    """Batches written beside a mark. place: the mark's values; corner: the text's corner on the page, in points."""
 
     batches: frozenset[int]
     place: tuple[float, float]
@@ -48,13 +48,13 @@ class Name:
         return ", ".join(map(str, sorted(self.batches)))
 
     def covers(self, other: Name) -> bool:
-        widths = [LETTER[0] * (len(one.text) + 1) for one in (self, other)]  # with a blank between them
+        widths = [LETTER[0] * (len(one.text) + 1) for one in (self, other)]  # A blank is between them.
         (left, bottom), (left_of_other, bottom_of_other) = self.corner, other.corner
         beside = left + widths[0] <= left_of_other or left_of_other + widths[1] <= left
         return not beside and abs(bottom - bottom_of_other) < LETTER[1]
 
     def joined(self, other: Name) -> Name:
-        """Beside the mark that is further to the right."""
+        """Return one name for the batches of both, beside the mark that is further to the right."""
         last = max(self, other, key=lambda one: one.corner)
         return Name(batches=self.batches | other.batches, place=last.place, corner=last.corner)
 
@@ -75,13 +75,13 @@ def pareto_section(run: Run) -> Section | None:
         ],
         "Memory and arithmetic",
     )
-    known = [about for name, about in ABOUT.items() if run.summary[name].notna().any()]
-    note = Paragraph(text=" ".join(known), quiet=True) if known else None
-    return Section.of("Speed, memory and agreement", pareto(run), table, note)
+    notes = [about for name, about in ABOUT.items() if run.summary[name].notna().any()]
+    note = Paragraph(text=" ".join(notes), quiet=True) if notes else None
+    return Section.of("Speed, memory and agreement", draw_pareto(run), table, note)
 
 
-def pareto(run: Run) -> Drawing | None:
-    """None where there are not two points to choose from."""
+def draw_pareto(run: Run) -> Drawing | None:
+    """Return None where fewer than two points have a speed and a memory."""
     summary, memory = run.summary, memory_column(run.summary)
     speed = "speedup" if positive(summary["speedup"]).any() else "fps"
     measured = summary[(summary["status"] == "ok") & positive(summary[speed]) & positive(summary[memory])]
@@ -91,15 +91,15 @@ def pareto(run: Run) -> Drawing | None:
     counts = sorted(measured["objects"].unique())[-MOST_PANELS:]
     figure = Figure(figsize=(1.5 + 3.6 * len(counts), 3.7), layout="constrained")
     panels = list(figure.subplots(1, len(counts), sharey=True, squeeze=False)[0])
-    styles, marks = looks(summary), list[tuple[str, str]]()
+    styles, tooltips = styles_of(summary), list[tuple[str, str]]()
     for panel, objects in zip(panels, counts, strict=True):
         here = measured[measured["objects"] == objects]
         panel.set_yscale("log")
         _front(panel, here[here["masks"] != "differ"], memory, speed)
         for _, row in here.iterrows():
-            gid = f"told{len(marks)}"
+            gid = f"mark{len(tooltips)}"
             _mark(panel, row, styles[row["label"]], (memory, speed), gid)
-            marks.append((gid, _told(row, memory, speed)))
+            tooltips.append((gid, _tooltip(row, memory, speed)))
         panel.margins(x=0.12, y=0.12)
         panel.set_title(objects_title(objects), fontsize=10)
         panel.set_xlabel("peak memory (MB)" if memory.startswith("peak") else "peak GPU memory (MB)")
@@ -109,7 +109,7 @@ def pareto(run: Run) -> Drawing | None:
         label_speeds(panel)
     panels[0].set_ylabel("speed-up" if speed == "speedup" else "targets per second")
     _legend(figure, measured, styles)
-    figure.draw_without_rendering()  # gives the panels their places
+    figure.draw_without_rendering()  # This gives the panels their places.
     for panel, objects in zip(panels, counts, strict=True):
         _name(figure, panel, measured[measured["objects"] == objects], (memory, speed))
     return Drawing(
@@ -118,7 +118,7 @@ def pareto(run: Run) -> Drawing | None:
         figure=figure,
         caption="Up and to the left is better; numbers are batches. The grey line joins the points with the masks of "
         "`sequential` that no other beats in both; crossed points have other masks.",
-        told=tuple(marks),
+        tooltips=tuple(tooltips),
     )
 
 
@@ -139,15 +139,15 @@ def _front(panel: Axes, points: pd.DataFrame, memory: str, speed: str) -> None:
     panel.step(best[memory], best[speed], where="post", color="0.75", linewidth=1.2, zorder=0)
 
 
-def _mark(panel: Axes, row: pd.Series, look: Look, axes: tuple[str, str], gid: str) -> None:
+def _mark(panel: Axes, row: pd.Series, style: Style, axes: tuple[str, str], gid: str) -> None:
     memory, speed = axes
-    panel.plot(row[memory], row[speed], marker=look.marker, color=look.colour, linestyle="", markersize=7, gid=gid)
+    panel.plot(row[memory], row[speed], marker=style.marker, color=style.colour, linestyle="", markersize=7, gid=gid)
     if row["masks"] == "differ":
         panel.plot(row[memory], row[speed], marker="x", color="black", markersize=9, markeredgewidth=1.4)
 
 
 def _name(figure: Figure, panel: Axes, points: pd.DataFrame, axes: tuple[str, str]) -> None:
-    """Batches beside the marks, in one where they would cover each other."""
+    """Write batches beside the marks, several in one text where they would cover each other."""
     names: list[Name] = []
     for _, row in points.dropna(subset="batch").iterrows() if len(points) <= MOST_NAMED else ():
         place = (row[axes[0]], row[axes[1]])
@@ -161,7 +161,7 @@ def _name(figure: Figure, panel: Axes, points: pd.DataFrame, axes: tuple[str, st
         panel.annotate(name.text, name.place, xytext=BESIDE, textcoords="offset points", fontsize=8, color="0.25")
 
 
-def _told(row: pd.Series, memory: str, speed: str) -> str:
+def _tooltip(row: pd.Series, memory: str, speed: str) -> str:
     iou = "" if finite(row["iou_min"]) is None else f", smallest IoU {row['iou_min']:.4f}"
     return (
         f"{row['label']}, batch {row['batch']:.0f}: {speed} {row[speed]:.2f}, {row[memory]:.0f} MB, "
@@ -169,7 +169,7 @@ def _told(row: pd.Series, memory: str, speed: str) -> str:
     )
 
 
-def _legend(figure: Figure, measured: pd.DataFrame, styles: dict[str, Look]) -> None:
+def _legend(figure: Figure, measured: pd.DataFrame, styles: dict[str, Style]) -> None:
     handles = [
         Line2D([], [], color=styles[name].colour, marker=styles[name].marker, linestyle="", label=plain(name))
         for name in np.unique(measured["label"])

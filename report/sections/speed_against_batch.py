@@ -11,23 +11,23 @@ from matplotlib.figure import Figure
 from report.reading.run import Run, finite
 from report.reading.samples import fps_interval
 from report.render.document import Drawing, Section
-from report.render.style import Look, batch_axis, label_speeds, legend, looks, objects_title, plain, positive, tidy
+from report.render.style import Style, batch_axis, label_speeds, legend, objects_title, plain, positive, styles_of, tidy
 from report.sections.points_table import ratio, with_interval
 
 APART = 0.06
-"""Octaves between points of one batch, whose error bars would cover each other;"""
+"""Octaves between points of one batch, so that their error bars do not cover each other."""
 FURTHEST = 0.3
-"""and at most so many from their batch."""
+"""A point is drawn at most so many octaves away from its batch."""
 MOST_PANELS = 4
-"""Side by side."""
+"""At most so many panels are side by side."""
 
 
 def throughput_section(run: Run) -> Section | None:
-    return Section.of("Speed against batch", throughput(run), speedup(run))
+    return Section.of("Speed against batch", draw_throughput(run), draw_speedups(run))
 
 
-def throughput(run: Run) -> Drawing | None:
-    """None where nothing was measured."""
+def draw_throughput(run: Run) -> Drawing | None:
+    """Return None where no point has an fps."""
     summary = run.summary
     measured = summary[positive(summary["fps"]) & (summary["status"] == "ok")]
     if measured.empty:
@@ -40,32 +40,32 @@ def throughput(run: Run) -> Drawing | None:
         hi=[nan if one is None else one.hi for one in intervals],
     )
 
-    def told(row: pd.Series) -> str:
+    def tooltip(row: pd.Series) -> str:
         interval = f" ({row['lo']:.1f}-{row['hi']:.1f})" if finite(row["lo"]) else ""
         return f"{_which(row)}: {row['fps']:.1f} targets/s{interval}"
 
-    figure, _, marks = _plot(_spread(ends), looks(summary), "targets per second", told)
+    figure, _, tooltips = _plot(_spread(ends), styles_of(summary), "targets per second", tooltip)
     bars = "Bars are 95% intervals of the median block, from the raw samples. " if any(intervals) else ""
     return Drawing(
         name="throughput",
         alt="targets per second against batch, by strategy and objects",
         figure=figure,
         caption=f"{bars}Hollow points did not converge.",
-        told=marks,
+        tooltips=tooltips,
     )
 
 
-def speedup(run: Run) -> Drawing | None:
-    """None where there is none."""
+def draw_speedups(run: Run) -> Drawing | None:
+    """Return None where no point has a speed-up."""
     measured = run.summary[positive(run.summary["speedup"])]
     if measured.empty:
         return None
     ends = measured.assign(value=measured["speedup"], lo=measured["speedup_lo"], hi=measured["speedup_hi"])
 
-    def told(row: pd.Series) -> str:
+    def tooltip(row: pd.Series) -> str:
         return f"{_which(row)}: {with_interval(row)} times {row['reference']}, {row['verdict']}"
 
-    figure, panels, marks = _plot(_spread(ends), looks(run.summary), "speed-up", told)
+    figure, panels, tooltips = _plot(_spread(ends), styles_of(run.summary), "speed-up", tooltip)
     bands = same_bands(run)
     band = bands[0] if len(bands) == 1 else None
     for panel in panels:
@@ -81,19 +81,22 @@ def speedup(run: Run) -> Drawing | None:
         alt="speed-up over the baseline against batch, by strategy and objects",
         figure=figure,
         caption=f"Bars are 95% intervals, {shaded}and hollow points did not converge.",
-        told=marks,
+        tooltips=tooltips,
     )
 
 
 def same_bands(run: Run) -> list[float]:
-    """By how much speeds may differ and still count as the same; more than one where points were asked differently."""
+    """Return by how much speeds may differ and still count as the same, as shares of 1.
+
+    There is more than one such share where points were measured with different options.
+    """
     return sorted({value for value in map(finite, run.stored("config", "timing", "same")) if value is not None})
 
 
 def _plot(
-    measured: pd.DataFrame, styles: dict[str, Look], title: str, told: Callable[[pd.Series], str]
+    measured: pd.DataFrame, styles: dict[str, Style], title: str, tooltip: Callable[[pd.Series], str]
 ) -> tuple[Figure, list[Axes], tuple[tuple[str, str], ...]]:
-    """measured: with columns place, value, lo, hi. Also what each point tells."""
+    """Return the figure, its panels, and the tooltips of its points. measured: has columns place, value, lo and hi."""
     counts = sorted(measured["objects"].dropna().unique()) or [float("nan")]
     across = min(len(counts), MOST_PANELS)
     down = -(-len(counts) // across)
@@ -102,12 +105,12 @@ def _plot(
     panels = list(grid.flat)[: len(counts)]
     for unused in list(grid.flat)[len(counts) :]:
         unused.set_axis_off()
-    marks: list[tuple[str, str]] = []
+    tooltips: list[tuple[str, str]] = []
     for panel, objects in zip(panels, counts, strict=True):
         panel.set_yscale("log")
         here = measured[measured["objects"] == objects] if objects == objects else measured
         for name, points in here.groupby("label"):
-            marks += _draw(panel, points, styles[str(name)], told, len(marks))
+            tooltips += _draw(panel, points, styles[str(name)], tooltip, len(tooltips))
         batch_axis(panel, sorted(measured["batch"].unique()))
         if objects == objects:
             panel.set_title(objects_title(objects), fontsize=10)
@@ -117,40 +120,46 @@ def _plot(
     for row in grid:
         row[0].set_ylabel(title)
     legend(figure, panels)
-    return figure, panels, tuple(marks)
+    return figure, panels, tuple(tooltips)
 
 
 def _draw(
-    panel: Axes, points: pd.DataFrame, look: Look, told: Callable[[pd.Series], str], first: int
+    panel: Axes, points: pd.DataFrame, style: Style, tooltip: Callable[[pd.Series], str], first: int
 ) -> list[tuple[str, str]]:
     line = points.groupby("batch")[["place", "value"]].median()
-    panel.plot(line["place"], line["value"], color=look.colour, linestyle=look.line, linewidth=1.2, alpha=0.7)
+    panel.plot(line["place"], line["value"], color=style.colour, linestyle=style.line, linewidth=1.2, alpha=0.7)
     name = plain(points["label"].iloc[0])
-    panel.plot([], [], look.line, color=look.colour, marker=look.marker, linewidth=1.2, label=name)
+    panel.plot([], [], style.line, color=style.colour, marker=style.marker, linewidth=1.2, label=name)
     below = (points["value"] - points["lo"]).clip(lower=0)
     above = (points["hi"] - points["value"]).clip(lower=0)
     panel.errorbar(
-        points["place"], points["value"], yerr=[below, above], fmt="none", ecolor=look.colour, elinewidth=1.2, capsize=3
+        points["place"],
+        points["value"],
+        yerr=[below, above],
+        fmt="none",
+        ecolor=style.colour,
+        elinewidth=1.2,
+        capsize=3,
     )
-    marks: list[tuple[str, str]] = []
+    tooltips: list[tuple[str, str]] = []
     for _, row in points.iterrows():
-        gid = f"told{first + len(marks)}"
-        fill = "white" if row["converged"] is False else look.colour
+        gid = f"mark{first + len(tooltips)}"
+        fill = "white" if row["converged"] is False else style.colour
         panel.plot(
             row["place"],
             row["value"],
-            marker=look.marker,
-            color=look.colour,
+            marker=style.marker,
+            color=style.colour,
             markerfacecolor=fill,
             markersize=6,
             gid=gid,
         )
-        marks.append((gid, told(row)))
-    return marks
+        tooltips.append((gid, tooltip(row)))
+    return tooltips
 
 
 def _spread(measured: pd.DataFrame) -> pd.DataFrame:
-    """With a column ``place``: the batch, moved a little where several points have the same batch and objects."""
+    """Add a column ``place``: the batch, moved a little where several points have the same batch and objects."""
     together = measured.sort_values(["label", "repeat"]).groupby(["objects", "batch"], dropna=False)
     rank, count = together.cumcount(), together["label"].transform("size")
     furthest = (APART * (count - 1) / 2).clip(upper=FURTHEST)

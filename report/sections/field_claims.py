@@ -1,4 +1,4 @@
-"""What literature and field notes claim about batching, beside what was measured; for ``+experiment=field_claims``."""
+"""What literature and field notes claim about batching, beside measurements; for ``+experiment=field_claims``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from harness.stats.interval import Interval
 from report.reading.run import MAY_VARY, Run, finite
 from report.render.document import Column, Paragraph, Section, Table, words
-from report.sections.claim_measurements import (
+from report.sections.claim_findings import (
     ABOUT,
     Finding,
     NotMeasuredError,
@@ -32,20 +32,21 @@ from strategies.components.stage_names import MASK_DECODER, MEMORY_ATTENTION
 EXPERIMENT = "field_claims"
 SETTING = [name for name in MAY_VARY if name not in ("refs", "targets")]
 LITTLE = 1.25
-"""Less than this is little speed-up."""
+"""The speed-up below which a claimed "little speed-up" is confirmed."""
 NOTICED = 0.05
-"""Shares of memory below it are no difference: peaks of one process waver by some percent."""
+"""Smaller shares of memory count as no difference, because repeated peaks of one process vary by some percent."""
 CLAIMED_ON, TOY = "H100", "toy"
 
 Check = Callable[[Run, pd.DataFrame], Finding]
-"""Of a run's points of one model, data, device and dtype. NotMeasuredError where one is missing."""
+"""Compares a claim with a run's points of one model, data, device and dtype; raises NotMeasuredError if one is
+missing."""
 
 
 def claims_section(run: Run) -> Section | None:
-    """None for runs of anything else."""
+    """Return None for runs of anything but the experiment of these claims."""
     if EXPERIMENT not in run.stored("config", "experiment"):
         return None
-    # A point that did not finish never learned its device.
+    # A point that did not finish has no device in its row.
     summary = run.summary.assign(device=run.summary["device"].fillna(run.device))
     tables = (
         _table(run, points, ", ".join(map(str, setting))) for setting, points in summary.groupby(SETTING, dropna=False)
@@ -78,7 +79,7 @@ def _found(check: Check, run: Run, points: pd.DataFrame) -> Finding:
 
 
 def _rebuild(_: Run, points: pd.DataFrame) -> Finding:
-    """At any number of references: the claim does not tell its own, and it decides how much slower."""
+    """Check the claim at each number of references: it does not state its own, on which the slow-down depends."""
     found = {refs: speedup_of(point_of(points, "rebuild", refs=refs)) for refs in (8, 12, 16)}
     slower = {refs: Interval(value=1 / one.value, lo=1 / one.hi, hi=1 / one.lo) for refs, one in found.items()}
     return any_of(*(about(f"{refs} references", one, 23) for refs, one in slower.items()))
@@ -97,7 +98,7 @@ def _rates(_: Run, points: pd.DataFrame) -> Finding:
         "batch 16": point_of(points, "direct", "shared", batch=16, refs=8),
     }
     measured = "; ".join(f"{name}: {fps_of(row):.3g}" for name, row in rows.items())
-    why = "the claims do not tell their machine, model and objects: their ratios are checked above"
+    why = "the claims do not name their machine, model and objects: their ratios are checked above"
     return Finding(measured=measured, verdict="not testable here", why=why)
 
 
@@ -109,7 +110,7 @@ def _utilisation(_: Run, points: pd.DataFrame) -> Finding:
 
 
 def _stage(run: Run, points: pd.DataFrame, *, keys: tuple[str, ...], claimed: float) -> Finding:
-    """A call in `sequential`: one object in one target; of the encoder one frame."""
+    """Check a stage's call in `sequential`: one object in one target, or one frame for the encoder."""
     row = point_of(points, "sequential", refs=8)
     found = milliseconds_of(run, row, *keys)
     if CLAIMED_ON in str(row["device"]) and row["model"] != TOY:
@@ -119,7 +120,10 @@ def _stage(run: Run, points: pd.DataFrame, *, keys: tuple[str, ...], claimed: fl
 
 
 def _frames_speed(run: Run, points: pd.DataFrame) -> Finding:
-    """Of `sequential`; what takes longer with more frames is slower in any case."""
+    """Check how the fps of `sequential` falls with more frames.
+
+    The range for 12 frames ends at 1, because more frames never make the strategy faster.
+    """
     objects = point_of(points, "sequential", refs=8)["objects"]
     few, some, many = (baseline_fps(run, points, refs=refs, objects=objects) for refs in (8, 12, 16))
     return all_of(
@@ -143,9 +147,10 @@ def _frames_memory(_: Run, points: pd.DataFrame) -> Finding:
 
 
 def _sessions(_: Run, points: pd.DataFrame) -> Finding:
-    """In B: a session more costs as much from 1 to 8 as from 8 to 16. In the bank: it costs more with more references.
+    """Check that memory grows with B and with the bank.
 
-    A session is more than its bank, so its cost does not double with the references.
+    B: a further session must cost as much from 1 to 8 as from 8 to 16. The bank: a session must cost more with more
+    references, though not twice as much with twice as many, because a session is more than its bank.
     """
 
     def peak(batch: int, refs: int) -> float:

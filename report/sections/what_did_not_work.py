@@ -1,4 +1,4 @@
-"""How points ended that did not end well, and those that this machine could not try."""
+"""The points that failed or ended wrong, and those that this machine could not try, with the reasons."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from report.reading.run import Run
 from report.render.document import Block, Bullets, Paragraph, Section
 
 MOST_NAMED = 12
-"""Points that ended alike and are told by name."""
+"""At most so many of the points that ended alike are named."""
 
 
 def failures_section(run: Run) -> Section | None:
-    """Skipped points come last and quietly: a strategy that a machine can't run is no failure."""
-    told = run.summary.assign(reason=run.summary["reason"].fillna("no reason is known"))
-    told = told[run.summary["reason"].notna() | (run.summary["status"] != "ok")]
-    failed, skipped = told[told["status"] != "skipped"], told[told["status"] == "skipped"]
+    """Return the section; skipped points come last and in small print, because they are no failures."""
+    points = run.summary.assign(reason=run.summary["reason"].fillna("no reason is known"))
+    points = points[run.summary["reason"].notna() | (run.summary["status"] != "ok")]
+    failed, skipped = points[points["status"] != "skipped"], points[points["status"] == "skipped"]
     blocks: list[Block] = []
     if len(failed):
-        blocks.append(Bullets(items=tuple(_line(points) for _, points in _alike(failed))))
+        blocks.append(Bullets(items=tuple(_line(alike) for _, alike in _alike(failed))))
     if len(skipped):
         blocks.append(Paragraph(text="Not tried, which is no failure:", quiet=True))
-        blocks.append(Bullets(items=tuple(_line(points) for _, points in _alike(skipped)), quiet=True))
+        blocks.append(Bullets(items=tuple(_line(alike) for _, alike in _alike(skipped)), quiet=True))
     return Section.of("What did not work" if len(failed) else "What was not tried", *blocks)
 
 
 def _alike(points: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
-    """Points of one status and reason together, in the order of the run."""
+    """Group points by status and reason, in the order of the run."""
     return list(points.groupby(["status", "reason"], sort=False))  # type: ignore[arg-type]
 
 

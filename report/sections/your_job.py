@@ -6,11 +6,11 @@ import pandas as pd
 
 from report.reading.run import Run, finite
 from report.render.document import Cell, Paragraph, Section, number
-from report.sections.points_table import Shown, column, points_table
+from report.sections.points_table import PointColumn, column, points_table
 
 
 def job_section(run: Run) -> Section | None:
-    """None where nobody knows how large the job is, or how fast it goes."""
+    """Return None where the size of the job is not known, or no point has a speed."""
     jobs = sorted({size for size in run.stored("config", "project_to") if isinstance(size, int)})
 
     def minutes(row: pd.Series, rate: str) -> Cell:
@@ -28,11 +28,11 @@ def job_section(run: Run) -> Section | None:
     table = points_table(
         run,
         [
-            Shown(title="encode (min)", cell=lambda row: minutes(row, "encode_fps")),
-            Shown(title="predict (min)", cell=lambda row: minutes(row, "fps")),
+            PointColumn(title="encode (min)", cell=lambda row: minutes(row, "encode_fps")),
+            PointColumn(title="predict (min)", cell=lambda row: minutes(row, "fps")),
             column("projected_min"),
-            Shown(title="GPU energy (Wh)", cell=energy),
-            Shown(title="CPU time (h)", cell=cpu_hours),
+            PointColumn(title="GPU energy (Wh)", cell=energy),
+            PointColumn(title="CPU time (h)", cell=cpu_hours),
         ],
     )
     if table is None:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from report.reading.run import Run, dig, finite
 from report.render.document import Drawing, Paragraph, Section, number
 from report.render.style import plain, positive, tidy
-from report.sections.points_table import Shown, column, points_table
+from report.sections.points_table import PointColumn, column, points_table
 from strategies.components.stage_names import (
     MASK_DECODER,
     MEMORY_ATTENTION,
@@ -25,45 +25,45 @@ INSIDE = {
     "memory attention": (MEMORY_ATTENTION,),
     "mask decoder": (MASK_DECODER,),
 }
-"""What a prediction is made of, by the stages that its strategy was watched in."""
-# Tol's muted colours, which no strategy has.
+"""The parts of a prediction, each with the measured stages that belong to it."""
+# These are Tol's muted colours, which no strategy has.
 COLOURS = {
     **{ENCODE: "#CCCCCC", PREDICT: "#88CCEE", "references again": "#882255", "memory encoder": "#CC6677"},
     **{"memory attention": "#332288", "mask decoder": "#44AA99", REST: "#F0E2A0"},
 }
 PARTS = {"process": "process", "model": "model", "features": "features"}
-"""Of the set-up, as points/*.json name them."""
+"""Parts of the set-up: their names in points/*.json and the titles of their columns."""
 MOST_BARS = 60
 
 
 def stages_section(run: Run) -> Section | None:
-    shown = [
-        Shown(title="encode (ms)", cell=lambda row: number(milliseconds(row["encode_fps"]), "{:.2f}")),
-        Shown(title="predict (ms)", cell=lambda row: number(milliseconds(row["fps"]), "{:.2f}")),
+    columns = [
+        PointColumn(title="encode (ms)", cell=lambda row: number(milliseconds(row["encode_fps"]), "{:.2f}")),
+        PointColumn(title="predict (ms)", cell=lambda row: number(milliseconds(row["fps"]), "{:.2f}")),
         *(_inside_column(run, name) for name in (*INSIDE, REST)),
         column("bank_s"),
         column("setup_s"),
-        *(_setup_part(run, name, told) for name, told in PARTS.items()),
+        *(_setup_part(run, name, title) for name, title in PARTS.items()),
     ]
-    table = points_table(run, shown)
+    table = points_table(run, columns)
     if table is None:
         return None
     note = (
         "Milliseconds are those of a target. Encoding is the vision encoder's stage, from the first file read to the "
-        "last feature on disk, shared by all strategies. What a prediction is made of is told by a batch watched "
-        "apart, scaled to the speed measured; compiled code, CUDA graphs and threads can't be watched. `bank_s` is "
-        "seconds to build a group's memory bank, once (for `rebuild` it is in every prediction); `setup_s` seconds to "
-        "start the point's process and load everything, once. Neither is in the speeds."
+        "last feature on disk, shared by all strategies. The parts of a prediction are those of a batch that was "
+        "watched separately, scaled to the speed measured; compiled code, CUDA graphs and threads can't be watched. "
+        "`bank_s` is seconds to build a group's memory bank, once (for `rebuild` it is in every prediction); `setup_s` "
+        "seconds to start the point's process and load everything, once. Neither is in the speeds."
     )
-    return Section.of("Where the time goes", stages(run), table, Paragraph(text=note, quiet=True))
+    return Section.of("Where the time goes", draw_stages(run), table, Paragraph(text=note, quiet=True))
 
 
 def milliseconds(per_second: float) -> float | None:
     return 1000 / per_second if finite(per_second) and per_second > 0 else None
 
 
-def stages(run: Run) -> Drawing | None:
-    """Bars of milliseconds a target; None where no point has both stages, or more have than a page bears."""
+def draw_stages(run: Run) -> Drawing | None:
+    """Draw bars of milliseconds a target; returns None where no point has both stages, or too many for a page have."""
     summary = run.summary
     both = positive(summary["fps"]) & positive(summary["encode_fps"]) & summary["status"].isin(["ok", "wrong"])
     measured = (
@@ -76,13 +76,13 @@ def stages(run: Run) -> Drawing | None:
     figure = Figure(figsize=(8.5, 0.9 + 0.24 * len(measured)), layout="constrained")
     panel = figure.subplots()
     places = range(len(measured), 0, -1)
-    marks: list[tuple[str, str]] = []
+    tooltips: list[tuple[str, str]] = []
     for place, (_, row) in zip(places, measured.iterrows(), strict=True):
-        gid = f"told{len(marks)}"
+        gid = f"mark{len(tooltips)}"
         end = _draw_bar(panel, place, {ENCODE: 1000 / row["encode_fps"]} | inside(run, row))
-        told = f"{1000 / row['encode_fps']:.1f} + {1000 / row['fps']:.1f}"
-        panel.text(end, place, f" {told}", va="center", fontsize=8, gid=gid)
-        marks.append((gid, f"{_which(row)}: {told} ms"))
+        text = f"{1000 / row['encode_fps']:.1f} + {1000 / row['fps']:.1f}"
+        panel.text(end, place, f" {text}", va="center", fontsize=8, gid=gid)
+        tooltips.append((gid, f"{_which(row)}: {text} ms"))
     panel.set_yticks(list(places), [plain(_which(row)) for _, row in measured.iterrows()], fontsize=8)
     panel.set_ylim(0.4, len(measured) + 0.6)
     panel.margins(x=0.15)
@@ -90,18 +90,23 @@ def stages(run: Run) -> Drawing | None:
     tidy(panel)
     panel.grid(visible=False, axis="y")
     handles = dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
-    shown = [name for name in COLOURS if name in handles]
+    names = [name for name in COLOURS if name in handles]
     figure.legend(
-        [handles[name] for name in shown], shown, loc="outside lower center", ncols=4, frameon=False, fontsize=9
+        [handles[name] for name in names], names, loc="outside lower center", ncols=4, frameon=False, fontsize=9
     )
     return Drawing(
-        name="stages", alt="milliseconds a target in the encoder and in prediction", figure=figure, told=tuple(marks)
+        name="stages",
+        alt="milliseconds a target in the encoder and in prediction",
+        figure=figure,
+        tooltips=tuple(tooltips),
     )
 
 
 def inside(run: Run, row: pd.Series) -> dict[str, float]:
-    """Milliseconds a target in each part of its prediction, which add up to those of all; of that alone where the
-    parts are not known."""
+    """Return the milliseconds a target in each part of its prediction, which add up to the whole prediction's.
+
+    Where the parts are not known, the whole prediction is the only part.
+    """
     whole = milliseconds(row["fps"])
     calls, predicted = run.of(row, "details", "stages", "calls"), _total(run.of(row, "details", "stages", "predict"))
     if whole is None:
@@ -113,18 +118,18 @@ def inside(run: Run, row: pd.Series) -> dict[str, float]:
     return {name: whole * share for name, share in shares.items() if share > 0}
 
 
-def _inside_column(run: Run, name: str) -> Shown:
-    return Shown(title=f"{name} (ms)", cell=lambda row: number(inside(run, row).get(name), "{:.2f}"))
+def _inside_column(run: Run, name: str) -> PointColumn:
+    return PointColumn(title=f"{name} (ms)", cell=lambda row: number(inside(run, row).get(name), "{:.2f}"))
 
 
 def _total(seconds: object) -> float:
-    """0 for what is no list of numbers."""
+    """Add up positive seconds; returns 0 for what is no list of numbers."""
     listed = seconds if isinstance(seconds, list) else []
     return sum(value for value in map(finite, listed) if value is not None and value > 0)
 
 
 def _draw_bar(panel: Axes, place: int, parts: dict[str, float]) -> float:
-    """Where it ends."""
+    """Draw a bar's parts; returns where the bar ends."""
     end = 0.0
     for name, length in parts.items():
         panel.barh(place, length, left=end, color=COLOURS[name], height=0.7, label=name, edgecolor="white")
@@ -137,8 +142,8 @@ def _which(row: pd.Series) -> str:
     return f"{row['label']}, batch {row['batch']:.0f}{objects}"
 
 
-def _setup_part(run: Run, name: str, told: str) -> Shown:
-    return Shown(
-        title=f"{told} (s)",
+def _setup_part(run: Run, name: str, title: str) -> PointColumn:
+    return PointColumn(
+        title=f"{title} (s)",
         cell=lambda row: number(finite(run.of(row, "details", "setup_seconds", name)), "{:.1f}"),
     )

@@ -1,4 +1,4 @@
-"""Are the masks the same: numbers, what is known about those that are not, and pictures."""
+"""Whether the masks are the same: numbers, known reasons for differences, and pictures."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from report.reading.mask_status import masks_of
 from report.reading.run import Run, dig, finite
 from report.render.document import Block, Cell, Paragraph, Section, number, words
 from report.sections.mask_pictures import draw_masks
-from report.sections.points_table import Shown, column, points_table
-from report.sections.worst_targets import printable, worst_table
+from report.sections.points_table import PointColumn, column, points_table
+from report.sections.where_they_agree_least import printable, worst_table
 
 WHY_DIFFERENT = {
     ("propagate", ""): "lets every target remember the predictions before it, as the session does out of the box: its "
@@ -20,14 +20,14 @@ WHY_DIFFERENT = {
     ("extended_session", "raw"): "keeps targets in slots at other distances in time from the references than "
     "`sequential` does; object pointers encode that distance, so masks change with the slot.",
 }
-"""By strategy and variant."""
+"""Why masks differ from those of `sequential`, by strategy and variant."""
 
 
 def agreement_section(run: Run) -> Section | None:
     table = points_table(
         run,
         [
-            Shown(title="masks", cell=lambda row: words(masks_of(run, row)), words=True),
+            PointColumn(title="masks", cell=lambda row: words(masks_of(run, row)), words=True),
             column("iou_mean"),
             column("iou_p1"),
             column("iou_min"),
@@ -47,12 +47,12 @@ def agreement_section(run: Run) -> Section | None:
     return Section.of("Are the masks the same", *blocks)
 
 
-def _of_agreement(run: Run, name: str, title: str, form: str) -> Shown:
-    return Shown(title=title, cell=lambda row: number(finite(run.of(row, "details", "agreement", name)), form))
+def _of_agreement(run: Run, name: str, title: str, form: str) -> PointColumn:
+    return PointColumn(title=title, cell=lambda row: number(finite(run.of(row, "details", "agreement", name)), form))
 
 
-def _worst_object(run: Run) -> Shown:
-    """Where masks disagree most: group and object id."""
+def _worst_object(run: Run) -> PointColumn:
+    """Return the column that names the object with the lowest mean IoU, by its group and id."""
 
     def cell(row: pd.Series) -> Cell:
         objects = run.of(row, "details", "agreement", "per_object")
@@ -61,7 +61,7 @@ def _worst_object(run: Run) -> Shown:
         known = {name: mean for name, mean in means.items() if mean is not None and mean < 1}
         return words(printable(min(known, key=lambda name: known[name]))) if known else words(None)
 
-    return Shown(title="least alike", cell=cell, words=True)
+    return PointColumn(title="least alike", cell=cell, words=True)
 
 
 def _about(run: Run) -> str:
@@ -82,7 +82,7 @@ def _about(run: Run) -> str:
 
 
 def _noise_floor(run: Run) -> str:
-    """How far `sequential` is from itself, the most that any point saw."""
+    """Describe how far `sequential` is from itself, by the largest differences of any point."""
     found = run.stored("details", "noise_floor")
     logits, ious = (_numbers(found, name) for name in ("largest_dlogit", "iou"))
     flips = [sum(pair) for pair in zip(_numbers(found, "gate_flips"), _numbers(found, "pick_flips"), strict=False)]
@@ -99,7 +99,7 @@ def _numbers(found: list[Any], name: str) -> list[float]:
 
 
 def _reasons(summary: pd.DataFrame) -> list[str]:
-    """A sentence for each strategy of the run that is known to differ."""
+    """Return a sentence for each strategy of the run whose masks are known to differ."""
     finished = summary[summary["status"].isin(["ok", "wrong"])]
     present = {
         (row["strategy"], row["variant"] or ""): row["family"] for _, row in finished.fillna({"variant": ""}).iterrows()
