@@ -78,7 +78,7 @@ def measure(points: Sequence[Point]) -> tuple[int, RunFolder]:
     if refused is not None:
         raise refused
     asked = {point.name for point in points}
-    failed = any(row["status"] not in ("ok", "skipped") for row in run.rows if row["point"] in asked)
+    failed = any(row.status not in ("ok", "skipped") for row in run.rows if row.point in asked)
     return code or int(failed), run
 
 

@@ -35,7 +35,9 @@ SELF_ATTENTIONS: tuple[SelfAttention, ...] = get_args(SelfAttention)
 class Triton(Direct):
     """Batched components with fused attention; see the module's docstring.
 
-    self_attention: ``library`` or ``fused``; chunk_tokens: as in `Direct`.
+    self_attention: which kernel attends within an image, torch's (``library``) or ours (``fused``).
+    chunk_tokens: image tokens that go at once through the memory encoder, which makes the bank, and through memory
+    attention (16 pairs at 1024 px).
     """
 
     def __init__(

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import ast
+import inspect
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from importlib.util import find_spec
@@ -20,10 +21,10 @@ from typing import Literal, get_args, get_origin, get_type_hints
 from hydra.utils import get_class
 
 from harness.cli import guarded
-from harness.commands.column_texts import COLUMN_TEXTS
 from harness.commands.yaml_options import Option, choices_in, header_of, is_global, options_in
 from harness.options.compose import RENAMED
-from harness.result import COLUMNS, STATUSES
+from harness.options.signature import signature_of
+from harness.row import STATUSES, column_reference
 from harness.store.atomic import write_whole
 from strategies.base import Strategy
 
@@ -67,15 +68,6 @@ comment in `conf/`, the docstring or the column's text that it comes from, and g
 What things mean and why they are so is told in [DESIGN.md](DESIGN.md)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """A column of summary.csv. unit: "" where it has none."""
-
-    name: str
-    unit: str
-    meaning: str
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit codes as above."""
     parser = argparse.ArgumentParser(prog="python -m harness.reference", description="Write the reference.")
@@ -110,13 +102,8 @@ def reference() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def columns() -> list[Column]:
-    """The columns of summary.csv, in order."""
-    return [Column(name=name, unit=COLUMN_TEXTS[name][0], meaning=COLUMN_TEXTS[name][1]) for name in COLUMNS]
-
-
 def _columns() -> str:
-    rows = [(f"`{column.name}`", column.unit, column.meaning) for column in columns()]
+    rows = [(f"`{name}`", unit, meaning) for name, unit, meaning in column_reference()]
     return _table(("column", "unit", "meaning"), rows)
 
 
@@ -175,10 +162,12 @@ def _group(group: str, members: dict[str, str], known: dict[str, str]) -> Iterat
         for option in options_in(text, prefix="" if is_global(text) else f"{group}."):
             if option.default is None or option.key in known or option.key == f"{group}.name":
                 continue
-            made = classes[name]
-            choices = () if made is None else _literals(made, option.key.removeprefix(f"{group}."))
+            choices = _literals(classes[name], option.key.removeprefix(f"{group}."))
             meaning = option.comment or known.get(option.default.strip("${}"), "")
             takers.setdefault((*_row(option)[:2], ", ".join(choices), meaning), []).append(name)
+        for left, default, meaning in _left_to_the_constructor(name, text, classes[name]):
+            choices = _literals(classes[name], left)
+            takers.setdefault((f"`{group}.{left}`", default, ", ".join(choices), meaning), []).append(name)
     if takers:
         listed = [(key, _names(names), *rest) for (key, *rest), names in takers.items()]
         yield _table(("option", "of", "default", "choices", "meaning"), listed)
@@ -210,9 +199,22 @@ def _first_line(strategy: type[Strategy]) -> str:
     return told.partition("\n")[0].partition(": ")[2].rstrip(".")
 
 
-def _literals(strategy: type[Strategy], option: str) -> tuple[str, ...]:
+def _left_to_the_constructor(name: str, text: str, strategy: type[Strategy] | None) -> Iterator[tuple[str, str, str]]:
+    """Name, default and meaning of the options that a strategy's YAML does not mention; their meaning stands in the
+    class's docstring, as ``name: text``."""
+    if strategy is None:
+        return
+    signature = signature_of(f"{strategy.__module__}.{strategy.__qualname__}", named=f"strategy={name}")
+    mentioned = {option.key for option in options_in(text, prefix="")}
+    for option, default in (signature.plain_defaults if signature else {}).items():
+        if option not in mentioned:
+            found = re.search(rf"^{option}: (.+?)\.?$(?=\n\w+: |\n\n|\Z)", inspect.getdoc(strategy) or "", re.M | re.S)
+            yield option, f"`{default}`", " ".join(found[1].split()).replace("``", "`") if found else ""
+
+
+def _literals(strategy: type[Strategy] | None, option: str) -> tuple[str, ...]:
     """The choices of a constructor's argument, where its annotation lists them."""
-    annotation = get_type_hints(strategy.__init__).get(option)
+    annotation = get_type_hints(strategy.__init__).get(option) if strategy is not None else None
     return tuple(f"`{choice}`" for choice in get_args(annotation)) if get_origin(annotation) is Literal else ()
 
 

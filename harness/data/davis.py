@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from harness.data.group import Frame, Group
 from harness.data.images import check_count, read_image, read_labels_of, reference_objects
-from harness.options.config import PICKINGS
+from harness.options.data import PICKINGS
 from strategies.errors import UserError, did_you_mean
 
 PREFERRED_RESOLUTION = "480p"

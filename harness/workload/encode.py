@@ -26,8 +26,8 @@ from harness.options.config import EncodeConfig
 from harness.store.atomic import write_whole
 from harness.workload.storage import disk_features, disk_predictions, stored_features, stored_predictions
 from strategies.models.tracker import Tracker
+from strategies.oracle import Oracle
 from strategies.preprocessing import label_map_to_masks
-from strategies.sequential import Sequential
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
 Item = TypeVar("Item")
@@ -118,7 +118,7 @@ class Workload:
 
 def _predict_to_disk(model: Tracker, encoded: EncodedGroup, objects: int | None, folder: Path) -> None:
     stored: Predictions | None = None
-    with Sequential(model) as strategy:
+    with Oracle(model) as strategy:
         strategy.prepare(encoded.references(model.device, objects))
         for index in range(len(encoded.targets)):
             one = strategy.predict(encoded.targets[index : index + 1].to(model.device))

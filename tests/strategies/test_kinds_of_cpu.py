@@ -36,7 +36,8 @@ CORE = tuple(
 def test_what_is_exact_is_exact_on_every_kind_of_cpu(capability: str, threads: int) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CORE],
-        env=os.environ | {"ATEN_CPU_CAPABILITY": capability, "OMP_NUM_THREADS": str(threads)},
+        env=os.environ
+        | {"ATEN_CPU_CAPABILITY": capability, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"},
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -26,9 +26,9 @@ import torch
 from hypothesis import example, given, note, settings
 from hypothesis import strategies as st
 
-from harness.masks.agreement import Agreement, AgreementMeter
-from harness.masks.noise import Limits, Sample, measure_noise
-from harness.measure.correctness import disagreement
+from harness.masks.agreement import AgreementMeter
+from harness.masks.noise import Sample, measure_noise
+from harness.masks.rule import Agreement, Limits, disagreement
 from strategies import (
     Direct,
     ExtendedSession,

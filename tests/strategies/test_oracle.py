@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from strategies import References, Sam2, Sequential
 from strategies.components.memory_attention import condition_per_pair, condition_shared, project_bank
-from strategies.components.memory_bank import build_memory_bank
+from strategies.components.memory_bank import MemoryBank
 from strategies.models.configs import VERSIONS
 from tests.support.models import Pictures, draw_pictures, group, lively_model
 from tests.support.oracle import Array, MemoryAttention
@@ -68,6 +68,16 @@ def session_calls(model: Sam2, references: References, pictures: Pictures) -> li
     return calls
 
 
+def remembered(calls: list[tuple[dict[str, Any], Tensor]]) -> MemoryBank:
+    """The session's memory of all objects, so that no value that it rounded to bf16 can be rounded otherwise."""
+    given = [given for given, _ in calls[:OBJECTS]]
+    return MemoryBank(
+        memory=torch.stack([each["memory"][:, 0] for each in given]),
+        position=given[0]["memory_posision_embeddings"].transpose(0, 1),
+        pointer_tokens=given[0]["num_object_pointer_tokens"],
+    )
+
+
 def oracle_answer(model: Sam2, given: dict[str, Any], layers: int) -> Array:
     height, width = model.network.backbone_feature_sizes[-1]
     oracle = MemoryAttention.of(model.network.memory_attention, grid=(height, width), layers=layers)
@@ -108,7 +118,7 @@ def test_direct_computes_what_the_oracle_does_with_what_the_session_remembers(
 ) -> None:
     with first_layers(model, layers), model.computing():
         calls = session_calls(model, references, pictures)
-        bank = build_memory_bank(model, references)
+        bank = remembered(calls)
         embedding = pictures.targets.embedding[:TARGETS]
         if way == "shared":
             answers = condition_shared(model, embedding, project_bank(model, bank))

@@ -324,7 +324,7 @@ def test_checks_are_in_the_history(place: Place) -> None:
         (["check.margins.speedup=-1"], "check.margins.speedup=-1"),
         (["check.retries=-1"], "check.retries=-1"),
         (["check.margin.speedup=1"], "check.margin"),
-        (["--update", "strategy=direct", "strategy.chunk_tokens=1024,2048"], "a snapshot can't tell apart"),
+        (["--update", "strategy=direct", "pictures=0,1"], "a snapshot can't tell apart"),
     ],
 )
 def test_bad_input_is_one_sentence_and_nothing_is_measured(

@@ -1,0 +1,364 @@
+"""An option of a strategy stands in its constructor: it is checked and swept from there, and told wherever it differs.
+
+`piecewise` is a strategy as a user adds one: a file and a YAML in a folder of their own, no line in this package.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.gate.check import GRID
+from harness.gate.snapshot import Snapshot
+from harness.options.compose import compose
+from harness.options.config import HarnessConfig, SyntheticConfig
+from harness.options.points import Point
+from harness.options.shipped import shipped, strategies
+from harness.store.point_key import key_of, measured
+from report.compare import comparison_of
+from report.reading.run import read_run
+from report.render.markdown import render_markdown
+from strategies.errors import UserError
+from tests.support.harness_runs import TINY, complaint, exit_code, only_run, runs, summary
+from tests.support.paths import ROOT
+
+PIECEWISE = '''
+from typing import Literal
+
+from strategies import Direct, Predictions
+
+
+class Piecewise(Direct):
+    """A few targets at a time."""
+
+    def __init__(self, model, *, order: Literal["forward", "backward"] = "forward", piece: int = 2):
+        super().__init__(model)
+        self.order, self.piece = order, piece
+
+    def _predict(self, targets):
+        starts = list(range(0, len(targets), self.piece))
+        starts = starts[::-1] if self.order == "backward" else starts
+        parts = {start: super(Piecewise, self)._predict(targets[start : start + self.piece]) for start in starts}
+        return Predictions.concatenate([parts[start] for start in sorted(parts)])
+
+
+class Needy(Direct):
+    def __init__(self, model, *, colour: str):
+        super().__init__(model)
+
+
+class Generous(Direct):
+    def __init__(self, model, *, ratio: float | None = None, loud: bool = True, **others):
+        super().__init__(model)
+'''
+YAMLS = {
+    "piecewise": "_target_: piecewise_strategy.Piecewise\n",
+    "large": "_target_: piecewise_strategy.Piecewise\npiece: 16\n",
+    "needy": "_target_: piecewise_strategy.Needy\n",
+    "generous": "_target_: piecewise_strategy.Generous\n",
+    "knobby": "# @package _global_\npace: 3\nstrategy:\n  _target_: piecewise_strategy.Piecewise\n  piece: ${pace}\n",
+    "stray": "_target_: piecewise_strategy.Piecewise\npiec: 3\n",
+    "lost": "_target_: nowhere.at.all.Mine\n",
+    "explosive": "_target_: explosive_strategy.Mine\n",
+    "leaving": "_target_: leaving_strategy.Mine\n",
+    "unavailable": "_target_: unavailable_strategy.Mine\n",
+    "nameless": "colour: green\n",
+    "bare": "_target_: Mine\n",
+    "absent": "_target_: piecewise_strategy.Absent\n",
+}
+MODULES = {
+    "piecewise_strategy": PIECEWISE,
+    "explosive_strategy": "raise SystemError('boom\\nand more')\n",
+    "leaving_strategy": "raise SystemExit(3)\n",
+    "unavailable_strategy": "from strategies import UnavailableError\nraise UnavailableError('it needs a card')\n",
+}
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The option that makes the user's strategies known; their modules can be imported."""
+    folder = tmp_path_factory.mktemp("mine")
+    (folder / "my_conf" / "strategy").mkdir(parents=True)
+    for name, text in YAMLS.items():
+        (folder / "my_conf" / "strategy" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    for name, text in MODULES.items():
+        (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield f"hydra.searchpath=[file://{folder / 'my_conf'}]"
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+def variants(points: list[Point]) -> list[tuple[str, str]]:
+    return [(point.strategy, point.variant) for point in points]
+
+
+# --- values --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ["direct", "bank=shard"],
+            "bank=shard is not known; did you mean shared? choose one of shared, expand, repeat",
+        ),
+        (["sequential", "bank=shard"], "bank=shard is not known; did you mean shared?"),
+        (["direct", "strategy.bank=shard"], "strategy.bank=shard is not known; did you mean shared?"),
+        (["sequential", "strategy@baseline=direct", "baseline.sdpa=flush"], "baseline.sdpa=flush is not known"),
+        (["direct", "compile=perhaps"], "compile=perhaps is not valid: strategies.direct.Direct takes true or false"),
+        (["piecewise", "strategy.order=forwards"], "strategy.order=forwards is not known; did you mean forward?"),
+        (["piecewise", "strategy.piece=half"], "strategy.piece=half is not valid:  ... takes a whole number"),
+        (["piecewise", "strategy.piece=1.5"], "strategy.piece=1.5 is not valid"),
+        (["piecewise", "strategy.piece=true"], "strategy.piece=true is not valid"),
+        (["piecewise", "strategy.piece=null"], "strategy.piece=null is not valid"),
+        (["piecewise", "strategy.peice=3"], "strategy.peice= is not an option of piecewise; did you mean piece?"),
+        (["sequential", "strategy.piece=3"], "strategy.piece= is not an option of sequential: leave it out"),
+        (
+            ["direct,sequential", "strategy.piece=3"],
+            "is not an option of direct, sequential;  ... strategy.chunk_tokens",
+        ),
+        (["sequential", "baseline.piece=3"], "baseline.piece= is not an option of sequential"),
+        (["stray"], "strategy.piec= is not an option of stray; did you mean piece?"),
+        (["needy"], "strategy.colour= is missing: needy needs it"),
+        (["needy", "strategy.colour=3"], "strategy.colour=3 is not valid:  ... takes a text, quoted as"),
+        (["generous", "strategy.ratio=much"], "strategy.ratio=much is not valid:  ... takes a number or null"),
+        (["generous", "strategy.loud=1"], "strategy.loud=1 is not valid:  ... takes true or false"),
+        (["knobby", "pace=slow"], "pace=slow is not valid:  ... takes a whole number"),
+        (["direct", "timing=3"], "timing=3 is not valid"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_a_constructor_does_not_take_is_refused_in_one_sentence(
+    search: str, words: list[str], sentence: str
+) -> None:
+    with pytest.raises(UserError) as refused:
+        compose([search, f"strategy={words[0]}", *words[1:]])
+    assert "\n" not in str(refused.value)
+    for part in sentence.split(" ... "):
+        assert part in str(refused.value)
+
+
+def test_what_it_takes_is_passed_on(search: str) -> None:
+    words = ["strategy.ratio=3", "strategy.loud=false", "strategy.anything=[1,2]"]
+    (point,) = compose([search, "strategy=generous", *words])
+    assert {name: point.config.strategy[name] for name in ("ratio", "loud", "anything")} == {
+        **{"ratio": 3, "loud": False},
+        "anything": [1, 2],
+    }
+    (point,) = compose([search, "strategy=needy", "strategy.colour=green"])
+    assert point.config.strategy["colour"] == "green"
+    assert point.variant == "colour=green"
+
+
+@pytest.mark.parametrize("name", ["lost", "explosive", "leaving", "nameless", "bare", "absent"])
+def test_a_strategy_that_can_not_be_imported_ends_the_command_with_a_sentence(
+    search: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(search, f"strategy=direct,{name}", *TINY) == 2
+    sentence = complaint(capsys.readouterr().err)
+    assert f"strategy={name}" in sentence
+    assert "package.module.Class" in sentence
+    assert list(tmp_path.iterdir()) == []
+    if name == "explosive":
+        assert "SystemError: boom and more" in sentence
+
+
+def test_a_strategy_that_this_machine_can_not_have_is_left_to_its_point(search: str) -> None:
+    (point,) = compose([search, "strategy=unavailable", "strategy.piece=3"])
+    assert point.config.strategy == {"_target_": "unavailable_strategy.Mine", "piece": 3}
+
+
+# --- sweeps --------------------------------------------------------------------------------------------------------
+
+
+def test_an_option_that_is_in_no_yaml_is_swept_like_any_other(search: str) -> None:
+    points = compose([search, "strategy=piecewise", "strategy.piece=1,4", "strategy.order=forward,backward"])
+    assert variants(points) == [
+        ("piecewise", "piece=1"),
+        ("piecewise", "order=backward-piece=1"),
+        ("piecewise", "piece=4"),
+        ("piecewise", "order=backward-piece=4"),
+    ]
+    assert len({point.name for point in points}) == len({key_of(point) for point in points}) == 4
+
+
+def test_an_option_applies_to_the_strategies_that_have_it_and_makes_no_difference_to_others(search: str) -> None:
+    points = compose([search, "strategy=piecewise,direct", "strategy.piece=1,4", "bank=shared,repeat"])
+    assert sorted(variants(points)) == [
+        *(("direct", "repeat"), ("direct", "shared")),
+        *(("piecewise", "piece=1"), ("piecewise", "piece=4")),
+    ]
+    for point in points:
+        words = [word for word in point.overrides if not word.startswith("hydra.")]
+        assert ("strategy.piece" in point.command) == (point.strategy == "piecewise")
+        assert [again.digest for again in compose([search, *words])] == [point.digest]
+
+
+def test_a_default_that_is_given_is_no_other_point(search: str) -> None:
+    usual, same, other = (
+        compose([search, "strategy=piecewise", *words]) for words in ([], ["strategy.piece=2"], ["strategy.piece=3"])
+    )
+    assert [point.name for point in usual] == [point.name for point in same]
+    assert [point.name for point in usual] != [point.name for point in other]
+
+
+def test_what_a_yaml_gives_is_said_by_its_name_and_what_differs_from_it_is_told(search: str) -> None:
+    points = compose([search, "strategy=large", "strategy.piece=16,2"])
+    assert variants(points) == [("large", ""), ("large", "piece=2")]
+
+
+def test_a_variant_tells_how_the_knobs_are_set_that_the_strategy_takes() -> None:
+    def variant(*words: str) -> str:
+        (point,) = compose(list(words))
+        return point.variant
+
+    assert variant("strategy=direct", "bank=expand", "positions=raw") == "expand"
+    assert variant("strategy=extended_session", "bank=expand", "positions=raw") == "raw"
+    assert variant("strategy=direct", "compile=true", "sdpa=flash") == "shared-compile-flash"
+    assert variant("strategy=direct", "strategy.chunk_tokens=1024", "bank=repeat") == "repeat-chunk_tokens=1024"
+    assert variant("strategy=direct", "strategy.bank=repeat") == "repeat"
+    assert variant("strategy=extended_session", "strategy.slots=3", "batch=8") == "pinned-slots=3"
+
+
+def test_a_knob_of_ones_own_is_an_option_at_the_top_level(search: str) -> None:
+    points = compose([search, "strategy=knobby", "pace=3,5"])
+    assert variants(points) == [("knobby", "piece=3"), ("knobby", "piece=5")]
+    assert [point.options["pace"] for point in points] == [3, 5]
+
+
+# --- options of the harness ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        *("timing.width=0.05,0.2", "encode.batch=1,4", "seed=0,1", "monitor_interval=0.2,1", "project_to=1,2"),
+        *("compare=true,false", "paired=true,false", "data.parts=2,3", "model.weights=null,random", "pictures=0,3"),
+        *("strategy@baseline=sequential,direct", "timeout=1,2"),
+    ],
+)
+def test_points_that_differ_in_an_option_are_told_apart_in_words(sweep: str) -> None:
+    points = compose(["strategy=direct", sweep])
+    assert len(points) == (1 if sweep.startswith("timeout") else 2)
+    assert len({tuple(point.words) for point in points}) == len(points)
+
+
+def test_points_whose_baselines_differ_are_told_apart() -> None:
+    points = compose(["strategy=sequential", "strategy@baseline=direct", "bank=shared,repeat"])
+    assert [point.words for point in points] == [
+        ["strategy@baseline=direct"],
+        ["strategy@baseline=direct", "baseline.bank=repeat"],
+    ]
+    assert [key_of(point).partition("against=")[2] for point in points] == ["Direct", "Direct baseline.bank=repeat"]
+
+
+def test_a_point_as_shipped_has_no_words_to_tell() -> None:
+    (point,) = compose(["strategy=direct"])
+    assert point.words == []
+
+
+def test_the_keys_of_the_gates_own_grid_are_those_of_the_committed_snapshot() -> None:
+    committed = json.loads(next((ROOT / "results" / "baselines").glob("*.json")).read_text(encoding="utf-8"))
+    points = compose([f"{option}={value}" for option, value in GRID.items()], module="harness.check")
+    assert {key_of(point) for point in points} == set(committed["points"])
+
+
+# --- where things stand --------------------------------------------------------------------------------------------
+
+
+def test_defaults_are_those_of_the_yamls() -> None:
+    assert HarnessConfig().batch == shipped()["batch"]
+    assert HarnessConfig().certify.slowdowns == shipped()["certify"]["slowdowns"]
+    assert SyntheticConfig().groups == shipped("data/synthetic.yaml")["data"]["groups"]
+    (point,) = compose(["strategy=direct"])
+    made = HarnessConfig()
+    for name in ("timing", "encode", "check", "certify", "seed", "reporter", "timeout"):
+        assert getattr(point.config, name) == getattr(made, name)
+
+
+def test_no_module_of_the_harness_imports_a_strategy_by_name() -> None:
+    modules, classes = zip(*(node["_target_"].rsplit(".", 1) for node in strategies().values()), strict=True)
+    for path in ROOT.glob("harness/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                assert not {alias.name for alias in node.names} & set(modules), path
+            elif isinstance(node, ast.ImportFrom):
+                named = {f"{node.module}.{alias.name}" for alias in node.names}
+                assert node.module not in modules, path
+                assert not named & {*modules, *(f"strategies.{name}" for name in classes)}, path
+
+
+# --- a strategy of one's own, measured -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def swept(search: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a small grid over both of its options, and over one of the harness's."""
+    folder = tmp_path_factory.mktemp("swept")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        words = ["strategy=piecewise,direct", "strategy.piece=1,4", "strategy.order=backward", "encode.batch=1,8"]
+        assert exit_code(search, *words, "batch=3", *TINY) == 0
+    return only_run(folder / "results")
+
+
+def test_every_option_that_differs_is_in_the_tables_and_in_the_report(swept: Path) -> None:
+    rows = summary(swept)
+    assert {row["status"] for row in rows} == {"ok"}
+    assert len(rows) == 6
+    assert len({(row["strategy"], row["variant"], row["options"]) for row in rows}) == 6
+    assert {row["variant"] for row in rows} == {"order=backward-piece=1", "order=backward-piece=4", "shared"}
+    labels = set(read_run(swept).summary["label"])
+    assert labels == {
+        f"{family}{encoded}"
+        for family in ("piecewise (order=backward-piece=1)", "piecewise (order=backward-piece=4)", "direct (shared)")
+        for encoded in ("", ", encode.batch=1")
+    }
+    report = (swept / "report.md").read_text(encoding="utf-8")
+    assert all(label in report for label in labels)
+
+
+def test_every_point_has_a_key_of_its_own_that_its_row_tells_too(swept: Path) -> None:
+    keys = list(measured(swept))
+    assert len(keys) == len(summary(swept))
+    assert sum("piece=1" in key for key in keys) == 2
+    assert sum(key.endswith("encode.batch=1") for key in keys) == 3
+    assert set(Snapshot.of_run(swept).points) == set(keys)
+
+
+def test_a_run_compared_with_itself_pairs_every_point_with_itself(swept: Path) -> None:
+    text = render_markdown(comparison_of(read_run(swept), read_run(swept)))
+    assert "6 grid points are in both runs" in text
+    assert "In one run only" not in text
+
+
+def test_points_that_a_snapshot_can_not_tell_apart_are_refused_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code("strategy=direct", "batch=3", "project_to=100,200", "paired=false", *TINY) == 0
+    out, err = capsys.readouterr()
+    assert "project_to=100" in out
+    assert "project_to=200" in out
+    assert "warning: this run is not in the history" in err
+    (made,) = runs(tmp_path / "results")
+    with pytest.raises(UserError, match=r"can't tell apart points that are direct shared batch=3 .*check one of them"):
+        Snapshot.of_run(made)
+    text = render_markdown(comparison_of(read_run(made), read_run(made)))
+    assert "2 grid points are in both runs" in text
+
+
+def test_a_row_holds_its_words_as_one_field(swept: Path) -> None:
+    text = (swept / "summary.csv").read_text(encoding="utf-8")
+    (first, *_) = csv.DictReader(io.StringIO(text))
+    assert "data.groups=1 data.parts=2" in first["options"]
