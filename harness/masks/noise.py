@@ -9,8 +9,8 @@ two kinds of noise, because there are two roundings:
   neighbours once in some 20,000 values. Whether a strategy has such a tie is chance, and one is worth up to a hundred
   times the fine noise. Coarse noise moves all values, so it bounds what a few ties can do.
 
-An exact strategy is judged by its median pair against fine noise, and by its worst pair and its flips against coarse
-noise (`harness.masks.rule.Limits`).
+The median pair of an exact strategy is compared with fine noise, its worst pair and its flips with coarse noise
+(`harness.masks.rule.Limits`).
 
 The table was measured on a CPU, on 46 groups (fp16: 5, bf16: 36) of 1 to 16 references and 1 to 5 objects, with the toy
 and with the network of the tests. `direct` is the farthest of the exact strategies; those made of sessions have
@@ -44,7 +44,7 @@ from strategies.oracle import Oracle
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
 DRAWS = 2
-"""Of fine noise; one of coarse noise follows."""
+"""The number of draws of fine noise, after which there is one of coarse noise."""
 GROUPS, TARGETS = 2, 4
 """The most groups, and targets of each: noise hardly depends on the picture, and every draw costs a session."""
 

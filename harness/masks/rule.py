@@ -1,7 +1,7 @@
 """Whether masks count as those of `sequential`: the numbers of their agreement, the limits above the noise, the rule.
 
 The numbers are measured in `harness.masks.agreement` and `harness.masks.noise`. This file needs no torch, so that a
-report can judge a run whose rows do not tell `masks` yet.
+report can decide on the masks of runs whose rows do not have the column `masks` yet.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import math
 from dataclasses import dataclass, field
 
 ALIKE = 0.99
-"""IoU from which two masks count as alike in ``Agreement.share_at_99``."""
+"""The IoU from which two masks count as alike in ``Agreement.share_at_99``."""
 ROUNDOFF = {"fp32": 2.0**-24, "tf32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}
 """Largest relative error of rounding to the nearest, by computing dtype. tf32 rounds the factors of fp32 products."""
 STORED = ROUNDOFF["bf16"]
-"""Of memory as the model stores it."""
+"""The roundoff of memory as the model stores it."""
 LEAST_ROUNDOFFS = 4
-"""Limits take floors of logits as no lower, as a sample without an open gate has none; 2 to 13 were measured."""
+"""Limits take no floor of logits as lower, because a sample without an open gate has none; 2 to 13 were measured."""
 LEAST_IOU_LOSS = 0.01
-"""Nor that of masks: one pixel in a hundred, which a few pairs may not show."""
+"""Limits take no loss of IoU as lower: it is one pixel in a hundred, which a few pairs may not show."""
 TIMES = 4
-"""Limits are so many times the floor: more than three times as far away as any exact strategy was seen."""
+"""Limits are so many times the floor, more than three times as far away as any exact strategy that was measured."""
 TIMES_TYPICAL = {"fp32": 128}
-"""But that of the median pair, where noise is so fine that ties of stored memory stand out from it."""
+"""The factor for the median pair in dtypes whose noise is so fine that ties of stored memory stand out from it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class ObjectAgreement:
 
 @dataclass(frozen=True, kw_only=True)
 class WorstTarget:
-    """A target by its object that agrees least. target: which of the group's, counted from 0 as they were compared."""
+    """A target with its object that agrees least. target: its number in the group, from 0, as they were compared."""
 
     group: str
     target: int
@@ -52,15 +52,15 @@ class Agreement:
     share_at_99: share of pairs with IoU >= 0.99.
     max_abs_dlogit: largest logit difference over pairs whose gate is open on both sides, 0 where there are none.
     relative_dlogit: the largest over those of them that choose alike, divided by the largest absolute baseline logit
-    of the same pairs; 0 / 0 is 0. typical_dlogit: as that, but the median pair's largest difference.
+    of the same pairs; 0 / 0 is 0. typical_dlogit: the median pair's largest difference, divided by the same.
     iou_alike: mean over pairs that choose alike, 1 where there are none.
     max_abs_dscore, max_abs_diou: largest difference of an object score, and of a candidate's predicted IoU.
     gate_flips: pairs whose object score is above 0 on one side only. pick_flips: pairs whose best candidate differs,
-    closed gates included. excused_flips: how many of both were as near a tie as the meter was told.
+    closed gates included. excused_flips: how many of both were as near a tie as the meter allows.
     gate_flip_score: the expected object score, absolute, of the flipped gate that was farthest from a tie;
-    pick_flip_margin: by how much the expected best candidate was ahead in the farthest flipped pick. 0 without flips.
-    worst: the few targets that agree least, the worst first, of equals the first. Results of before there was such a
-    list have none.
+    pick_flip_margin: by how much the expected best candidate was ahead in the farthest flipped pick. Both are 0 without
+    flips.
+    worst: the few targets that agree least, the worst first, and of equals the first; empty in older results.
     """
 
     iou_mean: float
@@ -87,10 +87,10 @@ class Agreement:
 class NoiseFloor:
     """How far `sequential` is from itself.
 
-    typical_dlogit: of fine noise, the median over pairs, as `Agreement` has it; relative to the logits' scale.
-    largest_dlogit: of either noise, the largest over pairs; relative. iou: of the noise that moves masks more, the mean
-    over pairs that choose alike. object_score, predicted_iou: largest difference of either noise.
-    gate_flips, pick_flips: of both. targets: how many were compared, over all draws.
+    typical_dlogit: the median over pairs under fine noise, relative to the logits' scale, as `Agreement` has it.
+    largest_dlogit: the largest over pairs under either noise, relative as well. iou: the mean over pairs that choose
+    alike under the noise that moves masks more. object_score, predicted_iou: the largest difference under either noise.
+    gate_flips, pick_flips: the flips under both noises. targets: how many were compared, over all draws.
     """
 
     dtype: str
@@ -108,8 +108,9 @@ class NoiseFloor:
 class Limits:
     """How far an exact strategy may be from `sequential`.
 
-    typical_dlogit, largest_dlogit, iou: of pairs that choose alike, as `Agreement` has them. gate_score, pick_margin:
-    how far from a tie the expected choice of a flip may be: its object score from 0, its best candidate from the next.
+    typical_dlogit, largest_dlogit, iou: limits over pairs that choose alike, as `Agreement` has them.
+    gate_score, pick_margin: how far from a tie the expected choice of a flip may be: its object score from 0, its best
+    candidate from the next.
     """
 
     typical_dlogit: float
@@ -131,9 +132,9 @@ class Limits:
 
 
 def disagreement(agreed: Agreement | None, limits: Limits | None) -> str | None:
-    """Why an exact strategy's masks do not count as those of `sequential`; None where they do, or none were compared.
+    """Say why an exact strategy's masks do not count as those of `sequential`; None where they do or were not compared.
 
-    What is not finite is beyond every limit, also where `sequential` itself is not.
+    What is not finite is beyond every limit, also where `sequential` itself is not finite.
     """
     if agreed is None or limits is None:
         return None

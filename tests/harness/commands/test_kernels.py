@@ -122,7 +122,7 @@ def test_the_real_command_runs_the_fused_kernel_interpreted(dtype: str, tmp_path
     pytest.importorskip("triton")
     out = tmp_path / "kernels.json"
     done = subprocess.run(
-        [sys.executable, "-m", "harness.commands.kernels", *SMALL, "--dtype", dtype, "--out", str(out)],
+        [sys.executable, "-m", "harness.kernels", *SMALL, "--dtype", dtype, "--out", str(out)],
         env=os.environ | {"TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,

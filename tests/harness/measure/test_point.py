@@ -278,7 +278,7 @@ def test_its_samples_are_the_blocks_of_every_group_in_order(measured: PointResul
     assert measured.row.blocks == len(taken)
 
 
-def test_its_speed_is_told_against_the_reference_strategy(measured: PointResult) -> None:
+def test_its_speed_is_measured_against_the_baseline_strategy(measured: PointResult) -> None:
     row = measured.row
     assert row.reference == "sequential"
     assert row.speedup > 0
@@ -301,7 +301,7 @@ def test_the_baseline_is_compared_with_sequential_too(measured: PointResult) -> 
     assert agreed["iou_min"] == 1
 
 
-def test_the_noise_floor_and_the_limits_above_it_are_told(measured: PointResult) -> None:
+def test_the_noise_floor_and_the_limits_above_it_are_stored(measured: PointResult) -> None:
     floor = NoiseFloor(**measured.details["noise_floor"])
     assert 0 < floor.targets <= 2 * 3 * 3, "two groups, at most all three targets, three draws"
     assert measured.details["limits"] == asdict(Limits.above(floor))
@@ -383,11 +383,11 @@ def test_a_wrong_baseline_is_named(bench: Bench) -> None:
 def test_masks_that_are_wrong_only_while_timed_are_wrong(bench: Bench) -> None:
     result = bench.measure(target=Tiring, pictures=0)
     assert result.row.status == "wrong"
-    assert result.row.iou_min > 0.99, "the first pass, which the other columns tell of, was right"
+    assert result.row.iou_min > 0.99, "the first pass, which the other columns are about, was right"
     assert result.row.masks == "differ"
 
 
-def test_a_strategy_that_does_not_claim_to_be_exact_is_told_how_far_it_is_and_is_not_wrong(bench: Bench) -> None:
+def test_a_strategy_that_does_not_claim_to_be_exact_has_its_distance_and_is_not_wrong(bench: Bench) -> None:
     result = bench.measure(target=Approximate, pictures=0)
     assert (result.row.status, result.row.reason) == ("ok", None)
     assert result.row.iou_mean < 1
