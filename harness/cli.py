@@ -1,6 +1,7 @@
 """``python -m harness [KEY=VALUE,VALUE ...]``: Hydra composes the grid, the sweep measures it, the report tells it.
 
-Exit codes: 0 all points ok or skipped; 1 some point ended otherwise; 2 bad input; 130 interrupted.
+Exit codes: 0 all points ok or skipped; 1 some point ended otherwise; 2 bad input; 130 interrupted. With
+``isolation=inline`` what a strategy raises is raised again when the run's files are written: a traceback, and 1.
 """
 
 from __future__ import annotations
@@ -54,32 +55,35 @@ def _run(arguments: list[str]) -> int:
 
 
 def measure(points: Sequence[Point]) -> tuple[int, RunFolder]:
-    """Measure a grid and report it; the exit code, and the run. UserError, after all that, for a point's bad input."""
+    """Measure a grid and report it; the exit code, and the run.
+
+    Raises what `run_sweep` raises, after all that.
+    """
     _check_inputs(points)
     config = points[0].config
     reporter = _reporter(config.reporter)
     run = _run_folder(_resumed(config) or Path(config.results) / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{config.name}")
     code = 0
-    refused: UserError | None = None
+    failed: Exception | None = None
     try:
         with _terminable(), Progress(len(points)) as progress:
             run_sweep(points, run, progress)
     except KeyboardInterrupt:
         code = 130
-    except UserError as error:
-        refused = error
+    except Exception as error:  # bad input, or with isolation=inline what a strategy raised: told in the end
+        failed = error
     if run.rows:
         print_table(run.rows)
         history.append(run.path)
         try:
             print(f"results: {run.path}" if reporter is None else f"report: {reporter(run.path)}")
         except OSError as error:  # what was measured is told; why the report is not there, too
-            refused = refused or UserError(f"the report of {run.path} can't be written ({error})")
-    if refused is not None:
-        raise refused
+            failed = failed or UserError(f"the report of {run.path} can't be written ({error})")
+    if failed is not None:
+        raise failed
     asked = {point.name for point in points}
-    failed = any(row.status not in ("ok", "skipped") for row in run.rows if row.point in asked)
-    return code or int(failed), run
+    bad = any(row.status not in ("ok", "skipped") for row in run.rows if row.point in asked)
+    return code or int(bad), run
 
 
 def _resumed(config: HarnessConfig) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from harness.isolate.tracebacks import last_frames
 from harness.options.words import unlike
 from harness.row import CATALOGUE, Row
 
@@ -61,7 +63,8 @@ class Progress:
     def stage(self, name: str) -> None:
         self._bar.update(self._task, description=name)
 
-    def end(self, row: Row) -> None:
+    def end(self, row: Row, *, traceback: str = "") -> None:
+        """Told in a line, and where it failed the last frames of its traceback below."""
         self._done += 1
         self._bar.advance(self._task)
         seconds = time.monotonic() - self._began
@@ -69,6 +72,8 @@ class Progress:
             f"[{self._done}/{self._total}] {row.point}: {row.status}, {_told(row)} ({seconds:.1f} s)",
             markup=False,
         )
+        for line in last_frames(traceback, root=Path.cwd()):
+            self._console.print(line, markup=False, emoji=False)
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -41,7 +41,8 @@ def launch(point: Point, job: Job, on_stage: Callable[[str], None], /) -> Outcom
 def run_sweep(points: Sequence[Point], run: RunFolder, progress: Progress, *, launch: Launch = launch) -> None:
     """Measure all points that the run has no result of; those that fail get their status and the sweep goes on.
 
-    Raises UserError, after all other points are done, where a point could not be measured because of its input.
+    Raises, after all other points are done, the first error that nobody has dealt with yet: UserError where a point
+    could not be measured because of its input, and with ``isolation=inline`` whatever a strategy raised.
     """
     environment = describe_environment(resolve_device(points[0].config.device))
     run.write_json("environment.json", environment)
@@ -52,12 +53,12 @@ def run_sweep(points: Sequence[Point], run: RunFolder, progress: Progress, *, la
     left = [one for one in asked if not run.finished(one.point.name, one.identity)]
     run.write_summary()
     progress.keep(len(asked) - len(left))
-    refused: list[UserError] = []
+    errors: list[Exception] = []
     for _, sharing in groupby(left, key=lambda one: one.point.workload):
         with scratch_folder() as folder:
-            refused += _run_workload(list(sharing), run, progress, launch, folder)
-    if refused:
-        raise refused[0]
+            _run_workload(list(sharing), run, progress, launch, folder, errors)
+    if errors:
+        raise errors[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,17 +68,21 @@ class _Asked:
 
 
 def _run_workload(
-    asked: list[_Asked], run: RunFolder, progress: Progress, launch: Launch, folder: Path
-) -> list[UserError]:
-    """Measure points that share a workload; where it can't be made, that is how they all end."""
-    refused: list[UserError] = []
+    asked: list[_Asked], run: RunFolder, progress: Progress, launch: Launch, folder: Path, errors: list[Exception]
+) -> None:
+    """Measure points that share a workload; where it can't be made, that is how they all end.
+
+    errors: takes the first that is to be raised in the end, and no more, because each keeps all that its frames hold.
+    """
 
     def end(one: _Asked, outcome: Outcome) -> None:
-        if outcome.failure is not None and outcome.failure.refused:
-            refused.append(UserError(outcome.failure.reason))
+        failure = outcome.failure
+        error = UserError(failure.reason) if failure is not None and failure.refused else outcome.error
+        if error is not None and not errors:
+            errors.append(error)
         result = outcome.result or _failed(one.point, outcome)
         run.add(result, one.identity)
-        progress.end(result.row)
+        progress.end(result.row, traceback="" if failure is None else failure.traceback)
 
     encoded: Outcome | None = None
     for one in asked:
@@ -93,7 +98,6 @@ def _run_workload(
             continue
         job = MeasureJob(point=point, folder=folder, run_folder=run.path, began=time.time())
         end(one, launch(point, job, progress.stage))
-    return refused
 
 
 def _reason_to_skip(point: Point) -> Failure | None:
@@ -116,5 +120,5 @@ def _failed(point: Point, outcome: Outcome) -> PointResult:
     return PointResult(
         row=Row(**describe(point), status=failure.status, reason=failure.reason),
         config=point.options,
-        details={"output": outcome.output},
+        details={"output": outcome.output, "traceback": failure.traceback or None},
     )

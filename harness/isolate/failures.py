@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.isolate.tracebacks import fatal_error_in, traceback_of
 from harness.row import Status
 from strategies.errors import UnavailableError, UserError, out_of_memory, tells_of_memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """status: how the point ends by it. refused: whether it is the user's input that has to be mended."""
+    """status: how the point ends by it. refused: whether it is the user's input that has to be mended.
+
+    traceback: the whole text of it; empty where there is none, and where the reason says what the user has to do. Two
+    failures for the same reason are the same wherever they came from.
+    """
 
     status: Status
     reason: str
     refused: bool = False
+    traceback: str = field(default="", compare=False, repr=False)
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -24,7 +30,11 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, UserError):
         return Failure(status="skipped", reason=str(error), refused=not isinstance(error, UnavailableError))
     first = (str(error).strip() or "no message").splitlines()[0]
-    return Failure(status="oom" if out_of_memory(error) else "crash", reason=f"{type(error).__name__}: {first}")
+    return Failure(
+        status="oom" if out_of_memory(error) else "crash",
+        reason=f"{type(error).__name__}: {first}",
+        traceback=traceback_of(error),
+    )
 
 
 def failure_of_exit(code: int, *, output: str, doing: str, oom_kills: int) -> Failure:
@@ -33,7 +43,8 @@ def failure_of_exit(code: int, *, output: str, doing: str, oom_kills: int) -> Fa
     code: its exit code, negative for a signal. output: the end of what it printed. doing: the stage it was in.
     oom_kills: processes that the system killed for want of memory meanwhile (see `count_oom_kills`).
     """
-    last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
+    before, dump = fatal_error_in(output)
+    last = next((line.strip() for line in reversed(before.splitlines()) if line.strip()), "")
     said = f"; it last said: {last[:300]}" if last else ""
     if code == -signal.SIGKILL and oom_kills > 0:
         return Failure(status="oom", reason=f"the system killed the worker for want of memory, while {doing}")
@@ -42,8 +53,9 @@ def failure_of_exit(code: int, *, output: str, doing: str, oom_kills: int) -> Fa
     if code < 0:
         name = _signal_name(-code)
         hint = " (by hand, or by the system for want of memory)" if code == -signal.SIGKILL else ""
-        return Failure(status="crash", reason=f"the worker was killed by {name}{hint}, while {doing}{said}")
-    return Failure(status="crash", reason=f"the worker exited with code {code}, while {doing}{said}")
+        reason = f"the worker was killed by {name}{hint}, while {doing}{said}"
+        return Failure(status="crash", reason=reason, traceback=dump)
+    return Failure(status="crash", reason=f"the worker exited with code {code}, while {doing}{said}", traceback=dump)
 
 
 def count_oom_kills() -> int:

@@ -17,13 +17,14 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from harness.isolate.failures import Failure, count_oom_kills, failure_of, failure_of_exit
 from harness.isolate.jobs import Job
 from harness.isolate.worker import LENGTH
 from harness.result import PointResult
 from harness.row import STATUSES
+from strategies.errors import UserError
 
 KEPT_OUTPUT = 16_384
 LONGEST_MESSAGE = 1 << 28
@@ -34,19 +35,22 @@ GRACE = 10.0
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """result: of a job that was done and has one. failure: of a job that was not done. output: the end of what was
-    printed."""
+    printed. error: what the job raised in this process, for a debugger; None where the reason says what to do."""
 
     result: PointResult | None = None
     failure: Failure | None = None
     output: str = ""
+    error: Exception | None = field(default=None, compare=False, repr=False)
 
 
 def run_inline(job: Job, *, on_stage: Callable[[str], None]) -> Outcome:
-    """The job in this process, for debugging: a crash ends everything."""
+    """The job in this process, for debugging: the exception is kept, and a crash of the interpreter ends everything."""
     try:
         return Outcome(result=job.run(on_stage))
-    except Exception as error:
+    except UserError as error:
         return Outcome(failure=failure_of(error))
+    except Exception as error:
+        return Outcome(failure=failure_of(error), error=error)
 
 
 def run_spawned(job: Job, *, timeout: float | None, on_stage: Callable[[str], None]) -> Outcome:
@@ -191,7 +195,9 @@ class _Worker:
                     self._said = Outcome()
                 case {"done": result}:
                     self._said = Outcome(result=PointResult.from_json(result))
-                case {"failure": {"status": str(status), "reason": str()} as failure} if status in STATUSES:
+                case {"failure": {"status": str(status), "reason": str(), "traceback": str()} as failure} if (
+                    status in STATUSES
+                ):
                     self._said = Outcome(failure=Failure(**failure))
                 case _:
                     raise ValueError("no message")

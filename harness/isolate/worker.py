@@ -8,6 +8,7 @@ standard output and error are the strategy's own affair.
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import json
 import os
@@ -31,6 +32,7 @@ def main() -> int:
     def say(kind: str, content: Any) -> None:
         print(json.dumps({kind: content}), file=messages, flush=True)
 
+    faulthandler.enable()  # so that a crash of the interpreter leaves a stack among what was printed
     (length,) = LENGTH.unpack(_read(LENGTH.size))
     content = _read(length)
     _die_with_parent()

@@ -253,7 +253,20 @@ def test_a_strategy_that_raises_has_crashed_with_a_reason_and_the_others_are_mea
     assert row["status"] == "crash"
     assert row["reason"] == "ZeroDivisionError: the third bolt is loose"
     assert row["fps"] == ""
+    (stored,) = (strict_json(path) for path in (mixed.run / "points").glob("broken-b2-*.json"))
+    assert stored["details"]["traceback"].endswith("ZeroDivisionError: the third bolt is loose\nsecond line\n")
+    lines = mixed.done.stderr.splitlines()
+    at = next(place for place, line in enumerate(lines) if row["point"] in line)
+    assert lines[at + 1].startswith("  Traceback, ")
+    assert 'File "my_strategies.py", line ' in "".join(lines[at + 2 : at + 12])
     assert only([row for row in mixed.rows if row["batch"] == "2"], "sequential")["status"] == "ok"
+
+
+def test_in_this_process_what_a_strategy_raised_reaches_the_terminal_when_the_report_is_written(mixed: Sweep) -> None:
+    """As `python -m pdb` needs it."""
+    assert mixed.done.stderr.endswith("ZeroDivisionError: the third bolt is loose\nsecond line\n")
+    assert "\nTraceback (most recent call last):\n" in mixed.done.stderr
+    assert (mixed.run / "report.md").is_file()
 
 
 def test_a_strategy_with_wrong_masks_is_wrong(mixed: Sweep) -> None:
@@ -272,7 +285,6 @@ def test_a_batch_larger_than_any_group_is_skipped_with_a_reason(mixed: Sweep) ->
 
 def test_points_that_failed_make_exit_code_1(mixed: Sweep) -> None:
     assert mixed.done.returncode == 1
-    assert "Traceback" not in mixed.done.stderr
 
 
 def test_the_report_tells_what_failed(mixed: Sweep) -> None:

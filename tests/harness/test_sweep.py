@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness.isolate.failures import Failure
+from harness.isolate.failures import Failure, failure_of
 from harness.isolate.isolation import Outcome
 from harness.isolate.jobs import EncodeJob, Job, MeasureJob
 from harness.options.points import Point
@@ -166,7 +166,7 @@ def test_a_point_that_fails_gets_its_status_and_reason_and_the_sweep_goes_on(swe
     assert (line["reason"], line["strategy"], line["batch"]) == ("because", "sequential", "2")
     assert line["fps"] == line["device"] == line["speedup"] == ""
     stored = strict_json(sweep.path / "points" / f"{B.name}.json")
-    assert stored["details"] == {"output": "last words"}
+    assert stored["details"] == {"output": "last words", "traceback": None}
     assert stored["config"]["batch"] == 2
     assert stored["samples"] == []
 
@@ -306,3 +306,43 @@ def test_what_killed_runs_left_behind_is_removed_by_the_next_and_what_is_in_use_
             }
             assert folder != second
         assert {path.name for path in tmp_path.iterdir()} == {"of_somebody_else", f"{PREFIX}in_use"}
+
+
+# --- tracebacks ----------------------------------------------------------------------------------------------------
+
+
+def fallen() -> Outcome:
+    """As a point ends in this process whose strategy raised."""
+    try:
+        raise ZeroDivisionError("it fell")
+    except ZeroDivisionError as error:
+        return Outcome(failure=failure_of(error), error=error)
+
+
+def test_a_traceback_is_stored_whole_and_told_below_its_points_line(sweep: Sweeps) -> None:
+    fell = Outcome(failure=fallen().failure, output="the end of what it printed")
+    lines = sweep([A, B], Launcher(ends={A.name: fell})).splitlines()
+    stored = strict_json(sweep.path / "points" / f"{A.name}.json")["details"]
+    assert stored["output"] == "the end of what it printed"
+    assert stored["traceback"].startswith("Traceback (most recent call last):")
+    assert stored["traceback"].endswith("ZeroDivisionError: it fell\n")
+    at = next(place for place, line in enumerate(lines) if A.name in line)
+    assert "Traceback" in lines[at + 1]
+    assert "in fallen" in lines[at + 2]
+    assert "raise ZeroDivisionError" in lines[at + 3]
+
+
+def test_bad_input_has_no_traceback(sweep: Sweeps) -> None:
+    launcher = Launcher(ends={A.name: REFUSED})
+    with pytest.raises(UserError):
+        sweep([A], launcher)
+    assert strict_json(sweep.path / "points" / f"{A.name}.json")["details"]["traceback"] is None
+
+
+def test_what_was_raised_in_this_process_is_raised_again_when_all_points_are_stored(sweep: Sweeps) -> None:
+    first, second = fallen(), fallen()
+    with pytest.raises(ZeroDivisionError) as caught:
+        sweep([A, B, C], Launcher(ends={A.name: first, B.name: second}))
+    assert caught.value is first.error
+    assert "fallen" in {frame.name for frame in caught.traceback}, "a debugger gets to where it was raised"
+    assert sweep.rows == [(A.name, "crash"), (B.name, "crash"), (C.name, "ok")]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from io import StringIO
@@ -89,7 +90,7 @@ def run_here(
         patch.chdir(folder)
         patch.syspath_prepend(folder)
         patch.setattr(tempfile, "tempdir", str(temporary))
-        code = command(arguments)
+        code = _code_of(lambda: command(arguments))
     for name, module in list(sys.modules.items()):  # another folder may have strategies of the same name
         if Path(getattr(module, "__file__", None) or "/").is_relative_to(folder):
             del sys.modules[name]
@@ -99,9 +100,18 @@ def run_here(
 def exit_code(*arguments: str) -> int:
     """The exit code alone, in this process and in the folder that the test is in."""
     try:
-        return main(arguments)
+        return _code_of(lambda: main(arguments))
     except SystemExit as left:  # from --help
         return left.code if isinstance(left.code, int) else 1
+
+
+def _code_of(command: Callable[[], int]) -> int:
+    """The exit code as Python gives it: 1, and a traceback on stderr, for what nobody caught."""
+    try:
+        return command()
+    except Exception:
+        traceback.print_exc()
+        return 1
 
 
 def complaint(err: str) -> str:

@@ -123,6 +123,14 @@ def test_the_last_line_that_says_anything_is_quoted() -> None:
     assert ended(1, "Traceback:\n  File ...\n  ImportError: no module named mine  \n\n \n").reason == reason
 
 
+def test_a_stack_that_the_interpreter_left_is_no_last_word() -> None:
+    dump = 'Fatal Python error: Aborted\n\nCurrent thread 0x7 (most recent call first):\n  File "a.py", line 1 in f\n'
+    failure = ended(-6, f"half of it is done\n{dump}")
+    assert failure.reason == "the worker was killed by SIGABRT, while timing; it last said: half of it is done"
+    assert failure.traceback == dump
+    assert ended(-6, dump).reason == "the worker was killed by SIGABRT, while timing"
+
+
 def test_of_endless_words_a_part_is_quoted() -> None:
     assert len(ended(1, "x" * 100_000).reason) < 400
 

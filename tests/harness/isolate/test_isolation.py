@@ -7,6 +7,7 @@ taken by a process that starts in no time and breaks the rules of the pipes.
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import pytest
 
 from harness.isolate.failures import Failure
 from harness.isolate.isolation import KEPT_OUTPUT, Outcome, run_inline, run_spawned
+from harness.isolate.tracebacks import last_frames
 from harness.result import PointResult
 from harness.row import Row
 from strategies.errors import UserError
@@ -68,6 +70,15 @@ def refuse():
 
 def leave():
     sys.exit("done here")
+
+
+def divide(number):
+    return number / 0
+
+
+def segfault():
+    print("the last words", flush=True)
+    ctypes.string_at(0)
 
 
 def note(folder, *pids):
@@ -160,6 +171,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doing]:
             do("print_megabytes_and_leave_a_thread", RESULT),
             do("refuse"),
             do("leave"),
+            do("divide", 7),
+            do("segfault"),
         ]
         try:
             yield Doing(jobs=dict(jobs), parent=parent, parents_workers=folder / "parents_workers")
@@ -203,6 +216,30 @@ def test_bad_input_skips_the_point_and_is_refused(done: Doing) -> None:
 @pytest.mark.slow
 def test_a_strategy_that_wants_to_end_the_program_ends_its_worker(done: Doing) -> None:
     assert done("leave").failure == Failure(status="crash", reason="SystemExit: done here")
+
+
+@pytest.mark.slow
+def test_a_strategy_that_raises_sends_the_whole_traceback(done: Doing) -> None:
+    failure = done("divide").failure
+    assert failure == Failure(status="crash", reason="ZeroDivisionError: division by zero")
+    assert failure.traceback.startswith("Traceback (most recent call last):\n")
+    assert "return number / 0" in failure.traceback
+    assert failure.traceback.endswith("ZeroDivisionError: division by zero\n")
+
+
+@pytest.mark.slow
+def test_bad_input_sends_no_traceback(done: Doing) -> None:
+    assert done("refuse").failure.traceback == ""
+
+
+@pytest.mark.slow
+def test_a_worker_whose_interpreter_dies_leaves_its_stack(done: Doing) -> None:
+    one = done("segfault")
+    assert one.failure.reason == "the worker was killed by SIGSEGV, while at work; it last said: the last words"
+    assert "Fatal Python error: Segmentation fault" in one.outcome.output
+    (frame, *_) = last_frames(one.failure.traceback, root=Path("/nowhere"))[::-1]
+    assert frame.endswith("in string_at")
+    assert "in segfault" in one.failure.traceback
 
 
 @pytest.mark.slow
@@ -282,8 +319,12 @@ RESULT_OF_NO_STATUS = '{"done": {"row": {"point": "a", "status": "fine"}, "confi
         pytest.param(RESULT_WITHOUT_A_NAME, id="result without a name"),
         pytest.param(RESULT_OF_NO_STATUS, id="result of no status"),
         pytest.param('{"failure": {}}', id="empty failure"),
-        pytest.param('{"failure": {"status": "bad", "reason": "so"}}', id="failure of no status"),
-        pytest.param('{"failure": {"status": "crash", "reason": "so", "excuse": ""}}', id="failure with an excuse"),
+        pytest.param('{"failure": {"status": "bad", "reason": "so", "traceback": ""}}', id="failure of no status"),
+        pytest.param('{"failure": {"status": "crash", "reason": "so", "traceback": 3}}', id="traceback of no text"),
+        pytest.param(
+            '{"failure": {"status": "crash", "reason": "so", "traceback": "", "excuse": ""}}',
+            id="failure with an excuse",
+        ),
     ],
 )
 def test_a_line_that_is_no_message_ends_the_worker_as_crashed(stand_in: StandIn, message: str) -> None:
@@ -308,7 +349,7 @@ def test_a_line_without_end_is_cut_short(stand_in: StandIn, monkeypatch: pytest.
 
 def test_a_result_of_many_megabytes_arrives_whole_and_soon(stand_in: StandIn) -> None:
     began = time.monotonic()
-    head = '{"done": {"row": {"point": "one", "status": "ok"}, "config": {}, "samples": [], "details": {"much": "'
+    head = f'{{"done": {{"row": {json.dumps(row("one"))}, "config": {{}}, "samples": [], "details": {{"much": "'
     outcome = stand_in.run(
         f"with open(fd, 'w') as pipe: pipe.write('{head}' + 'x' * (1 << 26) + '\"}}}}}}\\n')",
         timeout=60,
@@ -316,6 +357,13 @@ def test_a_result_of_many_megabytes_arrives_whole_and_soon(stand_in: StandIn) ->
     assert outcome.result is not None
     assert len(outcome.result.details["much"]) == 1 << 26
     assert time.monotonic() - began < 30
+
+
+def test_a_result_whose_row_holds_what_its_column_can_not_is_no_message(stand_in: StandIn) -> None:
+    content = json.dumps({"done": {"row": row("one", converged="False"), "config": {}, "samples": [], "details": {}}})
+    failure = stand_in.failure(f"os.write(fd, {content.encode()!r} + b'\\n'); time.sleep(60)")
+    assert failure.status == "crash"
+    assert "no message" in failure.reason
 
 
 def test_a_message_may_come_in_pieces_and_several_in_one(stand_in: StandIn) -> None:
@@ -467,6 +515,18 @@ def test_inline_errors_become_the_same_failures() -> None:
     assert inline(Here(error=MemoryError()))[0].failure == Failure(status="oom", reason="MemoryError: no message")
     refused = Failure(status="skipped", reason="mend it", refused=True)
     assert inline(Here(error=UserError("mend it")))[0].failure == refused
+
+
+def test_inline_the_exception_itself_is_kept_for_a_debugger_but_for_bad_input() -> None:
+    error = ZeroDivisionError("no")
+    outcome = inline(Here(error=error))[0]
+    assert outcome.error is error
+    assert outcome.failure is not None
+    assert "raise self.error" in outcome.failure.traceback
+    refused = inline(Here(error=UserError("mend it")))[0]
+    assert refused.error is None
+    assert refused.failure is not None
+    assert refused.failure.traceback == ""
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
