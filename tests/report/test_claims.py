@@ -270,6 +270,7 @@ def test_models_are_told_apart(tmp_path: Path) -> None:
         assert [verdict(cell) for cell in found if "extended" in cell["claim"]] == [expected]
 
 
+@pytest.mark.slow
 def test_the_experiments_points_serve_every_claim_that_needs_no_gpu(tmp_path: Path) -> None:
     """Rows as the experiment's own points would give them: no claim misses one."""
     rows, details, blocks = [], {}, {}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.commands.train_toy import TRAINING_SEED
-from harness.commands.validation import HELD_OUT_SEED, validation_scores
+from harness.commands.validation import VALIDATION_SEED, validation_scores
 from strategies import load_model
 from strategies.models.configs import TOY_FOLDER
 from tests.support.paths import ROOT
@@ -21,8 +21,8 @@ from tests.support.paths import ROOT
 def test_its_weights_are_small_and_its_card_says_how_they_were_made() -> None:
     assert (TOY_FOLDER / "model.safetensors").stat().st_size <= 8_000_000
     card = json.loads((TOY_FOLDER / "training.json").read_text())
-    assert card["held_out"]["j"] >= 0.75
-    assert card["held_out"]["seed"] == HELD_OUT_SEED != TRAINING_SEED
+    assert card["validation"]["j"] >= 0.75
+    assert card["validation"]["seed"] == VALIDATION_SEED != TRAINING_SEED
     with (TOY_FOLDER / "training_log.csv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file)]
     assert steps[-1] == card["steps"]
@@ -33,7 +33,7 @@ def test_it_segments_specimens_it_was_never_trained_on() -> None:
     assert validation_scores(load_model("toy"), groups=6, targets=4)["j"] >= 0.75
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_the_training_command_writes_scored_weights(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "harness.commands.train_toy", "--steps", "2", "--score-groups", "1"]
     subprocess.run(
@@ -45,4 +45,4 @@ def test_the_training_command_writes_scored_weights(tmp_path: Path) -> None:
     )
     written = {path.name for path in (tmp_path / "toy").iterdir()}
     assert written == {"model.safetensors", "training.json", "training_log.csv"}
-    assert 0 <= json.loads((tmp_path / "toy" / "training.json").read_text())["held_out"]["j"] <= 1
+    assert 0 <= json.loads((tmp_path / "toy" / "training.json").read_text())["validation"]["j"] <= 1

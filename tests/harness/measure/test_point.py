@@ -36,9 +36,7 @@ SMALL: dict[str, Any] = {
 }
 
 
-LONG = TimingConfig(
-    min_seconds=0, min_rounds=10, max_seconds=60, width=1e9, warmup_seconds=0, block_seconds=60
-)
+LONG = TimingConfig(min_seconds=0, min_rounds=10, max_seconds=60, width=1e9, warmup_seconds=0, block_seconds=60)
 
 
 def agreement(**changes: Any) -> Agreement:
