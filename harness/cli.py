@@ -1,4 +1,4 @@
-"""``python -m harness``: Hydra composes the grid, the sweep measures it, the report tells it.
+"""``python -m harness [KEY=VALUE,VALUE ...]``: Hydra composes the grid, the sweep measures it, the report tells it.
 
 Exit codes: 0 all points ok or skipped; 1 some point ended otherwise; 2 bad input; 130 interrupted.
 """
@@ -78,7 +78,7 @@ def measure(points: Sequence[Point]) -> tuple[int, RunFolder]:
     if refused is not None:
         raise refused
     asked = {point.name for point in points}
-    failed = any(row["status"] not in ("ok", "skipped") for row in run.rows if row["point"] in asked)
+    failed = any(row.status not in ("ok", "skipped") for row in run.rows if row.point in asked)
     return code or int(failed), run
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,25 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-TABLE = {
-    "strategy": "",
-    "variant": "",
-    "batch": "d",
-    "objects": "d",
-    "status": "",
-    "fps": ".1f",
-    "speedup": ".2f",
-    "speedup_lo": ".2f",
-    "speedup_hi": ".2f",
-    "verdict": "",
-    "bank_s": ".3f",
-    "iou_min": ".4f",
-    "jf": ".3f",
-    "peak_rss_mb": ".0f",
-    "vram_peak_mb": ".0f",
-}
-"""Columns of the closing table and their formats."""
-WHERE_DIFFERENT = {"model": "", "data": "", "dtype": "", "reference": "", "refs": "d", "targets": "d"}
+from harness.options.words import unlike
+from harness.row import CATALOGUE, Row
+
+TABLE = (
+    *("strategy", "variant", "batch", "objects", "status", "fps", "speedup", "speedup_lo", "speedup_hi", "verdict"),
+    *("bank_s", "iou_min", "jf", "peak_rss_mb", "vram_peak_mb"),
+)
+"""Columns of the closing table."""
+WHERE_DIFFERENT = ("model", "data", "dtype", "reference", "refs", "targets", "options")
 """More columns, for runs whose points differ in them."""
 
 
@@ -69,12 +61,12 @@ class Progress:
     def stage(self, name: str) -> None:
         self._bar.update(self._task, description=name)
 
-    def end(self, row: dict[str, Any]) -> None:
+    def end(self, row: Row) -> None:
         self._done += 1
         self._bar.advance(self._task)
         seconds = time.monotonic() - self._began
         self._console.print(
-            f"[{self._done}/{self._total}] {row['point']}: {row['status']}, {_told(row)} ({seconds:.1f} s)",
+            f"[{self._done}/{self._total}] {row.point}: {row.status}, {_told(row)} ({seconds:.1f} s)",
             markup=False,
         )
 
@@ -88,28 +80,32 @@ class Progress:
         self._bar.stop()
 
 
-def _told(row: dict[str, Any]) -> str:
-    if row.get("fps") is None or row["status"] != "ok":
-        return str(row.get("reason"))
-    told = f"{row['fps']:.1f} frames/s"
-    if row.get("speedup") is None:
+def _told(row: Row) -> str:
+    if row.fps is None or row.status != "ok":
+        return str(row.reason)
+    told = f"{_shown(row, 'fps')} frames/s"
+    if row.speedup is None:
         return told
-    return f"{told}, {row['speedup']:.2f}x {row['reference']} ({row['verdict']})"
+    return f"{told}, {_shown(row, 'speedup')}x {row.reference} ({row.verdict})"
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
+def _shown(row: Row, name: str) -> str:
+    """A column's value in the column's format; empty where it was not measured."""
+    value = getattr(row, name)
+    return "" if value is None else format(value, CATALOGUE[name].format)
+
+
+def print_table(rows: Sequence[Row]) -> None:
     """The sweep's results on standard output; columns that nothing was measured for are left out."""
-    different = {
-        name: how for name, how in WHERE_DIFFERENT.items() if len({row.get(name) for row in rows} - {None}) > 1
-    }
-    formats = {**different, **TABLE}
-    columns = [name for name in formats if any(row.get(name) not in (None, "") for row in rows)]
+    words = unlike([row.options or "" for row in rows])
+    rows = [replace(row, options=one) for row, one in zip(rows, words, strict=True)]
+    different = [name for name in WHERE_DIFFERENT if len({getattr(row, name) for row in rows} - {None}) > 1]
+    columns = [name for name in (*different, *TABLE) if any(getattr(row, name) not in (None, "") for row in rows)]
     table = Table()
     for name in columns:
-        table.add_column(name, justify="right" if formats[name] else "left")
+        table.add_column(name, justify="right" if CATALOGUE[name].format else "left")
     for row in rows:
-        values = ((row.get(name), formats[name]) for name in columns)
-        table.add_row(*("" if value is None else escape(format(value, how)) for value, how in values))
+        table.add_row(*(escape(_shown(row, name)) for name in columns))
     console = Console()
     if not console.is_terminal:  # a file or a pipe has no width to fit in
         console.width = 200

@@ -17,6 +17,7 @@ from harness.measure.point import describe
 from harness.options.points import Point
 from harness.progress import Progress
 from harness.result import PointResult
+from harness.row import Row
 from harness.store.environment import describe_environment
 from harness.store.identity import identity_of
 from harness.store.results import RunFolder
@@ -113,7 +114,7 @@ def _reason_to_skip(point: Point) -> Failure | None:
 def _failed(point: Point, outcome: Outcome) -> PointResult:
     failure = outcome.failure or Failure(status="crash", reason="the worker said that it was done and told no result")
     return PointResult(
-        row=describe(point) | {"status": failure.status, "reason": failure.reason},
+        row=Row(**describe(point), status=failure.status, reason=failure.reason),
         config=point.options,
         details={"output": outcome.output},
     )

@@ -1,4 +1,9 @@
-"""``python -m report [results/<run>]`` writes a run's report again; ``python -m report compare A B`` compares two."""
+"""``python -m report [results/<run>]``: write a run's report again.
+
+``python -m report compare A B [--output FILE]`` sets the points of two runs side by side.
+
+Exit codes: 0 written; 2 bad input, or a report that can't be written.
+"""
 
 from __future__ import annotations
 

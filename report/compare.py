@@ -6,25 +6,30 @@ they are shown only where both runs are of one machine, and never judged.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from harness.options.words import BASELINE, option_of, parted, what_words, words_of
+from harness.row import CATALOGUE
 from harness.stats.interval import Interval, quotient
 from harness.stats.speedup import SpeedUp, Verdict, verdict
 from report.reading.mask_status import masks_of
-from report.reading.run import Run, dig, read_run
+from report.reading.run import Run, dig, planned, read_run
 from report.render.document import Bullets, Cell, Column, Document, Paragraph, Section, Table, filled, number, words
 from report.render.html import render_html
 from report.render.markdown import render_markdown
 from report.sections.environment import facts
-from report.sections.points_table import memory_column, ratio, with_interval
+from report.sections.points_table import column_cell, memory_column, ratio, with_interval
 from report.sections.throughput import same_bands
 from strategies.errors import UserError
 
-SAME_POINT = ("strategy", "variant", "model", "data", "dtype", "batch", "objects", "refs", "targets", "repeat")
-"""Columns in which two runs' points are one grid point, if they are timed against the same baseline too."""
+SAME_POINT = tuple(name for name, column in CATALOGUE.items() if column.identifies)
+"""Columns in which two runs' points are one grid point, if they are timed against the same baseline too, and their
+options without a column are the same."""
 MACHINE = ("device", "GPU", "CPU", "CPU flags", "threads used", "platform")
 """Facts of the environment without which two runs are not of one machine."""
 DEFAULT_BAND = 0.05
@@ -84,22 +89,53 @@ def _interval(row: pd.Series) -> Interval:
 
 def _pairs(first: Run, second: Run) -> tuple[list[Pair], list[str]]:
     """The points that both have, in the first's order, and a line for each point that only one has."""
-    of_first, of_second = _by_point(first), _by_point(second)
+    crowded = _crowded(first) | _crowded(second)
+    of_first, of_second = _by_point(first, crowded), _by_point(second, crowded)
     pairs = [Pair(first=row, second=of_second[key]) for key, row in of_first.items() if key in of_second]
     lone = [f"A: `{row['point']}`, {row['status']}" for key, row in of_first.items() if key not in of_second]
     lone += [f"B: `{row['point']}`, {row['status']}" for key, row in of_second.items() if key not in of_first]
     return pairs, lone
 
 
-def _by_point(run: Run) -> dict[tuple[str, ...], pd.Series]:
+def _by_point(run: Run, crowded: Set[tuple[str, ...]]) -> dict[tuple[str, ...], pd.Series]:
+    """A point that was measured again, as with longer timing, counts as it came out last."""
+    rows = [row for _, row in run.summary.iterrows()]
+    keys = [_key(run, row) for row in rows]
+    return {(*key, *_how(run, row)) if key in crowded else key: row for key, row in zip(keys, rows, strict=True)}
+
+
+def _crowded(run: Run) -> set[tuple[str, ...]]:
+    """Keys that several points of one sweep have, because they differ in how they were measured alone."""
+    asked = planned(run.folder / "plan.json")
+    counts = Counter(_key(run, row) for _, row in run.summary.iterrows() if row["point"] in asked)
+    return {key for key, count in counts.items() if count > 1}
+
+
+def _key(run: Run, row: pd.Series) -> tuple[str, ...]:
     """What a failed point never learned (how many objects "all" are, its baseline strategy) its options tell."""
-    found = {}
-    for _, row in run.summary.iterrows():
-        asked = {name: run.of(row, "config", name) for name in ("objects", "refs", "targets")}
-        values = [asked[name] if name in asked and run.of(row, "config") else row[name] for name in SAME_POINT]
-        values.append(_baseline(run, row))
-        found[tuple("" if value is None or pd.isna(value) else str(value) for value in values)] = row
-    return found
+    asked = {name: run.of(row, "config", name) for name in ("objects", "refs", "targets")}
+    values = [asked[name] if name in asked and run.of(row, "config") else row[name] for name in SAME_POINT]
+    values += [_baseline(run, row), *sorted(_anywhere(word) for word in what_words(_words(run, row)))]
+    return tuple("" if value is None or pd.isna(value) else str(value) for value in values)
+
+
+def _how(run: Run, row: pd.Series) -> list[str]:
+    told = _words(run, row)
+    return sorted(set(told) - set(what_words(told)))
+
+
+def _words(run: Run, row: pd.Series) -> list[str]:
+    """The point's options that have no column; from its file where its row does not tell them, as older ones."""
+    options = run.of(row, "config")
+    stored = words_of(options) if isinstance(options, dict) else []
+    told = parted(row["options"]) if pd.notna(row["options"]) else stored
+    return [word for word in told if option_of(word) != BASELINE]
+
+
+def _anywhere(word: str) -> str:
+    """A folder by its own name: where it lies differs from machine to machine."""
+    option, _, value = word.partition("=")
+    return f"{option}={Path(value).name}" if option in ("data.root", "model.weights") else word
 
 
 def _baseline(run: Run, row: pd.Series) -> str | None:
@@ -143,32 +179,32 @@ def _table(first: Run, second: Run, pairs: list[Pair]) -> Table | None:
     same = one_machine(first, second)
     memory = {memory_column(first.summary), memory_column(second.summary)}
 
-    def both(title: str, name: str, form: str) -> list[tuple[Column, list[Cell]]]:
+    def both(name: str) -> list[tuple[Column, list[Cell]]]:
         return [
-            (Column(title=f"{title} A"), [number(pair.first[name], form) for pair in pairs]),
-            (Column(title=f"{title} B"), [number(pair.second[name], form) for pair in pairs]),
+            (Column(title=f"{name} A"), [column_cell(pair.first, name) for pair in pairs]),
+            (Column(title=f"{name} B"), [column_cell(pair.second, name) for pair in pairs]),
         ]
 
     columns: list[tuple[Column, list[Cell]]] = [
         (Column(title="strategy", words=True), [words(pair.first["label"]) for pair in pairs]),
-        (Column(title="batch"), [number(pair.first["batch"], "{:.0f}") for pair in pairs]),
-        (Column(title="objects"), [number(_first_known(pair, "objects"), "{:.0f}") for pair in pairs]),
+        (Column(title="batch"), [column_cell(pair.first, "batch") for pair in pairs]),
+        (Column(title="objects"), [_first_known(pair, "objects") for pair in pairs]),
         (Column(title="B against A", words=True), [words(_verdict(first, second, pair) or None) for pair in pairs]),
         (Column(title="change"), [_change(pair) for pair in pairs]),
         (Column(title="speedup A"), [_speedup(pair.first) for pair in pairs]),
         (Column(title="speedup B"), [_speedup(pair.second) for pair in pairs]),
-        *(both("fps", "fps", "{:.1f}") if same else []),
-        *(column for name in sorted(memory) for column in both(name, name, "{:.0f}")),
+        *(both("fps") if same else []),
+        *(column for name in sorted(memory) for column in both(name)),
         (Column(title="masks A", words=True), [words(masks_of(first, pair.first)) for pair in pairs]),
         (Column(title="masks B", words=True), [words(masks_of(second, pair.second)) for pair in pairs]),
-        *both("iou_min", "iou_min", "{:.4f}"),
-        *both("jf", "jf", "{:.3f}"),
+        *both("iou_min"),
+        *both("jf"),
     ]
     return filled(columns) if pairs else None
 
 
-def _first_known(pair: Pair, name: str) -> float:
-    return pair.second[name] if pd.isna(pair.first[name]) else pair.first[name]
+def _first_known(pair: Pair, name: str) -> Cell:
+    return column_cell(pair.second if pd.isna(pair.first[name]) else pair.first, name)
 
 
 def _speedup(row: pd.Series) -> Cell:

@@ -26,7 +26,7 @@ def usable_on_cpu(dtype: torch.dtype) -> bool:
 
     A CPU may announce instructions (AMX) that a virtual machine does not let it run. oneDNN believes the announcement
     and the process dies of SIGILL, which nothing in Python can catch: hence another process, to see whether it dies.
-    Whatever else goes wrong there is no verdict on the CPU, and counts as usable.
+    Whatever else goes wrong there says nothing of the CPU, and counts as usable.
     """
     if not sys.executable or getattr(sys, "frozen", False):
         return True  # no interpreter to ask: a frozen application would start itself again

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Sequence
-
-import torch
 
 MEMORY_WORDS = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "bad_alloc", "Cannot allocate")
 """What allocators say that have no exception of their own: torch's on a CPU, CUDA's libraries, C++, the system."""
@@ -27,7 +26,8 @@ class UnavailableError(UserError):
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether it was for want of memory that something failed, on a GPU or on a CPU."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    torch = sys.modules.get("torch")  # without it, the error is none of torch's
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError | OSError) and tells_of_memory(str(error))
 

@@ -2,26 +2,29 @@
 
 A strategy against itself (A/A) shows how often the harness sees a difference where there is none; the same strategy
 slowed down by known shares shows how small a difference it finds (DESIGN section 4, rule 5). Each comparison is a grid
-point like any other, in a process of its own; the certificate is read off the run's rows.
+point like any other, in a process of its own; the certificate is read off the run's rows and stored as
+``results/certificates/<device>.json``, from where reports show it.
+
+Exit codes: 0 certified; 2 bad input, or not every comparison was made, as when it was interrupted.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from scipy.stats import binomtest
 
 from harness.cli import guarded, measure
 from harness.options.compose import compose
 from harness.options.points import Point
+from harness.row import Row
+from harness.store.certificate import Certificate, Effect, Share, store
 from harness.store.results import RunFolder
 from strategies.errors import UserError
 
@@ -31,70 +34,8 @@ ONE_POINT = {"strategy": "direct", "batch": "8", "objects": "null"}
 """Options that the default sweep would list values for."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """``found`` of ``count`` comparisons, with the exact 95 % interval of their rate (Clopper and Pearson)."""
-
-    count: int
-    found: int
-    rate: float
-    lo: float
-    hi: float
-
-    @staticmethod
-    def of(found: Iterable[bool]) -> Share:
-        """ValueError where there is none."""
-        listed = list(found)
-        interval = binomtest(sum(listed), len(listed)).proportion_ci()
-        return Share(
-            count=len(listed),
-            found=sum(listed),
-            rate=sum(listed) / len(listed),
-            lo=float(interval.low),
-            hi=float(interval.high),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Effect:
-    """How often a slow-down by a known share was found: the whole interval below 1."""
-
-    slowdown: float
-    detected: Share
-    median_speedup: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Certificate:
-    """false_alarms: A/A comparisons whose verdict was "faster" or "slower". smallest_detected: from which slow-down on
-    at least 90 % were found; None where not even the largest was."""
-
-    device: str
-    made: str
-    git_commit: str | None
-    strategy: str
-    model: str
-    dtype: str
-    batch: int
-    objects: int
-    same: float
-    false_alarms: Share
-    effects: list[Effect]
-    smallest_detected: float | None
-    run: str
-
-    @staticmethod
-    def from_json(content: dict[str, Any]) -> Certificate:
-        """As `asdict` gave it. ValueError where it is no certificate."""
-        try:
-            effects = [Effect(**effect | {"detected": Share(**effect["detected"])}) for effect in content["effects"]]
-            return Certificate(**content | {"false_alarms": Share(**content["false_alarms"]), "effects": effects})
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a certificate: {error}") from error
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes as `harness.cli`."""
+    """Exit codes as above."""
     return guarded(lambda: _certify(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -138,8 +79,8 @@ def _against_itself(point: Point, slowdown: float, number: int) -> Point:
         point,
         strategy=f"{point.strategy}-throttled-{slowdown:g}" if slowdown else point.strategy,
         baseline=point.strategy,
+        baseline_words=(),
         config=replace(point.config, **changes),
-        options=point.options | changes,
     )
 
 
@@ -150,8 +91,8 @@ def _throttled(strategy: dict[str, Any], share: float) -> dict[str, Any]:
 
 def certificate_of(run: RunFolder, grid: Sequence[Point]) -> Certificate | None:
     """From the rows of a run that measured ``grid``; None where no A/A comparison came to an end."""
-    rows = {row["point"]: row for row in run.rows if row.get("speedup_lo") is not None}
-    by_slowdown: dict[float, list[dict[str, Any]]] = {}
+    rows = {row.point: row for row in run.rows if row.speedup_lo is not None}
+    by_slowdown: dict[float, list[Row]] = {}
     for point in grid:
         if point.name in rows:
             by_slowdown.setdefault(point.config.strategy["share"], []).append(rows[point.name])
@@ -160,6 +101,8 @@ def certificate_of(run: RunFolder, grid: Sequence[Point]) -> Certificate | None:
         return None
     effects = [_effect(slowdown, found) for slowdown, found in sorted(by_slowdown.items())]
     config, environment = grid[0].config, json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
+    objects = alike[0].objects
+    assert objects is not None  # of a point that was measured
     return Certificate(
         device=environment["device"],
         made=datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -168,20 +111,20 @@ def certificate_of(run: RunFolder, grid: Sequence[Point]) -> Certificate | None:
         model=config.model.name,
         dtype=config.dtype,
         batch=config.batch,
-        objects=alike[0]["objects"],
+        objects=objects,
         same=config.timing.same,
-        false_alarms=Share.of(row["verdict"] in ("faster", "slower") for row in alike),
+        false_alarms=Share.of(row.verdict in ("faster", "slower") for row in alike),
         effects=effects,
         smallest_detected=_smallest(effects),
         run=run.path.name,
     )
 
 
-def _effect(slowdown: float, rows: list[dict[str, Any]]) -> Effect:
-    speedups = sorted(row["speedup"] for row in rows)
+def _effect(slowdown: float, rows: list[Row]) -> Effect:
+    speedups = sorted(row.speedup for row in rows if row.speedup is not None)
     return Effect(
         slowdown=slowdown,
-        detected=Share.of(row["speedup_hi"] < 1 for row in rows),
+        detected=Share.of(row.speedup_hi is not None and row.speedup_hi < 1 for row in rows),
         median_speedup=speedups[len(speedups) // 2],
     )
 
@@ -194,14 +137,6 @@ def _smallest(effects: Sequence[Effect]) -> float | None:
             break
         smallest = effect.slowdown
     return smallest
-
-
-def store(certificate: Certificate, folder: Path) -> Path:
-    """One file a device: the newest certificate of each."""
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{re.sub('[^a-z0-9]+', '-', certificate.device.lower()).strip('-')}.json"
-    path.write_text(json.dumps(asdict(certificate), indent=2) + "\n", encoding="utf-8")
-    return path
 
 
 def _print_certificate(certificate: Certificate, path: Path) -> None:

@@ -1,8 +1,10 @@
-"""Train the toy model on synthetic specimens: ``python -m harness.train_toy --steps 9000``.
+"""``python -m harness.train_toy [--steps 9000] [--help]``: train the toy model on synthetic specimens.
 
 Writes weights, log and card next to the toy's config. The forward pass is the one that `direct` runs: batched memory
 bank, shared-bank memory attention, decoder; the loss is SAM2's (focal + dice on the best of three candidates, IoU
 regression, object score).
+
+Exit codes: 0 trained; 2 bad input.
 """
 
 from __future__ import annotations
@@ -209,7 +211,7 @@ def add_score(folder: Path, device: str, *, groups: int) -> None:
 
 
 def main() -> int:
-    """Exit code 0."""
+    """Exit codes as above."""
     parser = argparse.ArgumentParser(prog="python -m harness.train_toy", description="Train the toy model.")
     parser.add_argument("--steps", type=int, default=9000)
     parser.add_argument("--learning-rate", type=float, default=1.2e-3)

@@ -9,7 +9,7 @@ import numpy as np
 from harness.data.synthetic import synthetic_groups
 from harness.masks.scores import ScoreMeter
 from strategies.models.tracker import Tracker
-from strategies.sequential import Sequential
+from strategies.oracle import Oracle
 
 VALIDATION_SEED = 4242
 SIZE = (160, 160)
@@ -21,7 +21,7 @@ def validation_scores(model: Tracker, *, groups: int, targets: int = 8) -> dict[
     drawn = synthetic_groups(count=groups, references=2, targets=targets, objects=4, size=SIZE, seed=VALIDATION_SEED)
     for group in drawn:
         labels = [frame.labels() for frame in group.references if frame.labels is not None]
-        with Sequential(model) as strategy:
+        with Oracle(model) as strategy:
             strategy.prepare(model.references([frame.image() for frame in group.references], labels, group.object_ids))
             for target in group.targets:
                 assert target.labels is not None

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from harness.data.group import Frame, Group
 from harness.data.images import check_count, read_image, read_labels_of, reference_objects
-from harness.options.config import PICKINGS
+from harness.options.data import PICKINGS
 from strategies.errors import UserError, did_you_mean
 
 PREFERRED_RESOLUTION = "480p"
@@ -33,14 +33,14 @@ def davis_groups(
     picking: str,
     seed: int,
 ) -> list[Group]:
-    """One group per clip of ``clips``, or per clip there is, sorted, where it is None.
+    """Return one group for each of ``clips``, or for each clip in ``root``, sorted by name, where ``clips`` is None.
 
     picking: which annotated frames are references: the "first" ones, "even"ly spaced over the clip, or "random" by
         ``seed`` (a clip's pick does not depend on the other clips, and a larger pick holds the smaller one).
-    targets: at most so many of the other frames, evenly spaced over the clip because neighbouring frames look alike;
-        None: all.
+    targets: how many of the other frames are targets at most, evenly spaced over the clip because neighbouring frames
+        are similar; all of them where it is None.
 
-    Reads the masks of the references only. `UserError` where the files cannot give what is asked for.
+    Only the masks of the references are read. Raises `UserError` where the files do not hold what is asked for.
     """
     if picking not in PICKINGS:
         raise UserError(f"data.picking={picking} is not known: choose one of {', '.join(PICKINGS)}")
@@ -97,7 +97,7 @@ def _group(pictures: Path, masks: Path, *, references: int, targets: int | None,
 
 
 def _pick(frames: list[Path], count: int, *, picking: str, seed: str) -> list[Path]:
-    """``count`` of the frames, in the order of the clip."""
+    """Return ``count`` of the frames, in the order of the clip."""
     match picking:
         case "even":
             return _evenly(frames, count)
@@ -110,12 +110,12 @@ def _pick(frames: list[Path], count: int, *, picking: str, seed: str) -> list[Pa
 
 
 def _evenly(items: list[T], count: int) -> list[T]:
-    """The items in the middle of ``count`` equally long stretches."""
+    """Return the items in the middle of ``count`` equally long stretches."""
     return [items[(2 * number + 1) * len(items) // (2 * count)] for number in range(count)]
 
 
 def _folders(root: Path) -> tuple[Path, Path]:
-    """Where the clips' pictures and masks are."""
+    """Return the folders of the clips' pictures and of their masks."""
     if not root.is_dir():
         raise UserError(f"data.root={root} is not a folder: give the one that holds JPEGImages and Annotations")
     pictures, annotations = root / "JPEGImages", root / "Annotations"
@@ -124,7 +124,7 @@ def _folders(root: Path) -> tuple[Path, Path]:
             f"data.root={root} has no folder JPEGImages: give the one that holds JPEGImages and Annotations"
         )
     resolutions = [folder.name for folder in _subfolders(pictures) if _subfolders(folder)]
-    if not resolutions:  # the clips themselves
+    if not resolutions:  # JPEGImages holds the clips themselves.
         return pictures, annotations
     resolution = PREFERRED_RESOLUTION if PREFERRED_RESOLUTION in resolutions else resolutions[0]
     return pictures / resolution, annotations / resolution
@@ -145,7 +145,7 @@ def _clip_names(pictures: Path, asked: Sequence[str] | None) -> list[str]:
                 f"data.clips={clip} is not in {pictures}; {did_you_mean(clip, there)}"
                 f"valid: {', '.join(there[:MOST_NAMES_LISTED])}{more}"
             )
-    return list(dict.fromkeys(asked))  # a clip named twice is one group
+    return list(dict.fromkeys(asked))  # A clip that is named twice is one group.
 
 
 def _subfolders(folder: Path) -> list[Path]:

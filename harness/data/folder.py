@@ -1,9 +1,9 @@
 """A user's own pictures as groups.
 
-``root/<group>/refs``: pictures, each with its mask; ``root/<group>/targets``: pictures; ``root/<group>/truth``, which
-may be missing: masks named like targets. ``root`` itself may be the one group. The mask of a reference ``x.jpg`` is
-``x.png`` or ``x.mask.png``; that of a reference ``x.png`` is ``x.mask.png``. Sizes may be mixed. Hidden files and
-files that are not pictures are ignored.
+``root/<group>/refs`` holds pictures, each with its mask, ``root/<group>/targets`` pictures, and
+``root/<group>/truth``, which may be missing, masks named like targets. ``root`` itself may be the one group. The mask
+of a reference ``x.jpg`` is ``x.png`` or ``x.mask.png``; that of a reference ``x.png`` is ``x.mask.png``. Sizes may be
+mixed. Hidden files and files that are not pictures are ignored.
 
 A mask's values are object ids, 0 is background and 255 void, except in groups of which no reference mask has a value
 in 1..254: there 255 is object 1, as in masks that are saved black and white.
@@ -24,19 +24,21 @@ from strategies.vocabulary import VOID
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 TRUTH_READ_EARLY = 20
-"""Masks in truth/ that are checked before anything runs; the others when they are read.
+"""How many masks in truth/ are checked before anything runs; the others are checked when they are read.
 
-A wrong id is nearly always wrong throughout, so a few files tell; thousands would be read anew by every process.
+A wrong id is nearly always wrong throughout, so a few files show it; thousands would be read anew by every process.
 """
 
 
 def folder_groups(*, root: Path, references: int | None, targets: int | None) -> list[Group]:
-    """The groups in ``root``, sorted by name.
+    """Return the groups in ``root``, sorted by name.
 
-    references: so many of each group, the first by name; targets: at most so many; None: all. Every reference mask of a
-    group is read, asked for or not, so that the meaning of its masks and the ids that truth/ may hold do not depend on
-    how many are asked for; targets are not opened.
-    `UserError` where the files cannot give what is asked for.
+    references: how many references each group has, the first ones by name; all where it is None.
+    targets: how many targets each group has at most, the first ones by name; all where it is None.
+
+    Every reference mask of a group is read, asked for or not, so that the meaning of its masks and the ids that truth/
+    may hold do not depend on how many are asked for; targets are not opened.
+    Raises `UserError` where the files do not hold what is asked for.
     """
     if not root.is_dir():
         raise UserError(f"data.root={root} is not a folder: give the one that holds your groups")
@@ -89,7 +91,7 @@ def _group(folder: Path, *, references: int | None, targets: int | None) -> Grou
 
 
 def _references(folder: Path) -> list[tuple[Path, Path]]:
-    """(picture, mask) of each reference, sorted by name."""
+    """Return the (picture, mask) pair of each reference, sorted by name."""
     pictures: dict[str, list[Path]] = {}
     masks: dict[str, Path] = {}
     for path in _picture_files(folder, "put labelled pictures there"):
@@ -102,7 +104,7 @@ def _references(folder: Path) -> list[tuple[Path, Path]]:
     pairs = []
     for name, files in pictures.items():
         mask = masks.pop(name, None)
-        if mask is None and len(files) > 1:  # x.png beside x.jpg is its mask
+        if mask is None and len(files) > 1:  # An x.png beside x.jpg is its mask.
             mask = next(filter(_is_png, files), None)
             files = [path for path in files if path != mask]
         if len(files) > 1:
@@ -122,7 +124,7 @@ def _references(folder: Path) -> list[tuple[Path, Path]]:
 
 
 def _targets(folder: Path) -> list[Path]:
-    """Pictures without masks, sorted by name."""
+    """Return the targets' pictures, which have no masks beside them, sorted by name."""
     pictures: dict[str, Path] = {}
     for path in _picture_files(folder, "put the pictures to segment there"):
         other = pictures.setdefault(_name(path), path)
@@ -132,7 +134,7 @@ def _targets(folder: Path) -> list[Path]:
 
 
 def _truth(folder: Path, targets: list[Path]) -> dict[Path, Path]:
-    """Masks of targets that have one; a folder of which no file fits is a mistake."""
+    """Return the masks of those targets that have one; raises `UserError` where no file in the folder fits a target."""
     if not folder.is_dir():
         return {}
     masks = {_name(path): path for path in folder.iterdir() if _is_png(path) and path.name[0] != "."}
@@ -145,7 +147,7 @@ def _truth(folder: Path, targets: list[Path]) -> dict[Path, Path]:
 
 
 def _truth_labels(picture: Path, mask: Path, *, binary: bool, known: frozenset[int]) -> np.ndarray:
-    """A target's label map; `UserError` where it has an id that no reference has."""
+    """Read a target's label map; raises `UserError` where it has an id that no reference has."""
     labels = read_labels_of(picture, mask, binary=binary)
     unknown = values_in(labels) - known - {VOID}
     if unknown:
@@ -157,7 +159,7 @@ def _truth_labels(picture: Path, mask: Path, *, binary: bool, known: frozenset[i
 
 
 def _picture_files(folder: Path, advice: str) -> list[Path]:
-    """The pictures in a folder, sorted by name; there must be one."""
+    """Return the pictures in a folder, of which there must be one, sorted by name."""
     if not folder.is_dir():
         raise UserError(f"{folder} is missing: make that folder and {advice}")
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.name[0] != ".")
@@ -167,7 +169,7 @@ def _picture_files(folder: Path, advice: str) -> list[Path]:
 
 
 def _name(path: Path) -> str:
-    """The name without suffix, in the one spelling: archives made on a Mac decompose accented letters."""
+    """Return the name without suffix, in one spelling, because archives made on a Mac decompose accented letters."""
     return unicodedata.normalize("NFC", path.stem)
 
 

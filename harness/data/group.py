@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """One picture: ``image()`` reads uint8 ``[height, width, 3]``, ``labels()`` ids ``[height, width]`` of its size."""
+    """One picture: ``image()`` reads uint8 ``[height, width, 3]``, ``labels()`` its ids, ``[height, width]`` alike."""
 
     name: str
     image: Callable[[], np.ndarray]
@@ -19,7 +19,7 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """References with labels, targets with or without; ``object_ids`` occur in at least one reference."""
+    """References with labels, and targets with or without; each of ``object_ids`` occurs in at least one reference."""
 
     name: str
     object_ids: tuple[int, ...]

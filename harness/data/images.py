@@ -24,9 +24,9 @@ QUARTER_TURNS = (5, 6, 7, 8)
 
 
 def read_image(path: Path) -> np.ndarray:
-    """A picture as uint8 ``[height, width, 3]``; `UserError` where the file cannot be read.
+    """Read a picture as uint8 ``[height, width, 3]``; raises `UserError` where the file cannot be read.
 
-    16-bit greyscale keeps its upper 8 bits, transparency is dropped, of several pages the first is read.
+    Greyscale of 16 bits keeps its upper 8 bits, transparency is dropped, and only the first of several pages is read.
     """
     with _opened(path) as image:
         shown = ImageOps.exif_transpose(image)
@@ -37,15 +37,15 @@ def read_image(path: Path) -> np.ndarray:
             if grey.min() < 0 or grey.max() > 0xFFFF:
                 raise UserError(f"{path} has values beyond 16 bits: save it with 8 or 16 bits per channel")
             return np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2)
-        if shown.mode == "P":  # straight to RGB, Pillow warns about palettes with transparency
+        if shown.mode == "P":  # Pillow warns about palettes with transparency that become RGB at once.
             shown = shown.convert("RGBA")
         return np.array(shown.convert("RGB"))
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """A mask's ids as uint8 ``[height, width]``: the indices of an indexed picture, the values of a greyscale one.
+    """Read a mask's ids as uint8 ``[height, width]``: an indexed picture's indices, or a greyscale picture's values.
 
-    White of a 1-bit picture is 255. `UserError` where the file cannot be read, has colours or values above 255.
+    White of a 1-bit picture is 255. Raises `UserError` where the file cannot be read, has colours or values above 255.
     """
     with _opened(path) as image:
         shown = ImageOps.exif_transpose(image)
@@ -64,10 +64,10 @@ def read_labels(path: Path) -> np.ndarray:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """(height, width) as displayed, read from the header where the format allows it."""
+    """Return (height, width) as displayed, read from the header where the format allows it."""
     with _opened(path) as image:
         if image.format == "TIFF":
-            image.load()  # Pillow turns TIFF by itself, and only since some version before the pixels are read
+            image.load()  # Pillow turns TIFF by itself, and older versions do so only when they read the pixels.
             turned = False
         else:
             turned = image.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS
@@ -75,7 +75,7 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 
 def read_labels_of(picture: Path, mask: Path, *, binary: bool = False) -> np.ndarray:
-    """`read_labels` of a mask, which must be as large as its picture; with ``binary`` 255 becomes id 1."""
+    """Read the labels of a mask, which must be as large as its picture; with ``binary`` 255 becomes id 1."""
     labels = read_labels(mask)
     expected = picture_size(picture)
     if labels.shape != expected:
@@ -94,15 +94,16 @@ def read_labels_of(picture: Path, mask: Path, *, binary: bool = False) -> np.nda
 
 
 def values_in(labels: np.ndarray) -> set[int]:
-    """The values other than 0 of a uint8 label map."""
+    """Return the values other than 0 of a uint8 label map."""
     return set(np.flatnonzero(np.bincount(labels.ravel())).tolist()) - {0}
 
 
 def reference_objects(pairs: Sequence[tuple[Path, Path]]) -> tuple[list[set[int]], bool]:
-    """The object ids in each (picture, mask) of a group's references, and whether their masks are binary.
+    """Return the object ids in each (picture, mask) of a group's references, and whether their masks are binary.
 
-    255 is void, unless no reference has a value in 1..254: masks of one object are commonly saved as black and white
-    (DAVIS 2016 does), and there 255 is object 1. `UserError` for a mask without an object or of a wrong size.
+    The value 255 is void, unless no reference has a value in 1..254: masks of one object are commonly saved as black
+    and white (DAVIS 2016 does), and there 255 is object 1. Raises `UserError` for a mask without an object or of a
+    wrong size.
     """
     values = [values_in(read_labels_of(picture, mask)) for picture, mask in pairs]
     binary = set().union(*values) == {VOID}
@@ -117,7 +118,7 @@ def reference_objects(pairs: Sequence[tuple[Path, Path]]) -> tuple[list[set[int]
 
 
 def check_count(option: str, count: int, *, available: int, what: str) -> None:
-    """`UserError` unless there are ``count`` of ``what``, and at least one is asked for."""
+    """Raise `UserError` unless ``count`` is at least 1 and at most ``available``, the number of ``what``."""
     if not 1 <= count <= available:
         possible = "1" if available == 1 else f"1 to {available}"
         raise UserError(f"{option}={count} cannot be had: the number of {what} is {available}, so ask for {possible}")
@@ -129,7 +130,7 @@ def _in_words(size: tuple[int, ...]) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """The file through Pillow; whatever goes wrong with it while it is used becomes a `UserError`."""
+    """Open the file with Pillow; whatever goes wrong with it while it is used becomes a `UserError`."""
     try:
         with Image.open(path) as image:
             yield image
@@ -138,7 +139,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             f"{path} has more pixels than Pillow agrees to read ({2 * (Image.MAX_IMAGE_PIXELS or 0):,}): scale it down"
         ) from error
     except UNREADABLE as error:
-        if isinstance(error, OSError) and error.strerror:  # from the operating system, not from a decoder
+        if isinstance(error, OSError) and error.strerror:  # Only errors of the operating system have one.
             raise UserError(f"{path} cannot be opened ({error.strerror}): check it and its permissions") from error
         raise UserError(
             f"{path} cannot be read as a picture, it is damaged or of another format: save it again as PNG or JPEG"

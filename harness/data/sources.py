@@ -1,4 +1,4 @@
-"""From the options `data`, `refs`, `targets` and `objects` to groups."""
+"""The groups that the options `data`, `refs`, `targets` and `objects` ask for."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from strategies.errors import UserError
 
 
 def open_groups(config: HarnessConfig) -> list[Group]:
-    """All groups of the options' data, with all their objects; pictures are read when asked for.
+    """Return all groups of the options' data, with all their objects; pictures are read when asked for.
 
-    Raises UserError for everything about the data that can be seen without reading the targets.
+    Raises UserError for everything wrong with the data that shows without reading the targets.
     """
     data = effective_data(config)
     match data:
@@ -48,7 +48,7 @@ def open_groups(config: HarnessConfig) -> list[Group]:
 
 
 def check_objects(group: Group, objects: int | None) -> None:
-    """Raises UserError where more objects are asked for than the group's references show."""
+    """Raise UserError where more objects are asked for than the group's references show."""
     if objects is not None and objects > len(group.object_ids):
         ids = ", ".join(map(str, group.object_ids))
         raise UserError(
@@ -58,7 +58,7 @@ def check_objects(group: Group, objects: int | None) -> None:
 
 
 def _given(option: str, value: int | None) -> int:
-    """A number that this kind of data can't do without."""
+    """Return a number that this kind of data needs; raises UserError where it was left open."""
     if value is None:
         raise UserError(f"{option}=null leaves the number open, which this data can't settle: give a number")
     return value

@@ -17,7 +17,8 @@ import numpy as np
 from harness.data.group import Frame, Group
 
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
-SPECIMEN_RADIUS = 0.36  # of the picture's shorter side, at scale 1
+SPECIMEN_RADIUS = 0.36
+"""A specimen's radius at scale 1, as a share of the picture's shorter side."""
 HARMONICS = (2, 3, 4, 5)
 TEXTURES = ("plain", "stripes", "dots", "rings")
 REFERENCE_STREAM, TARGET_STREAM = 0, 1
@@ -25,7 +26,7 @@ REFERENCE_STREAM, TARGET_STREAM = 0, 1
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What persists of one part; lengths in units of the picture's shorter side."""
+    """The properties of one part that persist; lengths are in units of the picture's shorter side."""
 
     centre: tuple[float, float]
     radius: float
@@ -57,7 +58,10 @@ def synthetic_groups(
     seed: int,
     absent: float = 0.1,
 ) -> list[Group]:
-    """``count`` groups with ``objects`` parts each; ``size`` is (height, width), ``absent`` the chance of a part."""
+    """Return ``count`` groups with ``objects`` parts each.
+
+    size: (height, width) of every picture. absent: the probability that a part is missing from a frame.
+    """
     return [
         _group(index, references=references, targets=targets, objects=objects, size=size, seed=seed, absent=absent)
         for index in range(count)
@@ -85,7 +89,7 @@ def _group(
 
 
 def draw_species(rng: np.random.Generator, objects: int) -> tuple[Part, ...]:
-    """The persistent parts of one species, laid out on a sunflower spiral so that any number fits."""
+    """Draw the persistent parts of one species, laid out on a sunflower spiral so that any number fits."""
     spacing = SPECIMEN_RADIUS * math.sqrt(math.pi / objects)
     first_hue, turn = rng.uniform(size=2)
     parts = []
@@ -116,11 +120,11 @@ def _draw_part(rng: np.random.Generator, *, centre: tuple[float, float], radius:
     )
 
 
-@lru_cache(maxsize=8)  # a frame's image and labels are asked for one after the other
+@lru_cache(maxsize=8)  # A frame's image and labels are asked for one after the other.
 def render_specimen(
     species: tuple[Part, ...], *, size: tuple[int, int], absent: float, seed: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One picture uint8 ``[height, width, 3]`` and its ids ``[height, width]``, part k of the species having id k+1."""
+    """Draw a picture uint8 ``[height, width, 3]`` and its ids ``[height, width]``; part k of the species has id k+1."""
     rng = np.random.default_rng(seed)
     height, width = size
     image = _background(rng, size)
@@ -183,7 +187,7 @@ def _paint(image: np.ndarray, part: Part, pose: Pose, labels: np.ndarray, *, obj
 
 
 def _texture(part: Part, x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """How much of the second colour shows, 0 to 1."""
+    """Return how much of the second colour shows, from 0 to 1."""
     turn = 2 * math.pi * part.frequency
     u = turn * (math.cos(part.angle) * x + math.sin(part.angle) * y)
     match part.texture:
@@ -200,7 +204,7 @@ def _texture(part: Part, x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np
 
 
 def _background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """A colour with soft blotches and a faint wave."""
+    """Draw a colour with soft blotches and a faint wave."""
     height, width = size
     base = np.array(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0, 0.5), rng.uniform(0.2, 0.95)), dtype=np.float32)
     y = np.linspace(0, 1, height, dtype=np.float32)[:, None]
@@ -214,7 +218,7 @@ def _background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
 
 
 def _light(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Gain, colour cast, a gradient across the picture, contrast and sensor noise."""
+    """Apply gain, a colour cast, a gradient across the picture, and sensor noise; returns uint8."""
     height, width = image.shape[:2]
     gain = rng.uniform(0.75, 1.2) * rng.uniform(0.92, 1.08, size=3)
     slope = rng.uniform(-0.2, 0.2, size=2)

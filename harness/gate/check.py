@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -28,7 +28,7 @@ from harness.options.config import HarnessConfig
 from harness.options.points import Point
 from harness.store.atomic import write_whole
 from harness.store.environment import device_name
-from harness.store.point_key import key_of
+from harness.store.point_key import key_of, refuse_twins
 from strategies.errors import UserError
 
 UPDATE = "--update"
@@ -97,13 +97,7 @@ def _keys(points: Sequence[Point]) -> set[str]:
 
 def _measure(points: Sequence[Point]) -> Path:
     """The run's folder."""
-    keys = [key_of(point) for point in points]
-    for point, key in zip(points, keys, strict=True):
-        if keys.count(key) > 1:
-            raise UserError(
-                f"a snapshot can't tell apart points that are {key}, as {point.name} is: they differ in options that "
-                "it does not hold, so check one of them at a time"
-            )
+    refuse_twins((key_of(point), point.name) for point in points)
     code, run = measure(points)
     if code == INTERRUPTED:
         raise KeyboardInterrupt
@@ -131,11 +125,7 @@ def _longer(point: Point, attempt: int, run: Path) -> Point:
     """Timed for all of twice the time (four times, ...), as another point of the same run."""
     timing = point.config.timing
     timing = replace(timing, width=0.0, max_seconds=timing.max_seconds * 2**attempt)
-    return replace(
-        point,
-        config=replace(point.config, timing=timing, resume=str(run)),
-        options=point.options | {"timing": asdict(timing)},
-    )
+    return replace(point, config=replace(point.config, timing=timing, resume=str(run)))
 
 
 def _given_run(config: HarnessConfig) -> Path | None:

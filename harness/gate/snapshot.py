@@ -14,10 +14,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from harness.result import STATUSES
+from harness.row import STATUSES, Row
 from harness.stats.interval import Interval
 from harness.store.atomic import write_whole
-from harness.store.point_key import measured
+from harness.store.point_key import measured, planned, refuse_twins
 from strategies.errors import UserError
 
 VERSION = 1
@@ -44,19 +44,19 @@ class Record:
     command: str
 
     @staticmethod
-    def of(row: dict[str, Any]) -> Record:
-        """row: as in summary.csv. A speed-up that has no interval is none."""
+    def of(row: Row) -> Record:
+        """A speed-up that has no interval is none."""
         speedup = None
-        if row.get("speedup_lo") is not None:
-            value, lo, hi = (_short(row[column]) for column in ("speedup", "speedup_lo", "speedup_hi"))
+        if row.speedup is not None and row.speedup_lo is not None and row.speedup_hi is not None:
+            value, lo, hi = map(_short, (row.speedup, row.speedup_lo, row.speedup_hi))
             speedup = Interval(value=value, lo=lo, hi=hi)
         return Record(
-            status=row["status"],
-            reason=row.get("reason"),
-            baseline=row.get("reference"),
+            status=row.status,
+            reason=row.reason,
+            baseline=row.reference,
             speedup=speedup,
-            numbers={name: _short(row[name]) for name in NUMBERS if row.get(name) is not None},
-            command=row["command"],
+            numbers={name: _short(getattr(row, name)) for name in NUMBERS if getattr(row, name) is not None},
+            command=row.command,
         )
 
     def interval(self, quantity: str) -> Interval | None:
@@ -81,12 +81,16 @@ class Snapshot:
 
     @staticmethod
     def of_run(run: Path, keys: Set[str] | None = None) -> Snapshot:
-        """keys: the points to take; all where None. UserError where the folder is not that of a run."""
+        """keys: the points to take; all where None.
+
+        UserError where the folder is not that of a run, or of one whose points a snapshot can't tell apart.
+        """
         try:
             environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
             kept = {name: environment[name] for name in ENVIRONMENT}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{run} is not the folder of a run; give one as results/<time>-<name>") from error
+        refuse_twins(planned(run))
         return Snapshot(
             made=datetime.now().astimezone().isoformat(timespec="seconds"),
             run=run.resolve().name,

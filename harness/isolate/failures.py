@@ -6,14 +6,15 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.row import Status
 from strategies.errors import UnavailableError, UserError, out_of_memory, tells_of_memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """status: one of `harness.result.STATUSES`. refused: whether it is the user's input that has to be mended."""
+    """status: how the point ends by it. refused: whether it is the user's input that has to be mended."""
 
-    status: str
+    status: Status
     reason: str
     refused: bool = False
 

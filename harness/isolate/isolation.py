@@ -22,7 +22,8 @@ from dataclasses import dataclass, replace
 from harness.isolate.failures import Failure, count_oom_kills, failure_of, failure_of_exit
 from harness.isolate.jobs import Job
 from harness.isolate.worker import LENGTH
-from harness.result import STATUSES, PointResult
+from harness.result import PointResult
+from harness.row import STATUSES
 
 KEPT_OUTPUT = 16_384
 LONGEST_MESSAGE = 1 << 28

@@ -69,7 +69,11 @@ class MeasureJob:
         setup = {"process": started - self.began, "model": loaded - started, "features": opened - loaded}
         return replace(
             result,
-            row=result.row | {"setup_s": opened - self.began} | _gpu_columns(monitoring, result.details["sustained"]),
+            row=replace(
+                result.row,
+                setup_s=opened - self.began,
+                **_gpu_columns(monitoring, result.details["sustained"]),
+            ),
             details=result.details
             | {
                 "setup_seconds": setup,

@@ -17,76 +17,16 @@ that overflowed can vouch for nobody.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from harness.masks.rule import ALIKE, Agreement, ObjectAgreement, WorstTarget
 from strategies.vocabulary import Predictions
 
-ALIKE = 0.99
-"""IoU from which two masks count as alike in ``Agreement.share_at_99``."""
 MOST_WORST = 10
 """So many targets, at most, are in ``Agreement.worst``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectAgreement:
-    """IoU of one object's masks over all targets: mean, first percentile (linear interpolation) and minimum."""
-
-    iou_mean: float
-    iou_p1: float
-    iou_min: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorstTarget:
-    """A target by its object that agrees least. target: which of the group's, counted from 0 as they were compared."""
-
-    group: str
-    target: int
-    object_id: int
-    iou: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """Agreement over all pairs of ``targets`` targets; ``per_object`` is by "group/id".
-
-    iou_mean, iou_p1, iou_min: over all pairs; two empty masks have IoU 1.
-    share_at_99: share of pairs with IoU >= 0.99.
-    max_abs_dlogit: largest logit difference over pairs whose gate is open on both sides, 0 where there are none.
-    relative_dlogit: the largest over those of them that choose alike, divided by the largest absolute baseline logit
-    of the same pairs; 0 / 0 is 0. typical_dlogit: as that, but the median pair's largest difference.
-    iou_alike: mean over pairs that choose alike, 1 where there are none.
-    max_abs_dscore, max_abs_diou: largest difference of an object score, and of a candidate's predicted IoU.
-    gate_flips: pairs whose object score is above 0 on one side only. pick_flips: pairs whose best candidate differs,
-    closed gates included. excused_flips: how many of both were as near a tie as the meter was told.
-    gate_flip_score: the expected object score, absolute, of the flipped gate that was farthest from a tie;
-    pick_flip_margin: by how much the expected best candidate was ahead in the farthest flipped pick. 0 without flips.
-    worst: the few targets that agree least, the worst first, of equals the first. Results of before there was such a
-    list have none.
-    """
-
-    iou_mean: float
-    iou_p1: float
-    iou_min: float
-    share_at_99: float
-    max_abs_dlogit: float
-    relative_dlogit: float
-    typical_dlogit: float
-    iou_alike: float
-    max_abs_dscore: float
-    max_abs_diou: float
-    gate_flips: int
-    pick_flips: int
-    excused_flips: int
-    gate_flip_score: float
-    pick_flip_margin: float
-    targets: int
-    per_object: dict[str, ObjectAgreement] = field(repr=False)
-    worst: tuple[WorstTarget, ...] = field(default=(), repr=False)
 
 
 class AgreementMeter:

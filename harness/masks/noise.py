@@ -10,7 +10,7 @@ because there are two roundings:
   times the fine noise. Coarse noise moves all values, so it bounds what a few ties can do.
 
 An exact strategy is judged by its median pair against fine noise, and by its worst pair and its flips against coarse
-noise (`Limits`).
+noise (`harness.masks.rule.Limits`).
 
 Measured on a CPU, on 46 groups (fp16: 5, bf16: 36) of 1 to 16 references and 1 to 5 objects, with the toy and with the
 network of the tests. `direct` is the farthest of the exact strategies; those made of sessions have `sequential`'s bits.
@@ -36,74 +36,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from harness.masks.agreement import Agreement, AgreementMeter
+from harness.masks.agreement import AgreementMeter
+from harness.masks.rule import ROUNDOFF, STORED, Agreement, NoiseFloor
 from strategies.models.tracker import Tracker
-from strategies.sequential import Sequential
+from strategies.oracle import Oracle
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
-ROUNDOFF = {"fp32": 2.0**-24, "tf32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}
-"""Largest relative error of rounding to the nearest, by computing dtype. tf32 rounds the factors of fp32 products."""
-STORED = ROUNDOFF["bf16"]
-"""Of memory as the model stores it."""
 DRAWS = 2
 """Of fine noise; one of coarse noise follows."""
-LEAST_ROUNDOFFS = 4
-"""Limits take floors of logits as no lower, as a sample without an open gate has none; 2 to 13 were measured."""
-LEAST_IOU_LOSS = 0.01
-"""Nor that of masks: one pixel in a hundred, which a few pairs may not show."""
-TIMES = 4
-"""Limits are so many times the floor: more than three times as far away as any exact strategy was seen."""
-TIMES_TYPICAL = {"fp32": 128}
-"""But that of the median pair, where noise is so fine that ties of stored memory stand out from it."""
 GROUPS, TARGETS = 2, 4
 """At most so many groups, and targets of each: noise hardly depends on the picture, and every draw costs a session."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoiseFloor:
-    """How far `sequential` is from itself.
-
-    typical_dlogit: of fine noise, the median over pairs, as `Agreement` has it; relative to the logits' scale.
-    largest_dlogit: of either noise, the largest over pairs; relative. iou: of the noise that moves masks more, the mean
-    over pairs that choose alike. object_score, predicted_iou: largest difference of either noise.
-    gate_flips, pick_flips: of both. targets: how many were compared, over all draws.
-    """
-
-    dtype: str
-    typical_dlogit: float
-    largest_dlogit: float
-    object_score: float
-    predicted_iou: float
-    iou: float
-    gate_flips: int
-    pick_flips: int
-    targets: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How far an exact strategy may be from `sequential`.
-
-    typical_dlogit, largest_dlogit, iou: of pairs that choose alike, as `Agreement` has them. gate_score, pick_margin:
-    how far from a tie the expected choice of a flip may be: its object score from 0, its best candidate from the next.
-    """
-
-    typical_dlogit: float
-    largest_dlogit: float
-    iou: float
-    gate_score: float
-    pick_margin: float
-
-    @classmethod
-    def above(cls, floor: NoiseFloor) -> Limits:
-        least = LEAST_ROUNDOFFS * ROUNDOFF[floor.dtype]
-        return cls(
-            typical_dlogit=TIMES_TYPICAL.get(floor.dtype, TIMES) * max(least, floor.typical_dlogit),
-            largest_dlogit=TIMES * max(least, STORED, floor.largest_dlogit),
-            iou=1 - TIMES * max(LEAST_IOU_LOSS, 1 - floor.iou),
-            gate_score=TIMES * floor.object_score,
-            pick_margin=TIMES * floor.predicted_iou,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +75,7 @@ def measure_noise(model: Tracker, samples: Sequence[Sample]) -> NoiseFloor:
         references = sample.references
         rounded = replace(references, features=_noisy(references.features, STORED, generator))
         for meter, seen, draws in ((fine, references, DRAWS), (coarse, rounded, 1)):
-            with Sequential(model) as strategy:
+            with Oracle(model) as strategy:
                 strategy.prepare(seen)
                 for _ in range(draws):
                     disturbed = strategy.predict(_noisy(sample.targets, roundoff, generator))

@@ -5,13 +5,12 @@ The candidate is alone on the device here, so the memory peak is its own.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from functools import partial
 
-from harness.masks.agreement import Agreement, AgreementMeter
-from harness.masks.noise import Limits
+from harness.masks.agreement import AgreementMeter
 from harness.masks.pictures import Batch, PictureBook
+from harness.masks.rule import Limits, disagreement
 from harness.masks.scores import ScoreMeter
 from harness.measure.timing import Clock, timed_repeats
 from harness.observe.memory import PeakMemory, Peaks
@@ -89,31 +88,6 @@ def verify(
     pictures.write(_scene(point), point.name)
     targets = sum(len(encoded.targets) for encoded in workload.groups)
     return Verified(peaks=Peaks.highest(peaks), bank_seconds=bank_seconds, flops_per_target=flops / targets)
-
-
-def disagreement(agreed: Agreement | None, limits: Limits | None) -> str | None:
-    """Why an exact strategy's masks do not count as those of `sequential`; None where they do, or none were compared.
-
-    What is not finite is beyond every limit, also where `sequential` itself is not.
-    """
-    if agreed is None or limits is None:
-        return None
-    share, most = agreed.typical_dlogit, limits.typical_dlogit
-    if not share <= most or math.isinf(share):
-        return f"logits of the median mask differ from sequential by {share:.1e} of their scale, more than {most:.1e}"
-    share, most = agreed.relative_dlogit, limits.largest_dlogit
-    if not share <= most or math.isinf(share):
-        return f"logits of a mask differ from sequential by {share:.1e} of their scale, more than {most:.1e}"
-    if agreed.excused_flips < agreed.gate_flips + agreed.pick_flips:
-        unexcused = agreed.gate_flips + agreed.pick_flips - agreed.excused_flips
-        return (
-            f"{unexcused} gate or best-of-3 flips against sequential where noise makes none: at object scores up to "
-            f"{agreed.gate_flip_score:.1e} (noise {limits.gate_score:.1e}), leads up to {agreed.pick_flip_margin:.1e} "
-            f"(noise {limits.pick_margin:.1e})"
-        )
-    if not agreed.iou_alike >= limits.iou:
-        return f"mean IoU with sequential is {agreed.iou_alike:.3f}, less than {limits.iou:.3f}"
-    return None
 
 
 def _scene(point: Point) -> str:

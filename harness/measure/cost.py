@@ -1,7 +1,7 @@
 """What a speed costs: arithmetic beside the device's matrix rate, and the time of a whole job.
 
 The matrix rate is measured in the same run, so that "achieved" can be read as a share of what this device does at this
-moment (DESIGN section 4, item 11). It is a yardstick and not a limit: a strategy's own products may be of shapes that
+moment (DESIGN section 4, rule 11). It is a yardstick and not a limit: a strategy's own products may be of shapes that
 run a little faster.
 """
 

@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 from harness.measure.timing import Clock
 from harness.options.config import TimingConfig
 from harness.result import Block, SideName
-from harness.stats.speedup import FEW, estimate, log_ratio
+from harness.stats.speedup import BOOTSTRAP_ROUNDS, estimate, log_ratio
 
 Inputs = TypeVar("Inputs")
 Outputs = TypeVar("Outputs")
@@ -50,7 +50,7 @@ class StopRule:
         """
         return StopRule(
             min_seconds=options.min_seconds / groups,
-            min_rounds=max(FEW if groups > 1 else 1, -(-options.min_rounds // groups)),
+            min_rounds=max(BOOTSTRAP_ROUNDS if groups > 1 else 1, -(-options.min_rounds // groups)),
             width=options.width * groups**0.5,
             max_seconds=options.max_seconds / groups,
         )

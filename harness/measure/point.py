@@ -12,11 +12,10 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from harness.masks.agreement import Agreement
-from harness.masks.noise import Limits, NoiseFloor
 from harness.masks.pictures import PictureBook
+from harness.masks.rule import Agreement, Limits, NoiseFloor, disagreement
 from harness.masks.scores import Scores
-from harness.measure.correctness import Meters, Verified, disagreement, verify
+from harness.measure.correctness import Meters, Verified, verify
 from harness.measure.cost import cost, measure_matrix_rate
 from harness.measure.predict import Predict
 from harness.measure.speed import SpeedMeasurement, measure_speed, run_sustained
@@ -25,7 +24,9 @@ from harness.measure.timing import Clock, device_clock
 from harness.observe.monitor import SUSTAINED
 from harness.options.config import HarnessConfig
 from harness.options.points import Point
+from harness.options.words import joined
 from harness.result import PointResult
+from harness.row import Masks, Row
 from harness.stats.speedup import outliers, verdict
 from harness.store.environment import device_name
 from harness.workload.encode import Workload
@@ -79,15 +80,19 @@ def measure_point(
     reason = _reason(meters, candidate, baseline)
     agreed, scored = meters.agreement.result(), meters.scores.result()
     return PointResult(
-        row=describe(point, workload)
-        | {"status": "ok" if reason is None else "wrong", "reason": reason or timed.note}
-        | _speed(point, workload, timed)
-        | (_speedup(timed, config.timing.same) if reason is None else {})
-        | {"sdpa": "+".join(backend for backend, _ in attention.most_common()) or None}
-        | _memory(verified, candidate)
-        | _cost(point, workload, verified, timed, matrix_rate)
-        | _columns(agreed, ("iou_mean", "iou_p1", "iou_min", "max_abs_dlogit", "gate_flips", "pick_flips"))
-        | _columns(scored, ("j", "f", "jf")),
+        row=Row(
+            **describe(point, workload),
+            status="ok" if reason is None else "wrong",
+            reason=reason or timed.note,
+            **_speed(point, workload, timed),
+            **(_speedup(timed, config.timing.same) if reason is None else {}),
+            sdpa="+".join(backend for backend, _ in attention.most_common()) or None,
+            **_memory(verified, candidate),
+            **_cost(point, workload, verified, timed, matrix_rate),
+            masks=_masks(meters),
+            **_columns(agreed, ("iou_mean", "iou_p1", "iou_min", "max_abs_dlogit", "gate_flips", "pick_flips")),
+            **_columns(scored, ("j", "f", "jf")),
+        ),
         config=point.options,
         samples=timed.blocks,
         details={
@@ -136,6 +141,7 @@ def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
         "refs": config.refs,
         "targets": config.targets,
         "repeat": config.repeat,
+        "options": joined(point.words),
         "command": point.command,
     }
     if workload is not None:
@@ -154,6 +160,14 @@ def _reason(meters: Meters, candidate: Strategy, baseline: Strategy | None) -> s
         if fault is not None:
             return f"the baseline strategy itself is wrong: {fault}"
     return meters.disagreement() if candidate.exact else None
+
+
+def _masks(meters: Meters) -> Masks | None:
+    """Whether the candidate's masks count as those of `sequential`, by the rule for exact strategies; None where they
+    were not compared."""
+    if meters.limits is None or meters.agreement.result() is None:
+        return None
+    return "same" if meters.disagreement() is None else "differ"
 
 
 def _speed(point: Point, workload: Workload, timed: SpeedMeasurement) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""What the machine does meanwhile: memory, processor time, the GPU through NVML. May import `strategies` alone."""
+"""The machine during a measurement: memory, processor time, the GPU through NVML. May import `strategies` alone."""

@@ -1,4 +1,4 @@
-"""Peak memory of a stretch of work: the process's resident set, the allocator's on a GPU."""
+"""Peak memory of a stretch of work: the process's resident set, and the allocator's memory on a GPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ MEGABYTE = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Peaks:
-    """In MiB; None where this system can't tell. allocated, reserved: by torch's allocator on the GPU."""
+    """Peak memory of a stretch of work, in MiB; a field is None where this system does not report it.
+
+    rss: the process's resident set. allocated, reserved: what torch's allocator handed out, and what it took, on a GPU.
+    """
 
     rss: float | None
     allocated: float | None
@@ -21,7 +24,7 @@ class Peaks:
 
     @staticmethod
     def highest(peaks: Sequence[Peaks]) -> Peaks:
-        """Of several stretches, each by itself."""
+        """Return the highest peaks of several stretches, each field by itself."""
         return Peaks(
             rss=_highest([one.rss for one in peaks]),
             allocated=_highest([one.allocated for one in peaks]),
@@ -34,13 +37,13 @@ def _highest(values: Sequence[float | None]) -> float | None:
 
 
 class PeakMemory:
-    """Resets the peaks when made; `read` gives them since then."""
+    """Resets the peaks when it is made; `read` returns the peaks since then."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._rss_resets = _reset_peak_rss()
         if device.type == "cuda":
-            torch.cuda.empty_cache()  # so that what is reserved is what this stretch asks for
+            torch.cuda.empty_cache()  # The memory reserved is then what this stretch asks for.
             torch.cuda.reset_peak_memory_stats(device)
 
     def read(self) -> Peaks:
@@ -53,7 +56,7 @@ class PeakMemory:
 
 
 def _reset_peak_rss() -> bool:
-    """Linux sets the high-water mark back to the present use when 5 is written here (proc(5))."""
+    """Set the high-water mark back to the present use, as Linux does when 5 is written to this file (proc(5))."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

@@ -1,4 +1,4 @@
-"""What the machine does during a stretch of work: a thread samples memory, processor time and the GPU."""
+"""The machine during a stretch of work: a thread samples memory, processor time and the GPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from harness.observe.nvml import Gpu, GpuReading, open_gpu
 SUSTAINED = "sustained"
 """The phase that a summary is about, where there is such a phase."""
 MOST_OF_A_CORE = 0.01
-"""What the sampling thread may take of a core: it waits longer where a sample is expensive."""
+"""The share of a core that the sampling thread may take: it waits longer where a sample is expensive."""
 
 T = TypeVar("T")
 Number = TypeVar("Number", int, float)
@@ -30,10 +30,10 @@ Number = TypeVar("Number", int, float)
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """The process and its GPU at one moment; None where it can't be read."""
+    """The process and its GPU at one moment; a field is None where it can't be read."""
 
     seconds: float
-    """Since the monitor began."""
+    """Seconds since the monitor began."""
     phase: str
     rss_mb: float | None
     """MiB of this process's resident memory."""
@@ -44,10 +44,10 @@ class Snapshot:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """Of one phase; None where it can't be read."""
+    """The means, maxima and totals of one phase; a field is None where it can't be read."""
 
     gpu_util_mean: float | None
-    """Per cent."""
+    """The GPU's utilisation in per cent."""
     gpu_power_mean_w: float | None
     gpu_energy_j: float | None
     gpu_memory_mb: float | None
@@ -55,16 +55,16 @@ class Summary:
     gpu_temperature_max_c: float | None
     gpu_sm_clock_mean_mhz: float | None
     throttle: str | None
-    """All that held the clocks down at some time; empty where nothing did."""
+    """All reasons that held the clocks down at some time; empty where there were none."""
     foreign_processes: int | None
-    """The most at once."""
+    """The most foreign processes at once."""
     cpu_cores_mean: float | None
     rss_peak_mb: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Monitoring:
-    """What a monitor saw, in order of time."""
+    """The samples of a monitor, in order of time."""
 
     samples: tuple[Snapshot, ...]
     idle_mb: float | None = None
@@ -72,17 +72,17 @@ class Monitoring:
     share_of_core: float = 0.0
     """Processor seconds that the sampling thread took in each second."""
     note: str | None = None
-    """A sentence why the GPU's columns are empty, where there is a GPU."""
+    """A sentence that says why the GPU's columns are empty, where there is a GPU."""
 
     def columns(self) -> dict[str, list[Any]]:
-        """For JSON: a list for each column, with a value for each sample. Columns without any value are left out."""
+        """Return, for JSON, each column with a value for each sample; columns without any value are left out."""
         rows = [{**vars(sample), **vars(sample.gpu)} for sample in self.samples]
         names = [column.name for column in (*fields(Snapshot), *fields(GpuReading)) if column.name != "gpu"]
         columns = {name: [_plain(row[name]) for row in rows] for name in names}
         return {name: values for name, values in columns.items() if _readable(values)}
 
     def summary(self, phase: str | None = None) -> Summary:
-        """Of ``phase``, which may come more than once; if None, of the sustained phase or else of everything."""
+        """Sum up ``phase``, which may come more than once; if it is None, the sustained phase, or else all samples."""
         wanted = SUSTAINED if phase is None else phase
         by_phase = groupby(self.samples, key=lambda sample: sample.phase)
         stretches = [list(samples) for name, samples in by_phase if name == wanted]
@@ -92,12 +92,12 @@ class Monitoring:
         gpu = [sample.gpu for sample in samples]
         used_mb = _most(reading.memory_used_mb for reading in gpu)
         throttles = _readable(reading.throttle for reading in gpu)
-        seconds = _change(stretches, lambda sample: sample.seconds)
-        cpu_s = _change(stretches, lambda sample: sample.cpu_s)
+        seconds = _increase(stretches, lambda sample: sample.seconds)
+        cpu_s = _increase(stretches, lambda sample: sample.cpu_s)
         return Summary(
             gpu_util_mean=_mean(reading.utilisation for reading in gpu),
             gpu_power_mean_w=_mean(reading.power_w for reading in gpu),
-            gpu_energy_j=_change(stretches, lambda sample: sample.gpu.energy_j),
+            gpu_energy_j=_increase(stretches, lambda sample: sample.gpu.energy_j),
             gpu_memory_mb=None if used_mb is None or self.idle_mb is None else used_mb - self.idle_mb,
             gpu_temperature_max_c=_most(reading.temperature_c for reading in gpu),
             gpu_sm_clock_mean_mhz=_mean(reading.sm_clock_mhz for reading in gpu),
@@ -111,8 +111,8 @@ class Monitoring:
 class Monitor:
     """Samples while its ``with`` block runs: at once, every ``interval`` seconds, and at the end.
 
-    Whatever goes wrong with watching, the block goes on: what can't be read is None. ``idle_mb`` is what
-    ``memory_in_use_mb`` gave before this process used CUDA.
+    Whatever goes wrong with sampling, the block goes on: what can't be read is None. ``idle_mb`` is what
+    ``memory_in_use_mb`` returned before this process used CUDA.
     """
 
     def __init__(
@@ -157,15 +157,18 @@ class Monitor:
                 self._gpu.close()
 
     def phase(self, name: str) -> None:
-        """Ends the phase so far and begins another. Takes a sample, which is the last of the one and the first of the
-        other: not for within what is timed."""
+        """End the phase so far and begin another.
+
+        This takes a sample, which is the last of the one and the first of the other, so it is not to be called within
+        what is timed.
+        """
         with self._lock:
             boundary = self._snapshot()
             self._samples += [boundary, replace(boundary, phase=name)]
             self._phase = name
 
     def result(self) -> Monitoring:
-        """What was seen so far."""
+        """Return the samples so far."""
         with self._lock:
             samples = tuple(self._samples)
         seconds = samples[-1].seconds if samples else 0.0
@@ -182,7 +185,7 @@ class Monitor:
         self._thread_seconds = time.thread_time()
 
     def _pause(self) -> float:
-        """Seconds to wait: the interval, and longer until the thread's share of a core is what it may be."""
+        """Return the seconds to wait: the interval, or longer until the thread's share of a core is what it may be."""
         self._thread_seconds = time.thread_time()
         return max(self._interval, self._thread_seconds / MOST_OF_A_CORE - (time.perf_counter() - self._began))
 
@@ -202,7 +205,7 @@ class Monitor:
     def _read_gpu(self) -> GpuReading:
         try:
             return GpuReading() if self._gpu is None else self._gpu.read()
-        except Exception:  # reading raises nothing that we know of, but this is no reason to lose a measurement
+        except Exception:  # A reading is not known to raise, and if it does, no measurement is to be lost by it.
             return GpuReading()
 
 
@@ -227,8 +230,8 @@ def _most(values: Iterable[Number | None]) -> Number | None:
     return max(_readable(values), default=None)
 
 
-def _change(stretches: list[list[Snapshot]], counter: Callable[[Snapshot], float | None]) -> float | None:
-    """How far a counter went in all stretches together; None where it can't be read at an end of any."""
+def _increase(stretches: list[list[Snapshot]], counter: Callable[[Snapshot], float | None]) -> float | None:
+    """Return a counter's increase over all stretches together; None where it can't be read at an end of any."""
     total = None
     for first, last in ((counter(stretch[0]), counter(stretch[-1])) for stretch in stretches if len(stretch) > 1):
         if first is None or last is None:

@@ -1,4 +1,4 @@
-"""One GPU's counters through NVML, the driver's monitoring library; what it can't tell is None, never 0."""
+"""One GPU's counters through NVML, the driver's monitoring library; what it does not report is None, never 0."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ THROTTLES = {
     pynvml.nvmlClocksEventReasonHwThermalSlowdown: "hw thermal slowdown",
     pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown: "hw power brake",
 }
-"""What holds the clocks down against anyone's wish. The driver names idleness and set clocks as reasons too."""
+"""The reasons that hold the clocks down against anyone's wish; the driver reports idleness and set clocks too."""
 
 _OLDER = (
     AttributeError,
@@ -30,31 +30,31 @@ _OLDER = (
     pynvml.NVMLError_FunctionNotFound,
     pynvml.NVMLError_ArgumentVersionMismatch,
 )
-"""This pynvml, driver or GPU lacks a function."""
+"""The errors of a function that this pynvml, driver or GPU lacks."""
 
 
 class NvmlUnavailableError(Exception):
-    """Why a GPU can't be read, in words."""
+    """A GPU can't be read, for the reason in the message."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GpuReading:
-    """A GPU at one moment; None where it can't be read."""
+    """A GPU at one moment; a field is None where it can't be read."""
 
     utilisation: float | None = None
-    """Per cent of the last second or less in which some kernel ran."""
+    """The share, in per cent, of the last second or less in which some kernel ran."""
     memory_used_mb: float | None = None
-    """MiB of all processes together."""
+    """MiB in use by all processes together."""
     power_w: float | None = None
     energy_j: float | None = None
-    """Since the driver was loaded."""
+    """Joules since the driver was loaded."""
     temperature_c: float | None = None
     sm_clock_mhz: float | None = None
     memory_clock_mhz: float | None = None
     throttle: tuple[str, ...] | None = None
-    """Of the names in ``THROTTLES``; empty where nothing holds the clocks down."""
+    """Reasons, as ``THROTTLES`` names them; empty where nothing holds the clocks down."""
     foreign_processes: int | None = None
-    """Other processes that compute on it."""
+    """How many other processes compute on it."""
 
 
 class Gpu:
@@ -65,7 +65,7 @@ class Gpu:
         self.uuid: str | None = _first(lambda: nvml.nvmlDeviceGetUUID(handle))
 
     def read(self) -> GpuReading:
-        """Raises nothing: a lost or closed device gives None everywhere."""
+        """Read all counters. This raises nothing: those of a lost or closed device are None."""
         nvml, handle = self._nvml, self._handle
         utilisation = _first(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
         reasons = _first(
@@ -95,9 +95,9 @@ class Gpu:
 
 
 def open_gpu(device: torch.device, *, nvml: Any = pynvml) -> Gpu:
-    """The GPU that torch calls ``device``, found by its UUID: NVML numbers devices differently from CUDA.
+    """Open the GPU that torch calls ``device`` by its UUID, because NVML numbers devices differently from CUDA.
 
-    Initialises CUDA. Raises ``NvmlUnavailableError``.
+    This initialises CUDA. Raises ``NvmlUnavailableError`` where NVML or the device can't be used.
     """
     uuids = _uuids(device)
     try:
@@ -113,9 +113,9 @@ def open_gpu(device: torch.device, *, nvml: Any = pynvml) -> Gpu:
 
 
 def memory_in_use_mb(*, nvml: Any = pynvml) -> dict[str, float]:
-    """MiB in use on every GPU and MIG instance, by the UUID that ``Gpu`` has; empty where there is no NVML.
+    """Return the MiB in use on every GPU and MIG instance, by the UUID that ``Gpu`` has; empty where there is no NVML.
 
-    It doesn't touch CUDA: called before CUDA is, it tells what was in use without this process.
+    This does not use CUDA, so a call before CUDA is used returns what is in use without this process.
     """
     try:
         nvml.nvmlInit()
@@ -131,7 +131,7 @@ def memory_in_use_mb(*, nvml: Any = pynvml) -> dict[str, float]:
 
 
 def _handles(nvml: Any) -> Iterator[Any]:
-    """Every device, followed by its MIG instances; their numbers may have gaps."""
+    """Yield every device, followed by its MIG instances, whose numbers may have gaps."""
     for index in range(_first(nvml.nvmlDeviceGetCount) or 0):
         device = _first(partial(nvml.nvmlDeviceGetHandleByIndex, index))
         if device is None:
@@ -144,7 +144,7 @@ def _handles(nvml: Any) -> Iterator[Any]:
 
 
 def _uuids(device: torch.device) -> list[str]:
-    """Names under which NVML may know a device, the likeliest first."""
+    """Return the UUIDs under which NVML may know a device, the likeliest first."""
     try:
         index = torch.cuda.current_device() if device.index is None else device.index
         uuid = str(torch.cuda.get_device_properties(index).uuid)
@@ -160,14 +160,14 @@ def _uuids(device: torch.device) -> list[str]:
 def _used_mb(handle: Any, nvml: Any) -> float | None:
     memory = _first(
         lambda: nvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2),
-        # Counts the driver's reserve as used, so it must not stand in for one failed call of the other.
+        # This one counts the driver's reserve as used, so it must not stand in for one failed call of the other.
         lambda: nvml.nvmlDeviceGetMemoryInfo(handle),
     )
     return None if memory is None else memory.used / MEGABYTE
 
 
 def _foreign(processes: list[Any] | None) -> int | None:
-    if not processes:  # not even this process, which computes there: the list shows nothing
+    if not processes:  # The list lacks even this process, which computes there.
         return None
     pids = {process.pid for process in processes}
     # The sweep that started this worker may be there too, idle. A container may see pids of another namespace: then one
@@ -180,7 +180,7 @@ def _thousandth(value: float | None) -> float | None:
 
 
 def _first(*ways: Callable[[], Any]) -> Any:
-    """What the first way gives that this pynvml and this driver have; None where it fails or there is none."""
+    """Return the result of the first way that this pynvml and driver have; None where it fails or there is none."""
     for way in ways:
         try:
             return way()

@@ -6,22 +6,29 @@ import os
 import shlex
 import sys
 from contextlib import redirect_stderr
-from dataclasses import dataclass
 from io import StringIO
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import hydra
+from hydra.conf import HydraConf
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from harness.options.config import HarnessConfig, register
+from harness.options.composed import NODES, Job, points_of
+from harness.options.config import register
 from harness.options.points import Point, distinct
 from strategies.errors import UserError, did_you_mean
 
 RENAMED = {"strategy@reference": "strategy@baseline", "reference": "baseline", "check.baseline": "check.snapshot"}
 """Options by the names that they had before, which are accepted still."""
+ANYWAY = "++"
+"""Hydra's mark for an option that is set whether it is there or not."""
+GROUPS = ("strategy", "strategy@baseline")
 ONLY_TELL = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
 """Flags that run nothing."""
 
@@ -37,50 +44,42 @@ def compose(arguments: list[str], *, module: str = "harness") -> list[Point]:
         jobs = _jobs(arguments, module)
         if jobs and jobs[0].composed.sweeps:
             jobs = [job for words in jobs[0].composed.sweeps for job in _jobs(_joined(words, arguments), module)]
-        return distinct([job.point(module) for job in jobs])
+        return distinct(points_of(jobs))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explained(error)) from error
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """One job as Hydra composed it, not yet checked."""
-
-    strategy: str
-    baseline: str
-    composed: DictConfig
-    overrides: tuple[str, ...]
-
-    def point(self, module: str) -> Point:
-        config = OmegaConf.to_object(self.composed)
-        options = OmegaConf.to_container(self.composed, resolve=True)
-        assert isinstance(config, HarnessConfig)
-        assert isinstance(options, dict)
-        return Point(
-            strategy=self.strategy,
-            baseline=self.baseline,
-            config=config,
-            options={str(key): value for key, value in options.items()},
-            overrides=self.overrides,
-            module=module,
-        )
-
-
-def _jobs(arguments: list[str], module: str) -> list[_Job]:
+def _jobs(arguments: list[str], module: str) -> list[Job]:
     register()
-    jobs: list[_Job] = []
+    jobs: list[Job] = []
 
     @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
     def collect(composed: DictConfig) -> None:
         runtime = HydraConfig.get()
+        strategy, baseline = (str(runtime.runtime.choices[group]) for group in GROUPS)
         jobs.append(
-            _Job(
-                strategy=str(runtime.runtime.choices["strategy"]),
-                baseline=str(runtime.runtime.choices["strategy@baseline"]),
+            Job(
+                strategy=strategy,
+                baseline=baseline,
                 composed=composed,
-                overrides=tuple(runtime.overrides.task),
+                usual=usual(runtime, composed, (strategy, baseline)),
+                overrides=tuple(_as_typed(word) for word in runtime.overrides.task),
+                module=module,
             )
         )
+
+    yamls: dict[tuple[str, ...], dict[str, Any]] = {}
+
+    def usual(runtime: HydraConf, composed: DictConfig, choices: tuple[str, str]) -> dict[str, Any]:
+        """The nodes of both strategies as their YAMLs give them; where more than those may have set them, from anew."""
+        if composed.experiment is None and not any(_of_strategy(word) for word in runtime.overrides.task):
+            return _nodes(composed)
+        search = [word for word in runtime.overrides.hydra if _option(word) == "hydra.searchpath"]
+        if choices not in yamls:
+            loader = GlobalHydra.instance().config_loader()
+            named = [f"{group}={name}" for group, name in zip(GROUPS, choices, strict=True)]
+            yamls[choices] = _nodes(loader.load_configuration("config", [*named, *search], run_mode=RunMode.RUN))
+        return yamls[choices]
 
     flags = [] if ONLY_TELL & set(arguments) else ["--multirun"]
     argv = sys.argv
@@ -106,21 +105,41 @@ def _jobs(arguments: list[str], module: str) -> list[_Job]:
     return jobs
 
 
+def _nodes(composed: DictConfig) -> dict[str, Any]:
+    """Both strategies' options, with their interpolations."""
+    return {node: OmegaConf.to_container(composed[node]) for node in NODES}
+
+
 def _renamed(word: str) -> str:
-    """A word of the command line, its option by today's name; of ``reference.x=1`` the part before the dot."""
+    """A word of the command line, its option by today's name; of ``reference.x=1`` the part before the dot.
+
+    An option of a strategy becomes one that Hydra takes whether it is in the YAML or not: the constructor knows it.
+    """
     mark = word[: len(word) - len(word.lstrip("+~"))]
     option, equals, value = word[len(mark) :].partition("=")
     for old, new in RENAMED.items():
         if equals and (option == old or option.startswith(f"{old}.")):
-            return f"{mark}{new}{option.removeprefix(old)}={value}"
-    return word
+            option = f"{new}{option.removeprefix(old)}"
+    if equals and not mark and _of_strategy(option):
+        mark = ANYWAY
+    return f"{mark}{option}{equals}{value}"
+
+
+def _as_typed(word: str) -> str:
+    """A word as it can be given again."""
+    return word.removeprefix(ANYWAY) if _of_strategy(word) else word
+
+
+def _of_strategy(word: str) -> bool:
+    """Whether it sets an option of the strategy or of the baseline, as ``strategy.piece=4``."""
+    return _option(word).startswith(tuple(f"{node}." for node in NODES))
 
 
 def _joined(sweep: str, typed: list[str]) -> list[str]:
     """Words of one of several sweeps, and what was typed, which goes before; and no more sweeps in that one."""
     said = {_option(word) for word in typed}
     try:
-        listed = [word for word in shlex.split(sweep) if _option(word) not in said]
+        listed = [_renamed(word) for word in shlex.split(sweep) if _option(_renamed(word)) not in said]
     except ValueError as error:
         raise UserError(
             f"sweeps= holds {sweep!r}, which can't be split into words ({error}); write it as typed"
@@ -147,7 +166,7 @@ def _explained(error: Exception) -> str:
         case ConfigCompositionException() if isinstance(cause, ConfigAttributeError | ConfigKeyError):
             wrong = lines[0].split("'")[1]
             parent = wrong.rpartition(".")[0]
-            valid = sorted(map(str, cause.parent_node or ()))
+            valid = sorted(str(name) for name in cause.parent_node or () if name != "hydra")
             names = [f"{parent}.{name}" if parent else name for name in valid]
             return f"{wrong}= is not an option; {did_you_mean(wrong, names)}valid: {', '.join(names)}"
         case ConfigCompositionException() if cause is not None and lines[0].startswith("Error merging override "):

@@ -1,5 +1,8 @@
 """The harness's options, typed and checked. `conf/` gives the values, Hydra puts them together.
 
+An option that is `MISSING` here has its default in `conf/`, from where `defaults_from` takes it. Options that only
+strategies read are not here: their types and choices stand in the strategies' constructors, where
+`harness.options.signature` finds them.
 The classes are not frozen, because OmegaConf makes a frozen one a read-only config that nothing can override.
 """
 
@@ -11,57 +14,20 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from strategies.components.sdpa import CHOICES
-from strategies.direct import BANKS
+from harness.options.data import (
+    DataConfig,
+    DavisConfig,
+    FolderConfig,
+    SyntheticConfig,
+    at_least,
+    check_ids,
+    one_of,
+)
+from harness.options.shipped import defaults_from
 from strategies.errors import UserError
-from strategies.extended_session import POSITIONS
 from strategies.models.precision import DTYPES
-from strategies.vocabulary import VOID
 
-MOST_IDS = VOID - 1
-PICKINGS = ("first", "even", "random")
 ISOLATIONS = ("spawn", "inline")
-
-
-@dataclass(kw_only=True)
-class DataConfig:
-    name: str = MISSING
-
-
-@dataclass(kw_only=True)
-class SyntheticConfig(DataConfig):
-    groups: int = 2
-    parts: int = 4
-    height: int = 160
-    width: int = 160
-    absent: float = 0.1
-
-    def __post_init__(self) -> None:
-        for option in ("groups", "parts"):
-            _at_least(f"data.{option}", getattr(self, option), 1)
-        if self.parts > MOST_IDS:
-            raise UserError(
-                f"data.parts={self.parts} is too large: label maps hold {MOST_IDS} ids, so give at most that"
-            )
-        for option in ("height", "width"):
-            _at_least(f"data.{option}", getattr(self, option), 16)
-        if not 0 <= self.absent < 1:
-            raise UserError(f"data.absent={self.absent} is a chance: give 0 or more and less than 1")
-
-
-@dataclass(kw_only=True)
-class DavisConfig(DataConfig):
-    root: str = MISSING
-    clips: list[str] | None = None
-    picking: str = "first"
-
-    def __post_init__(self) -> None:
-        _one_of("data.picking", self.picking, PICKINGS)
-
-
-@dataclass(kw_only=True)
-class FolderConfig(DataConfig):
-    root: str = MISSING
 
 
 @dataclass(kw_only=True)
@@ -71,35 +37,37 @@ class ModelConfig:
 
 
 @dataclass(kw_only=True)
+@defaults_from("config.yaml", "encode")
 class EncodeConfig:
-    batch: int = 8
-    workers: int = 2
+    batch: int = MISSING
+    workers: int = MISSING
 
     def __post_init__(self) -> None:
-        _at_least("encode.batch", self.batch, 1)
-        _at_least("encode.workers", self.workers, 1)
+        at_least("encode.batch", self.batch, 1)
+        at_least("encode.workers", self.workers, 1)
 
 
 @dataclass(kw_only=True)
+@defaults_from("config.yaml", "timing")
 class TimingConfig:
     """When timing has seen enough; `harness.measure.pairing` says what a block and a round are."""
 
-    min_seconds: float = 1.0
-    min_rounds: int = 6
-    width: float = 0.1
-    max_seconds: float = 5.0
-    same: float = 0.05
-    groups: int = 4
-    block_seconds: float = 0.25
-    block_mb: int = 1024
-    warmup_seconds: float = 1.0
-    sustained_seconds: float = 10.0
+    min_seconds: float = MISSING
+    min_rounds: int = MISSING
+    width: float = MISSING
+    max_seconds: float = MISSING
+    same: float = MISSING
+    groups: int = MISSING
+    block_seconds: float = MISSING
+    block_mb: int = MISSING
+    warmup_seconds: float = MISSING
+    sustained_seconds: float = MISSING
 
     def __post_init__(self) -> None:
         for option in ("min_rounds", "groups", "block_mb"):
-            _at_least(f"timing.{option}", getattr(self, option), 1)
+            at_least(f"timing.{option}", getattr(self, option), 1)
         for option in ("min_seconds", "width", "same", "block_seconds", "warmup_seconds", "sustained_seconds"):
-            _at_least(f"timing.{option}", getattr(self, option), 0)
+            at_least(f"timing.{option}", getattr(self, option), 0)
         if not self.max_seconds >= self.min_seconds:  # so that NaN is refused too
             raise UserError(
                 f"timing.max_seconds={self.max_seconds} is less than timing.min_seconds={self.min_seconds}; raise it"
@@ -107,50 +75,54 @@ class TimingConfig:
 
 
 @dataclass(kw_only=True)
+@defaults_from("config.yaml", "certify")
 class CertifyConfig:
     """What ``python -m harness.certify`` does."""
 
-    comparisons: int = 40
-    detections: int = 10
-    slowdowns: list[float] = field(default_factory=lambda: [0.02, 0.05, 0.1, 0.2])
+    comparisons: int = MISSING
+    detections: int = MISSING
+    slowdowns: list[float] = MISSING
 
     def __post_init__(self) -> None:
-        _at_least("certify.comparisons", self.comparisons, 1)
-        _at_least("certify.detections", self.detections, 1)
+        at_least("certify.comparisons", self.comparisons, 1)
+        at_least("certify.detections", self.detections, 1)
         if not all(slowdown > 0 for slowdown in self.slowdowns):
             raise UserError(f"certify.slowdowns={list(self.slowdowns)} must be shares above 0, as [0.02,0.05]")
 
 
 @dataclass(kw_only=True)
+@defaults_from("config.yaml", "check", "margins")
 class MarginsConfig:
     """How much worse than in the snapshot a point may be; shares of it for speed and memory, differences for masks."""
 
-    speedup: float = 0.1
-    iou_mean: float = 0.005
-    iou_min: float = 0.05
-    jf: float = 0.005
-    memory: float = 0.1
+    speedup: float = MISSING
+    iou_mean: float = MISSING
+    iou_min: float = MISSING
+    jf: float = MISSING
+    memory: float = MISSING
 
     def __post_init__(self) -> None:
         for option, margin in vars(self).items():
-            _at_least(f"check.margins.{option}", margin, 0)
+            at_least(f"check.margins.{option}", margin, 0)
 
 
 @dataclass(kw_only=True)
+@defaults_from("config.yaml", "check")
 class CheckConfig:
     """What ``python -m harness.check`` does."""
 
-    snapshot: str | None = None
-    run: str | None = None
-    subset: bool = False
-    retries: int = 2
+    snapshot: str | None = MISSING
+    run: str | None = MISSING
+    subset: bool = MISSING
+    retries: int = MISSING
     margins: MarginsConfig = field(default_factory=MarginsConfig)
 
     def __post_init__(self) -> None:
-        _at_least("check.retries", self.retries, 0)
+        at_least("check.retries", self.retries, 0)
 
 
 @dataclass(kw_only=True)
+@defaults_from("config.yaml")
 class HarnessConfig:
     """One grid point and how it is measured.
 
@@ -162,59 +134,49 @@ class HarnessConfig:
     baseline: dict[str, Any] = field(default_factory=dict)
     data: DataConfig = MISSING
     model: ModelConfig = MISSING
-    batch: int = 8
-    objects: int | None = None
-    refs: int | None = 2
-    targets: int | None = 16
-    bank: str = "shared"
-    positions: str = "pinned"
-    compile: bool = False
-    cuda_graphs: bool = False
-    sdpa: str = "auto"
-    dtype: str = "fp32"
-    device: str = "auto"
-    seed: int = 0
-    name: str = "sweep"
-    results: str = "results"
+    batch: int = MISSING
+    objects: int | None = MISSING
+    refs: int | None = MISSING
+    targets: int | None = MISSING
+    dtype: str = MISSING
+    device: str = MISSING
+    seed: int = MISSING
+    name: str = MISSING
+    results: str = MISSING
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     timing: TimingConfig = field(default_factory=TimingConfig)
     certify: CertifyConfig = field(default_factory=CertifyConfig)
     check: CheckConfig = field(default_factory=CheckConfig)
-    repeat: int = 0
-    paired: bool = True
-    compare: bool = True
-    pictures: int = 3
-    project_to: int = 29_066
-    isolation: str = "spawn"
-    timeout: float | None = 600.0
-    monitor_interval: float = 0.2
-    resume: Any = None
-    reporter: str | None = None
-    experiment: str | None = None
-    sweeps: list[str] = field(default_factory=list)
+    repeat: int = MISSING
+    paired: bool = MISSING
+    compare: bool = MISSING
+    pictures: int = MISSING
+    project_to: int = MISSING
+    isolation: str = MISSING
+    timeout: float | None = MISSING
+    monitor_interval: float = MISSING
+    resume: Any = MISSING
+    reporter: str | None = MISSING
+    experiment: str | None = MISSING
+    sweeps: list[str] = MISSING
 
     def __post_init__(self) -> None:
-        _at_least("batch", self.batch, 1)
-        if self.objects is not None and self.objects > MOST_IDS:
-            raise UserError(
-                f"objects={self.objects} is too large: label maps hold {MOST_IDS} ids, so give at most that"
-            )
+        at_least("batch", self.batch, 1)
+        if self.objects is not None:
+            check_ids("objects", self.objects)
         for option in ("objects", "refs", "targets"):
             if getattr(self, option) is not None:
-                _at_least(option, getattr(self, option), 1)
+                at_least(option, getattr(self, option), 1)
         for option in ("seed", "pictures"):
-            _at_least(option, getattr(self, option), 0)
-        _at_least("project_to", self.project_to, 1)
+            at_least(option, getattr(self, option), 0)
+        at_least("project_to", self.project_to, 1)
         if self.timeout is not None and not self.timeout > 0:
             raise UserError(f"timeout={self.timeout} leaves a point no time: give seconds, or null for no limit")
-        _at_least("monitor_interval", self.monitor_interval, 0.01)
-        _one_of("isolation", self.isolation, ISOLATIONS)
+        at_least("monitor_interval", self.monitor_interval, 0.01)
+        one_of("isolation", self.isolation, ISOLATIONS)
         if not isinstance(self.resume, bool | str | None):
             raise UserError(f"resume={self.resume} is not known; give true, or the folder of a run")
-        _one_of("bank", self.bank, BANKS)
-        _one_of("positions", self.positions, POSITIONS)
-        _one_of("sdpa", self.sdpa, CHOICES)
-        _one_of("dtype", self.dtype, tuple(DTYPES))
+        one_of("dtype", self.dtype, tuple(DTYPES))
         if not self.results:
             raise UserError("results= is empty: give the folder that runs go to")
         if "/" in self.name:
@@ -232,17 +194,6 @@ def effective_data(config: HarnessConfig) -> DataConfig:
 def register() -> None:
     """Make the schemas known to Hydra, hidden under `_schema`."""
     store = ConfigStore.instance()
-    store.store(group="_schema", name="harness", node=HarnessConfig)
     store.store(group="_schema/model", name="model", node=ModelConfig)
     for name, node in (("synthetic", SyntheticConfig), ("davis", DavisConfig), ("folder", FolderConfig)):
         store.store(group="_schema/data", name=name, node=node)
-
-
-def _at_least(option: str, value: float, least: float) -> None:
-    if not value >= least:  # so that NaN is refused too
-        raise UserError(f"{option}={value} is too small: give {least} or more")
-
-
-def _one_of(option: str, value: str, valid: tuple[str, ...]) -> None:
-    if value not in valid:
-        raise UserError(f"{option}={value} is not known; choose one of {', '.join(valid)}")

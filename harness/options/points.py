@@ -1,64 +1,72 @@
-"""Grid points: what Hydra composed, made distinct and named."""
+"""Grid points: what was composed, made distinct and named."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from harness.options.config import HarnessConfig, effective_data
+from harness.options.shipped import default_baseline
+from harness.options.words import BASELINE, INDECISIVE, word, words_of
 
-INDECISIVE = (
-    *("name", "results", "reporter", "resume", "timeout", "isolation", "certify", "check"),
-    *("experiment", "sweeps"),
-)
-"""Options that do not change what is measured."""
-KNOBS = ("bank", "positions", "compile", "cuda_graphs", "sdpa")
-"""Options that reach a strategy only where its YAML takes them, so that a sweep of many strategies can set them."""
+LONGEST = 100
+"""Characters of a variant that go into a file's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
     """One combination of options.
 
-    strategy, baseline: names in ``conf/strategy``; options: the resolved config, for the record; overrides: what the
-    command line (or the default sweep) set; module: whose command line that was.
+    strategy, baseline: names in ``conf/strategy``. knobs: the options at the top level that the harness does not read
+    itself; where a strategy reads them, they are in ``config.strategy`` or ``config.baseline`` too. variant: how the
+    strategy's own options are set, as far as its name does not say it. baseline_words: the baseline's options that are
+    not as usual. overrides: what the command line (or the default sweep) set. module: whose command line that was.
     """
 
     strategy: str
     baseline: str
     config: HarnessConfig
-    options: dict[str, Any] = field(repr=False)
+    knobs: dict[str, Any] = field(default_factory=dict)
+    variant: str = ""
+    baseline_words: tuple[str, ...] = ()
     overrides: tuple[str, ...]
     module: str = "harness"
 
     @property
-    def variant(self) -> str:
-        """How the knobs are set that the strategy takes: a switch that is on by its name, others by their value."""
-        taken = {knob: self.config.strategy[knob] for knob in KNOBS if knob in self.config.strategy}
-        words = [knob if value is True else str(value) for knob, value in taken.items()]
-        return "-".join(word for word in words if word not in ("False", "auto"))
+    def options(self) -> dict[str, Any]:
+        """All resolved options, for the record."""
+        return asdict(self.config) | self.knobs
+
+    @property
+    def words(self) -> list[str]:
+        """Every option besides the strategy's that differs from its default and has no column of its own."""
+        baseline = [word(BASELINE, self.baseline)] if self.baseline != default_baseline() else []
+        return [*words_of(self.options), *baseline, *self.baseline_words]
 
     @property
     def name(self) -> str:
         """Readable and distinct within any sweep; also a file name."""
         objects = "all" if self.config.objects is None else self.config.objects
-        readable = [self.strategy.replace("/", "."), self.variant, f"b{self.config.batch}", f"o{objects}"]
+        variant = re.sub(r"[^\w.=+-]+", ".", self.variant)[:LONGEST]
+        readable = [self.strategy.replace("/", "."), variant, f"b{self.config.batch}", f"o{objects}"]
         return "-".join([*filter(None, readable), self.digest[:8]])
 
     @property
     def digest(self) -> str:
         """Hash of the options that decide what is measured; of the knobs, those that the strategies take."""
-        decisive = {key: value for key, value in self.options.items() if key not in (*INDECISIVE, *KNOBS)}
+        decisive = {key: value for key, value in asdict(self.config).items() if key not in INDECISIVE}
         return _hash({**decisive, "strategy_name": self.strategy, "baseline_name": self.baseline})
 
     @property
     def workload(self) -> str:
         """Hash of the options that decide the encoded features: points that share it share them."""
         shared = ("model", "refs", "targets", "dtype", "device", "seed", "encode")
-        return _hash({**{key: self.options[key] for key in shared}, "data": vars(effective_data(self.config))})
+        options = asdict(self.config)
+        return _hash({**{key: options[key] for key in shared}, "data": vars(effective_data(self.config))})
 
     @property
     def command(self) -> str:

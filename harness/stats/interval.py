@@ -1,4 +1,4 @@
-"""What changed between two measurements, and what its interval allows to say."""
+"""Quotients and differences of two measurements with their intervals, and what an interval allows to conclude."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Decision = Literal["pass", "regressed", "unclear"]
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A measured value between the ends of its interval. ValueError where they are not finite and in this order."""
+    """A measured value between the ends of its interval. Raises ValueError unless they are finite and in this order."""
 
     value: float
     lo: float
@@ -23,19 +23,19 @@ class Interval:
 
     @staticmethod
     def exact(value: float) -> Interval:
-        """Of what comes out the same each time it is measured, and of what was measured once."""
+        """Return the interval of a value that is the same each time it is measured, or that was measured only once."""
         return Interval(value=value, lo=value, hi=value)
 
 
 def quotient(new: Interval, old: Interval) -> Interval:
-    """new / old, where both are positive and were measured independently.
+    """Return new / old, where both are positive and were measured independently.
 
-    With a = log new and b = log old, the ends are those of Zou and Donner (2008, "MOVER"), which add up the two
-    one-sided reaches as standard errors add up, and need no symmetric intervals::
+    With a = log new and b = log old, the ends are those of Zou and Donner (2008, "MOVER"), who add up the two
+    one-sided margins of error as standard errors add up, and need no symmetric intervals::
 
         lo = a - b - hypot(a - a.lo, b.hi - b)        hi = a - b + hypot(a.hi - a, b - b.lo)
 
-    Of two 95 % intervals it is one of 95 %. ValueError where an end is not positive.
+    The quotient of two 95 % intervals is a 95 % interval. Raises ValueError where an end is not positive.
     """
     if not (new.lo > 0 and old.lo > 0):
         raise ValueError(f"quotients are of positive intervals, not {new} and {old}")
@@ -49,7 +49,7 @@ def quotient(new: Interval, old: Interval) -> Interval:
 
 
 def difference(new: Interval, old: Interval) -> Interval:
-    """new - old, in the same way without the logarithms."""
+    """Return new - old with the ends that `quotient` has, without the logarithms."""
     middle = new.value - old.value
     return Interval(
         value=middle,
@@ -58,11 +58,11 @@ def difference(new: Interval, old: Interval) -> Interval:
     )
 
 
-def judge(change: Interval, *, least: float) -> Decision:
-    """Whether a change, which is for the worse where it is small, is at least ``least``.
+def judge(interval: Interval, *, least: float) -> Decision:
+    """Decide whether a value of which more is better is at least ``least``.
 
-    "pass" and "regressed" only if the whole interval is on that side, else "unclear".
+    The decision is "pass" or "regressed" only if the whole interval is on that side of ``least``, else "unclear".
     """
-    if change.lo >= least:
+    if interval.lo >= least:
         return "pass"
-    return "regressed" if change.hi < least else "unclear"
+    return "regressed" if interval.hi < least else "unclear"

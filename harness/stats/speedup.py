@@ -1,8 +1,8 @@
-"""How much faster a candidate is than the baseline, and how sure of that paired rounds can make us.
+"""How much faster a candidate is than the baseline, and how certain paired rounds make that.
 
 A round is four timed blocks in the order A B B A: A is the baseline strategy, B the candidate. A machine that slows
-down steadily slows both alike, so it cancels within the round. Rounds are taken group after group, and a group counts
-by its weight.
+down steadily slows both alike, so the drift cancels within the round. Rounds are taken group after group, and a group
+counts by its weight.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Verdict = Literal["faster", "slower", "same", "unclear"]
 LEVEL = 0.95
 """Nominal coverage of ``SpeedUp``'s interval."""
 
-FEW = 5
-"""Rounds in a group from which on its bootstrap covers what it should."""
+BOOTSTRAP_ROUNDS = 5
+"""The number of rounds from which on a group's bootstrap interval has its nominal coverage."""
 
-FAR = 3.5
-"""Robust standard deviations from the median beyond which a round is an outlier (Iglewicz and Hoaglin 1993)."""
+OUTLIER_DEVIATIONS = 3.5
+"""The robust standard deviations from the median beyond which a round is an outlier (Iglewicz and Hoaglin 1993)."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,7 +36,7 @@ class SpeedUp:
 
     ratio: exp of the weighted mean of the groups' median log-ratios.
     lo, hi: ends of the bootstrap interval (see ``estimate``); None where a group has fewer than 2 rounds.
-    rounds: of all groups together.
+    rounds: the number of rounds of all groups together.
     """
 
     ratio: float
@@ -46,14 +46,14 @@ class SpeedUp:
 
     @property
     def width(self) -> float | None:
-        """Relative width of the interval, hi / lo - 1; None without one."""
+        """Relative width of the interval, hi / lo - 1; None where there is no interval."""
         return None if self.lo is None or self.hi is None else self.hi / self.lo - 1
 
 
 def log_ratio(baseline: Sequence[float], candidate: Sequence[float]) -> float:
-    """Log-ratio of one round from the seconds of its blocks; above 0 the candidate is faster.
+    """Return the log-ratio of one round from the seconds of its blocks; above 0 the candidate is faster.
 
-    ValueError: no blocks, not as many on both sides, or a time that is not positive and finite.
+    Raises ValueError where there are no blocks, not as many on both sides, or a time is not positive and finite.
     """
     if len(baseline) != len(candidate):
         raise ValueError(f"a round needs as many blocks on both sides, not {len(baseline)} and {len(candidate)}")
@@ -63,18 +63,18 @@ def log_ratio(baseline: Sequence[float], candidate: Sequence[float]) -> float:
 def estimate(
     log_ratios: Sequence[Sequence[float]], weights: Sequence[float], *, seed: int = 0, draws: int = 2000
 ) -> SpeedUp:
-    """Speed-up from the log-ratios of each group's rounds and each group's weight, of any scale.
+    """Estimate the speed-up from the log-ratios of each group's rounds and each group's weight, of any scale.
 
     The interval is a smoothed, stratified bootstrap's: each draw resamples every group's rounds on their own, from the
-    straight lines through their sorted values, and takes the weighted mean of the groups' medians. From the 2.5 % to
-    the 97.5 % point of these means goes the interval. Drawn from the values alone, medians jump from one to the next,
-    and 7 rounds would cover 0.88 only.
+    straight lines through their sorted values, and takes the weighted mean of the groups' medians. The interval goes
+    from the 2.5 % to the 97.5 % point of these means. Drawn from the values alone, medians would jump from one value to
+    the next, and the interval of 7 rounds would cover 0.88 only.
 
     Where a group has fewer than 5 rounds that would cover too little (2 rounds: 0.49), so the interval is at least as
     wide as Student's, with the scatter pooled over groups.
 
-    Share of intervals that covered the truth, the least of three kinds of noise (normal, Laplace, and one round in ten
-    ten times noisier), in 1,500 to 3,000 simulations each (standard error 0.004 to 0.006 at 0.95):
+    The table has the share of intervals that covered the truth, the least of three kinds of noise (normal, Laplace, and
+    one round in ten ten times noisier), in 1,500 to 3,000 simulations each (standard error 0.004 to 0.006 at 0.95):
 
     ================================  ====  ====  ====  ====  ====  ====  ====  ====  ====
     rounds in each group                 2     3     4     5     6     7     8    12    20
@@ -86,8 +86,8 @@ def estimate(
 
     The order of groups and rounds does not matter (groups alike in weight, number and range of rounds may swap their
     draws' noise). Half the ``draws``, an even number, mirror the others, so swapping the sides inverts the result.
-    ValueError: no group, a group without rounds, not one weight for each group, a log-ratio that is not finite, a
-    weight that is not positive and finite, fewer than 2 draws.
+    Raises ValueError where there is no group, a group without rounds, not one weight for each group, a log-ratio that
+    is not finite, a weight that is not positive and finite, or fewer than 2 draws.
     """
     if len(log_ratios) != len(weights):
         raise ValueError(f"{len(log_ratios)} groups but {len(weights)} weights")
@@ -109,16 +109,17 @@ def estimate(
         return SpeedUp(ratio=ratio, lo=None, hi=None, rounds=rounds)
     lo, hi = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     # With many skewed groups the estimate could lie outside.
-    reach = _reach_of_few(groups, shares) if min(map(len, groups)) < FEW else 0.0
-    lo, hi = min(lo, middle - reach), max(hi, middle + reach)
+    half_width = _student_half_width(groups, shares) if min(map(len, groups)) < BOOTSTRAP_ROUNDS else 0.0
+    lo, hi = min(lo, middle - half_width), max(hi, middle + half_width)
     return SpeedUp(ratio=ratio, lo=math.exp(lo), hi=math.exp(hi), rounds=rounds)
 
 
 def verdict(speedup: SpeedUp, *, band: float) -> Verdict:
-    """What the interval allows to say, where ratios within [1 / (1 + band), 1 + band] are as good as equal.
+    """Return what the interval allows to conclude, where ratios within [1 / (1 + band), 1 + band] count as equal.
 
-    "same" if the whole interval lies within the band, ends included, even if it leaves out 1; else "faster" or "slower"
-    if it lies on one side of 1; else, and without an interval, "unclear". ValueError: a band below 0 or not finite.
+    The verdict is "same" if the whole interval lies within the band, ends included, even if it leaves out 1; else
+    "faster" or "slower" if it lies on one side of 1; else, and without an interval, "unclear". Raises ValueError where
+    the band is below 0 or not finite.
     """
     if not (math.isfinite(band) and band >= 0):
         raise ValueError(f"the band must be finite and not negative, not {band}")
@@ -132,35 +133,35 @@ def verdict(speedup: SpeedUp, *, band: float) -> Verdict:
 
 
 def outliers(log_ratios: Sequence[float]) -> list[bool]:
-    """Which rounds of a group are further than 3.5 robust standard deviations from its median; drops none.
+    """Say of each round of a group whether it is further than 3.5 robust standard deviations from the median.
 
     The deviation is the scaled median absolute deviation. Where more than half the rounds are equal, that is 0 and the
     scaled mean absolute deviation takes its place: one odd round in 5 or more is an outlier then, and none where all
-    are equal. ValueError: no rounds, or a log-ratio that is not finite.
+    are equal. Raises ValueError where there are no rounds or a log-ratio is not finite.
     """
     values = _finite(log_ratios, "log-ratios")
     distances = np.abs(values - np.median(values))
     # Both factors make the deviation of normal noise its standard deviation.
     deviation = 1.4826 * np.median(distances) or math.sqrt(math.pi / 2) * distances.mean()
-    return [bool(far) for far in distances > FAR * deviation]
+    return [bool(far) for far in distances > OUTLIER_DEVIATIONS * deviation]
 
 
-def _reach_of_few(groups: Sequence[Floats], shares: Floats) -> float:
-    """Half of Student's interval of the weighted mean, the scatter pooled over groups."""
+def _student_half_width(groups: Sequence[Floats], shares: Floats) -> float:
+    """Return half the width of Student's interval of the weighted mean, the scatter pooled over groups."""
     freedom = sum(len(group) - 1 for group in groups)
-    # fsum: exact, so that the order of groups does not matter.
+    # The sums are fsum's, which are exact, so that the order of groups does not matter.
     variance = math.fsum(len(group) * float(group.var()) for group in groups) / freedom
     spread = math.fsum(float(share**2) / len(group) for share, group in zip(shares, groups, strict=True))
     return float(student.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(variance * spread)
 
 
 def _medians(group: Floats, random: np.random.Generator, pairs: int) -> Floats:
-    """Medians of resampled rounds, ``pairs`` and their mirror images; ``group`` is sorted.
+    """Draw the medians of resampled rounds, ``pairs`` and their mirror images; ``group`` is sorted.
 
     The median of n uniform numbers is Beta((n + 1) / 2, (n + 1) / 2) for an odd n; an even n takes the same, as Harrell
     and Davis (1982) do. So it is drawn at once, instead of n numbers and then their median. Each round stands at its
     median-unbiased place, as in quantile type 8 of Hyndman and Fan (1996): places further out (type 5) cover less than
-    is meant, places further in (type 6) more.
+    the nominal level, places further in (type 6) more.
     """
     count = len(group)
     places = random.beta((count + 1) / 2, (count + 1) / 2, size=pairs)

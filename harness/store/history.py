@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from harness.stats.interval import Interval, quotient
-from harness.store.point_key import Measured, measured
+from harness.store.point_key import Measured, measured, planned, refuse_twins
 from strategies.errors import UserError
 
 NAME = "history.sqlite"
@@ -70,7 +70,7 @@ def append(run: Path) -> bool:
     """Put a run's results into the history beside its folder; whether that worked.
 
     Never raises for the store's sake: a run is worth more than its line in a history. Where the file is damaged, locked
-    for long or not to be written to, a warning says so on standard error.
+    for long or not to be written to, or two points of the run are one to it, a warning says so on standard error.
     """
     store = run.parent / NAME
     try:
@@ -80,19 +80,24 @@ def append(run: Path) -> bool:
             "threads": environment["threads"],
             "commit": environment["git_commit"],
         }
+        refuse_twins(planned(run))
         entries = [_entry(one, run.name, known) for one in measured(run).values()]
         with closing(sqlite3.connect(store, timeout=PATIENCE)) as connection, connection:
             _prepare(connection)
             connection.execute("DELETE FROM results WHERE run = ?", (run.name,))
             places = ", ".join("?" * len(COLUMNS))
             connection.executemany(f"INSERT INTO results ({TABLE}) VALUES ({places})", map(astuple, entries))
+    except UserError as error:
+        _warn(f"this run is not in the history, {store}: {error}")
+        return False
     except (OSError, ValueError, KeyError, TypeError, sqlite3.Error) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(
-            f"warning: this run is not in the history, {store} ({error}); move the file away if it is damaged",
-            markup=False,
-        )
+        _warn(f"this run is not in the history, {store} ({error}); move the file away if it is damaged")
         return False
     return True
+
+
+def _warn(sentence: str) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"warning: {sentence}", markup=False)
 
 
 def trends(store: Path, *, device: str, threads: int | None) -> dict[str, list[Entry]]:
@@ -133,7 +138,7 @@ def steps(entries: Sequence[Entry], *, margin: float = 0.1) -> dict[int, Interva
 
 
 def _entry(one: Measured, run: str, known: dict[str, Any]) -> Entry:
-    columns: dict[str, Any] = {name: one.row.get(name) for name in OF_ROW}
+    columns: dict[str, Any] = {name: getattr(one.row, name) for name in OF_ROW}
     time = one.time.isoformat(timespec="milliseconds")
     return Entry(run=run, key=one.key, time=time, **known, **columns)
 

@@ -44,8 +44,9 @@ def _code(modules: tuple[str, ...]) -> str:
 
 
 def _sources(module: str) -> list[Path]:
-    """The files of a module and of the packages around it, as far as there are any. Nothing is imported: that is the
-    user's code, and runs in the points' own processes only."""
+    """The files of a module and of the packages around it, as far as there are any. Nothing is imported here: that is
+    the user's code, of which the sweep's process knows the constructor (see `harness.options.signature`), and which
+    runs in the points' own processes only."""
     files: list[Path] = []
     places: Sequence[str] | None = None
     for name in filter(None, module.split(".")):

@@ -7,53 +7,91 @@ person would call a different point.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.options.config import DavisConfig, SyntheticConfig
-from harness.options.points import Point
+from harness.options.data import DavisConfig, SyntheticConfig
+from harness.options.shipped import default_baseline, strategies
+from harness.options.words import BASELINE, option_of, parted, what_words, words_of
 from harness.result import PointResult
+from harness.row import Row
+from strategies.errors import UserError
+
+if TYPE_CHECKING:  # the points' module brings torch, which reading keys does not need
+    from harness.options.points import Point
 
 DATA_DEFAULTS = {
     option.name: option.default for kind in (SyntheticConfig, DavisConfig) for option in fields(kind)
 }  # their options' names differ
 """Left out of keys, so that a new option of the data with a default leaves old keys as they are."""
-SEQUENTIAL = "strategies.sequential.Sequential"
+TOLD = ("seed", "model.weights", BASELINE)
+"""Options that keys hold in words of their own, as ``data.*``."""
 
 
 def key_of(point: Point) -> str:
     """Of a point that may not be measured yet."""
-    return _key(point.strategy, point.variant, point.options)
+    return _key(point.strategy, point.variant, point.options, point.words)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A point's last result in a run's folder. row: as in summary.csv. time: when it was stored."""
+    """A point's last result in a run's folder. time: when it was stored."""
 
     key: str
-    row: dict[str, Any]
+    row: Row
     time: datetime
 
 
 def measured(run: Path) -> dict[str, Measured]:
-    """All points of a run that have a result, by key. Where several have the same key, as those that were measured
-    again with other timing, the last one counts; files that are damaged are as good as none."""
-    found: dict[str, Measured] = {}
+    """All points of a run that have a result, by key. A point that was measured again, as with longer timing, has the
+    key that it had, and its last result counts; files that are damaged are as good as none."""
+    return {one.key: one for one in _results(run)}
+
+
+def planned(run: Path) -> list[tuple[str, str]]:
+    """Keys and names of the points that a run's last command asked for, of those that have a result."""
+    try:
+        names = {one["point"] for one in json.loads((run / "plan.json").read_text(encoding="utf-8"))}
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [(one.key, one.row.point) for one in _results(run) if one.row.point in names]
+
+
+def refuse_twins(points: Iterable[tuple[str, str]]) -> None:
+    """UserError where two points, given by key and name, have one key: only one of them would count."""
+    names: dict[str, str] = {}
+    for key, name in points:
+        if names.setdefault(key, name) != name:
+            raise UserError(
+                f"a snapshot can't tell apart points that are {key}, as {names[key]} and {name} are: they differ in "
+                "options that it does not hold, so check one of them at a time"
+            )
+
+
+def _results(run: Path) -> list[Measured]:
+    """Oldest first."""
+    found: list[Measured] = []
     for path in sorted((run / "points").glob("*.json"), key=lambda file: file.stat().st_mtime_ns):
         try:
             result = PointResult.from_json(json.loads(path.read_text(encoding="utf-8")))
-            key = _key(result.row["strategy"], result.row["variant"], result.config)
+            row = result.row
+            key = _key(row.strategy, row.variant, result.config, stored_words(row, result.config))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
-        found[key] = Measured(key=key, row=result.row, time=datetime.fromtimestamp(path.stat().st_mtime, tz=UTC))
+        found.append(Measured(key=key, row=row, time=datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)))
     return found
 
 
-def _key(strategy: str, variant: str, options: Mapping[str, Any]) -> str:
-    """From options as JSON holds them, or as a composed point has them."""
+def stored_words(row: Row, options: Mapping[str, Any]) -> list[str]:
+    """A result's `Point.words`; from its options where it was stored before they were."""
+    return words_of(options) if row.options is None else parted(row.options)
+
+
+def _key(strategy: str, variant: str, options: Mapping[str, Any], told: Sequence[str]) -> str:
+    """From options as JSON holds them, or as a composed point has them, and what `Point.words` tells of them."""
     model, data = options["model"], options["data"]
     words = [
         *filter(None, (strategy, variant)),
@@ -69,8 +107,9 @@ def _key(strategy: str, variant: str, options: Mapping[str, Any]) -> str:
     ]
     words += [f"{name}={options[name]}" for name in ("seed", "repeat") if options[name]]
     against = (options.get("baseline") or options["reference"])["_target_"]  # as it was called before
-    if against != SEQUENTIAL:
+    if against != strategies()[default_baseline()]["_target_"]:
         words.append(f"against={against.rpartition('.')[2]}")
+    words += [one for one in what_words(told) if option_of(one) not in TOLD and not one.startswith("data.")]
     return " ".join(words)
 
 

@@ -14,9 +14,9 @@ from contextlib import suppress
 from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
-from harness.result import COLUMNS, PointResult
+from harness.result import PointResult
+from harness.row import COLUMNS, Row
 from harness.store.atomic import write_whole
 from strategies.errors import UserError
 
@@ -27,7 +27,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         (path / "points").mkdir(parents=True, exist_ok=True)
-        self._rows: dict[str, dict[str, Any]] = {}
+        self._rows: dict[str, Row] = {}
         self._identities: dict[str, Mapping[str, str]] = {}
         for stored in sorted((path / "points").glob("*.json"), key=lambda file: file.stat().st_mtime):
             self._read(stored)
@@ -37,11 +37,11 @@ class RunFolder:
         """A file that is damaged is as good as none: its point will be measured again."""
         try:
             content = json.loads(stored.read_text(encoding="utf-8"))
-            name = PointResult.from_json(content).row["point"]
+            row = PointResult.from_json(content).row
         except (OSError, ValueError, KeyError, AttributeError):
             return
-        self._rows[name] = content["row"]
-        self._identities[name] = content.get("identity", {})
+        self._rows[row.point] = row
+        self._identities[row.point] = content.get("identity", {})
 
     def write_json(self, name: str, content: object) -> None:
         _write(self.path / name, json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -51,7 +51,7 @@ class RunFolder:
 
         identity: hashes of what the result depends on, by which `finished` knows it again.
         """
-        name = result.row["point"]
+        name = result.row.point
         self.write_json(f"points/{name}.json", {"identity": identity or {}, **asdict(result)})
         self._rows[name] = result.row
         self._identities[name] = identity or {}
@@ -62,10 +62,10 @@ class RunFolder:
 
     def finished(self, name: str, identity: Mapping[str, str]) -> bool:
         """Whether there is an ``ok`` result of the point, of the same options, code and environment."""
-        return name in self._rows and self._rows[name]["status"] == "ok" and self._identities[name] == identity
+        return name in self._rows and self._rows[name].status == "ok" and self._identities[name] == identity
 
     @property
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Row]:
         return list(self._rows.values())
 
 
@@ -81,12 +81,12 @@ def _finite(content: object) -> object:
     return content
 
 
-def _csv(rows: Iterable[dict[str, Any]]) -> str:
+def _csv(rows: Iterable[Row]) -> str:
     text = StringIO()
-    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({key: "" if value is None else value for key, value in row.items()})
+        writer.writerow({name: "" if value is None else value for name, value in asdict(row).items()})
     return text.getvalue()
 
 

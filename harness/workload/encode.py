@@ -1,7 +1,7 @@
 """The encoder's stage: groups with their vision features, made once and on disk, for all points that share them.
 
-Points run in processes of their own, so the features lie in files: each worker maps what it needs. A 1024 px frame's
-take 17 MB, which is why targets are written chunk by chunk and references are read a group at a time.
+Points run in processes of their own, so the features lie in files: each worker maps what it needs. The features of a
+1024 px frame take 17 MB, which is why targets are written chunk by chunk and references are read a group at a time.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from harness.options.config import EncodeConfig
 from harness.store.atomic import write_whole
 from harness.workload.storage import disk_features, disk_predictions, stored_features, stored_predictions
 from strategies.models.tracker import Tracker
+from strategies.oracle import Oracle
 from strategies.preprocessing import label_map_to_masks
-from strategies.sequential import Sequential
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
 Item = TypeVar("Item")
@@ -36,15 +36,15 @@ Item = TypeVar("Item")
 def encode_workload(model: Tracker, groups: Sequence[Group], *, options: EncodeConfig, folder: Path) -> None:
     """Encode all frames of all groups into ``folder``, which a `Workload` then opens.
 
-    A first frame is encoded outside the clock: it warms up.
+    A first frame is encoded before the clock starts, to warm up.
     """
     model.encode_pixels(model.pixels(groups[0].references[0].image())[None])
     began = time.perf_counter()
     for index, group in enumerate(groups):
         _encode_group(model, group, options=options, folder=folder / str(index))
     frames = sum(len(group.references) + len(group.targets) for group in groups)
-    told = {"encode_seconds": time.perf_counter() - began, "encoded_frames": frames}
-    (folder / "encoded.json").write_text(json.dumps(told), encoding="utf-8")
+    counted = {"encode_seconds": time.perf_counter() - began, "encoded_frames": frames}
+    (folder / "encoded.json").write_text(json.dumps(counted), encoding="utf-8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class EncodedGroup:
     folder: Path
 
     def references(self, device: torch.device, objects: int | None = None) -> References:
-        """The references on ``device``, with the first ``objects`` objects; with all where it is None."""
+        """Return the references on ``device``, with the first ``objects`` objects; with all where it is None."""
         stored = torch.load(self.folder / "references.pt", mmap=True, weights_only=True)
         references = References(
             features=VisionFeatures(**stored["features"]).to(device),
@@ -68,10 +68,10 @@ class EncodedGroup:
 
 
 class Workload:
-    """Encoded groups, what `sequential` predicts for them, and its noise; each made by whoever first asks for it."""
+    """Encoded groups, what `sequential` predicts for them, and its noise floor; each is made when first asked for."""
 
     def __init__(self, model: Tracker, groups: Sequence[Group], folder: Path) -> None:
-        """Opens what `encode_workload` left in ``folder`` for the same groups."""
+        """Open what `encode_workload` wrote into ``folder`` for the same groups."""
         self.model = model
         self._folder = folder
         self.groups = [
@@ -80,26 +80,26 @@ class Workload:
             )
             for index, group in enumerate(groups)
         ]
-        told = json.loads((folder / "encoded.json").read_text(encoding="utf-8"))
-        self.encode_seconds: float = told["encode_seconds"]
+        counted = json.loads((folder / "encoded.json").read_text(encoding="utf-8"))
+        self.encode_seconds: float = counted["encode_seconds"]
         """Wall time of the stage, from the first file read to the last feature on disk."""
-        self.encoded_frames: int = told["encoded_frames"]
+        self.encoded_frames: int = counted["encoded_frames"]
 
     def expected(self, objects: int | None) -> list[Predictions]:
-        """What `sequential` predicts for every target of every group, for the first ``objects`` objects."""
+        """Return what `sequential` predicts for every target of every group, for the first ``objects`` objects."""
         stored = self._folder / f"expected-{'all' if objects is None else objects}"
         if not stored.exists():
             partial = Path(tempfile.mkdtemp(dir=self._folder))
             for index, encoded in enumerate(self.groups):
                 _predict_to_disk(self.model, encoded, objects, partial / str(index))
-            partial.rename(stored)  # so that a worker killed meanwhile leaves nothing that looks whole
+            partial.rename(stored)  # A worker that is killed meanwhile leaves nothing that seems whole.
         return [
             stored_predictions(stored / str(index), encoded.group.object_ids[:objects])
             for index, encoded in enumerate(self.groups)
         ]
 
     def noise_floor(self, objects: int | None) -> NoiseFloor:
-        """How far `sequential` is from itself on a few of the targets, for the first ``objects`` objects."""
+        """Return how far `sequential` is from itself on a few of the targets, for the first ``objects`` objects."""
         stored = self._folder / f"noise-{'all' if objects is None else objects}.json"
         if not stored.exists():
             expected = self.expected(objects)
@@ -118,7 +118,7 @@ class Workload:
 
 def _predict_to_disk(model: Tracker, encoded: EncodedGroup, objects: int | None, folder: Path) -> None:
     stored: Predictions | None = None
-    with Sequential(model) as strategy:
+    with Oracle(model) as strategy:
         strategy.prepare(encoded.references(model.device, objects))
         for index in range(len(encoded.targets)):
             one = strategy.predict(encoded.targets[index : index + 1].to(model.device))
@@ -161,9 +161,9 @@ def _load_reference(model: Tracker, frame: Frame, group: Group) -> tuple[Tensor,
 
 
 def _prefetch(load: Callable[[Frame], Item], frames: Sequence[Frame], options: EncodeConfig) -> Iterator[Item]:
-    """``load`` of every frame, in order, by worker threads that stay at most two batches ahead.
+    """Yield ``load`` of every frame, in order, from worker threads that stay at most two batches ahead.
 
-    Threads, because decoding and resizing release the interpreter's lock, and an error keeps its type on the way here.
+    They are threads because decoding and resizing release the interpreter's lock, and because errors keep their type.
     """
     with ThreadPoolExecutor(options.workers) as pool:
         ahead: deque[Future[Item]] = deque()

@@ -14,16 +14,17 @@ PREFIX = "sambatch-features-"
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A new folder, gone afterwards. What runs left behind that were killed is removed first.
+    """Make a new folder, and remove it afterwards; what killed runs left behind is removed first.
 
-    Whose sweep still runs is told by a lock, which the system takes back however a process ends; a process number
+    A lock shows whose sweep still runs, because the system takes it back however a process ends; a process number
     would not do, because TMPDIR may be shared with other containers.
     """
     _remove_abandoned(Path(tempfile.gettempdir()))
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     with (folder / "unlocked").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        (folder / "unlocked").rename(folder / "lock")  # never seen without its lock
+        # Other sweeps go by this name, so it exists only while its lock is held.
+        (folder / "unlocked").rename(folder / "lock")
         try:
             yield folder
         finally:
@@ -36,5 +37,5 @@ def _remove_abandoned(temporary: Path) -> None:
             with lock.open() as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(lock.parent, ignore_errors=True)
-        except OSError:  # locked, another user's, or already gone
+        except OSError:  # The lock is held, another user's, or already gone.
             continue

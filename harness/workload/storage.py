@@ -17,9 +17,9 @@ _SHAPES = "shapes.json"
 
 
 def disk_tensor(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """A zeroed tensor mapped to a new file; pages are read and written as they are touched.
+    """Return a zeroed tensor mapped to a new file; pages are read and written as they are touched.
 
-    Raises UserError where the disk has no room. It is taken at once, because a disk that is full at the first write
+    Raises UserError where the disk has no room. The room is taken at once, because a disk that is full at a later write
     kills the process.
     """
     size = math.prod(shape) * dtype.itemsize
@@ -35,37 +35,39 @@ def disk_tensor(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tenso
 
 
 def disk_features(folder: Path, like: VisionFeatures, count: int) -> VisionFeatures:
-    """Room on disk for the features of ``count`` frames of the same shapes as ``like``."""
+    """Make room on disk for the features of ``count`` frames of the same shapes as ``like``."""
     return VisionFeatures(**_rooms(folder, count, embedding=like.embedding, stride4=like.stride4, stride8=like.stride8))
 
 
 def stored_features(folder: Path) -> VisionFeatures:
-    """What `disk_features` made room for, in this process or another."""
+    """Open what `disk_features` made room for, in this process or another."""
     return VisionFeatures(**_opened(folder))
 
 
 def disk_predictions(folder: Path, like: Predictions, count: int) -> Predictions:
-    """Room on disk for the predictions of ``count`` targets for the objects of ``like``."""
+    """Make room on disk for the predictions of ``count`` targets for the objects of ``like``."""
     rooms = _rooms(folder, count, logits=like.logits, object_scores=like.object_scores, ious=like.ious)
     return Predictions(**rooms, object_ids=like.object_ids)
 
 
 def stored_predictions(folder: Path, object_ids: tuple[int, ...]) -> Predictions:
-    """What `disk_predictions` made room for, in this process or another."""
+    """Open what `disk_predictions` made room for, in this process or another."""
     return Predictions(**_opened(folder), object_ids=object_ids)
 
 
 def _rooms(folder: Path, count: int, **samples: Tensor) -> dict[str, Tensor]:
     folder.mkdir(parents=True)
     shapes = {name: (count, *sample.shape[1:]) for name, sample in samples.items()}
-    told = {name: [str(samples[name].dtype).removeprefix("torch."), shape] for name, shape in shapes.items()}
-    (folder / _SHAPES).write_text(json.dumps(told), encoding="utf-8")
+    layout = {name: [str(samples[name].dtype).removeprefix("torch."), shape] for name, shape in shapes.items()}
+    (folder / _SHAPES).write_text(json.dumps(layout), encoding="utf-8")
     return {name: disk_tensor(folder / name, shape, samples[name].dtype) for name, shape in shapes.items()}
 
 
 def _opened(folder: Path) -> dict[str, Tensor]:
-    told = json.loads((folder / _SHAPES).read_text(encoding="utf-8"))
-    return {name: _mapped(folder / name, tuple(shape), getattr(torch, dtype)) for name, (dtype, shape) in told.items()}
+    layout = json.loads((folder / _SHAPES).read_text(encoding="utf-8"))
+    return {
+        name: _mapped(folder / name, tuple(shape), getattr(torch, dtype)) for name, (dtype, shape) in layout.items()
+    }
 
 
 def _mapped(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -1,21 +1,24 @@
-"""Whether a point's masks count as those of `sequential`: by the harness's rule for exact strategies, for all."""
+"""Whether a point's masks count as those of `sequential`, as its row tells; in old runs by the harness's rule again."""
 
 from __future__ import annotations
 
-from typing import Literal
-
 import pandas as pd
 
-from harness.masks.agreement import ALIKE, Agreement
-from harness.masks.noise import Limits
-from harness.measure.correctness import disagreement
+from harness.masks.rule import ALIKE, Agreement, Limits, disagreement
+from harness.row import Masks
 from report.reading.run import Run
-
-Masks = Literal["same", "differ"]
 
 
 def masks_of(run: Run, row: pd.Series) -> Masks | None:
     """None where they were not compared, or nobody knows."""
+    match row["masks"]:
+        case "same" | "differ" as told:
+            return told
+    return _of_old_run(run, row)
+
+
+def _of_old_run(run: Run, row: pd.Series) -> Masks | None:
+    """Of a run whose rows do not tell: by what its files hold of the agreement."""
     if row["status"] == "wrong":
         return "differ"
     if row["status"] != "ok":

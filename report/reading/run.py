@@ -10,22 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from harness.result import COLUMNS
-from strategies.base import Strategy
+from harness.options.words import unlike
+from harness.row import CATALOGUE, COLUMNS, Column
 from strategies.errors import UserError
+
+if TYPE_CHECKING:
+    from strategies.base import Strategy
 
 COUNTS = ("refs", "targets")
 MAY_VARY = ("model", "data", "device", "dtype", *COUNTS)
 """Columns that tell a run's points apart besides strategy, variant, batch, objects and repeat."""
 OURS = "strategies."
-TEXTS = (
-    *("point", "strategy", "variant", "model", "data", "device", "dtype", "sdpa", "status", "reason"),
-    *("reference", "verdict", "converged", "throttle", "command"),
-)
+YES_OR_NO = {"True": True, "False": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,8 @@ class Run:
             return None
         module, _, name = target.rpartition(".")
         try:
+            from strategies.base import Strategy  # here, because it brings torch, which a report does not need
+
             found = getattr(importlib.import_module(module), name, None)
         except Exception:  # whatever a strategy that is gone, or being worked on, raises
             return None
@@ -88,7 +90,7 @@ def read_run(folder: Path) -> Run:
             rows[name] = _texts(content["row"])
     if not rows:
         raise UserError(f"{folder} holds no finished point: give the folder of a run, as results/latest")
-    places = _planned(folder / "plan.json")
+    places = planned(folder / "plan.json")
     ordered = sorted(rows.values(), key=lambda row: places.get(row["point"], len(places)))
     summary = pd.DataFrame(ordered, columns=list(COLUMNS), dtype=str).replace("", None)
     environment = read_object(folder / "environment.json") or {}
@@ -96,7 +98,7 @@ def read_run(folder: Path) -> Run:
     return Run(folder=folder, environment=environment, summary=_labelled(counted, points), points=points)
 
 
-def _planned(path: Path) -> dict[str, int]:
+def planned(path: Path) -> dict[str, int]:
     """Each point's place in the sweep, in whose order a run that was gone on with does not measure them."""
     plan = _read_json(path)
     names = [dig(one, "point") for one in plan] if isinstance(plan, list) else []
@@ -141,8 +143,15 @@ def dig(content: Any, *keys: str) -> Any:
 
 
 def _typed(summary: pd.DataFrame) -> pd.DataFrame:
-    numbers = {name: pd.to_numeric(summary[name], errors="coerce") for name in COLUMNS if name not in TEXTS}
-    return summary.assign(**numbers)
+    """With values as `harness.row.Row` has them: words, numbers, True and False; nothing for what is none of these."""
+
+    def typed(column: Column) -> pd.Series:
+        texts = summary[column.name]
+        if column.kind is bool:
+            return texts.map(YES_OR_NO).astype(object).where(texts.isin(list(YES_OR_NO)), None)
+        return texts if column.kind is str else pd.to_numeric(texts, errors="coerce")
+
+    return summary.assign(**{name: typed(column) for name, column in CATALOGUE.items()})
 
 
 def _counted(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.DataFrame:
@@ -163,6 +172,7 @@ def _counted(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.Dat
 def _labelled(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """With columns ``family``, the strategy with its variant; ``label``, that and whatever else differs; and
     ``any_refs``, the label but for the number of references."""
+    told = unlike(["" if pd.isna(text) else str(text) for text in summary["options"]])
     varying = [column for column in MAY_VARY if _asked(summary, column, points).nunique() > 1]
 
     def family(row: pd.Series) -> str:
@@ -170,11 +180,10 @@ def _labelled(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.Da
 
     def label(row: pd.Series, columns: Sequence[str]) -> str:
         known = [column for column in columns if pd.notna(row[column])]
-        return ", ".join(
-            [family(row), *(f"{column} {row[column]:g}" if column in COUNTS else row[column] for column in known)]
-        )
+        parts = [f"{column} {row[column]:g}" if column in COUNTS else row[column] for column in known]
+        return ", ".join(filter(None, [family(row), *parts, row["unlike"]]))
 
-    rows = [row for _, row in summary.iterrows()]
+    rows = [row for _, row in summary.assign(unlike=told).iterrows()]
     others = [column for column in varying if column != "refs"]
     return summary.assign(
         family=[family(row) for row in rows],

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.masks.agreement import ALIKE
+from harness.masks.rule import ALIKE
 from report.reading.mask_status import masks_of
 from report.reading.run import Run, dig, finite
 from report.render.document import Block, Cell, Paragraph, Section, number, words
@@ -28,15 +28,15 @@ def agreement_section(run: Run) -> Section | None:
         run,
         [
             Shown(title="masks", cell=lambda row: words(masks_of(run, row)), words=True),
-            column("iou_mean", "{:.4f}"),
-            column("iou_p1", "{:.4f}"),
-            column("iou_min", "{:.4f}"),
+            column("iou_mean"),
+            column("iou_p1"),
+            column("iou_min"),
             _of_agreement(run, "share_at_99", f"IoU >= {ALIKE}", "{:.1%}"),
-            column("max_abs_dlogit", "{:.1e}"),
-            column("gate_flips", "{:.0f}"),
-            column("pick_flips", "{:.0f}"),
+            column("max_abs_dlogit"),
+            column("gate_flips"),
+            column("pick_flips"),
             _worst_object(run),
-            column("jf", "{:.3f}"),
+            column("jf"),
         ],
     )
     blocks: list[Block | None] = [table]

@@ -7,12 +7,13 @@ import inspect
 from harness.stats.speedup import LEVEL
 from report.reading.mask_status import masks_of
 from report.reading.run import Run
-from report.render.document import Bullets, Paragraph, Section, number, words
+from report.render.document import Bullets, Paragraph, Section, words
 from report.sections.overview import measured
 from report.sections.points_table import (
     STAR,
     Shown,
     column,
+    column_cell,
     memory_column,
     points_table,
     speedup_cell,
@@ -24,14 +25,14 @@ from report.sections.points_table import (
 def all_points_section(run: Run) -> Section | None:
     shown = [
         text_column("status"),
-        Shown(title="fps", cell=lambda row: number(row["fps"], "{:.1f}", starred(row, "fps"))),
+        Shown(title="fps", cell=lambda row: column_cell(row, "fps", starred(row, "fps"))),
         Shown(title="speedup", cell=speedup_cell),
         text_column("verdict"),
-        column("objects_per_s", "{:.1f}"),
-        column(memory_column(run.summary), "{:.0f}"),
+        column("objects_per_s"),
+        column(memory_column(run.summary)),
         Shown(title="masks", cell=lambda row: words(masks_of(run, row)), words=True),
-        column("iou_min", "{:.4f}"),
-        column("jf", "{:.3f}"),
+        column("iou_min"),
+        column("jf"),
     ]
     notes = [_about_speedups(run), _about_stars(run), _about_masks(run), _about_variants(run)]
     return Section.of(

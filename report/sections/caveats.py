@@ -29,7 +29,7 @@ def warnings(run: Run) -> list[str]:
     """A sentence each."""
     summary, found = run.summary, list[str]()
     timed = summary["converged"].notna()
-    hasty = int((summary["converged"] == "False").sum())
+    hasty = int((~summary["converged"].astype("boolean")).sum())
     if hasty:
         found.append(
             f"{hasty} of {int(timed.sum())} timed points ended before they converged: more time "

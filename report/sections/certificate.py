@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from harness.commands.certify import Certificate, Share
+from harness.store.certificate import Certificate, Share
 from report.reading.run import Run, read_object
 from report.render.document import Block, Column, Paragraph, Table, number, words
 

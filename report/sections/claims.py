@@ -27,7 +27,7 @@ from report.sections.claim_measurements import (
     within,
 )
 from report.sections.points_table import memory_column
-from strategies.components.stages import MASK_DECODER, MEMORY_ATTENTION
+from strategies.components.stage_names import MASK_DECODER, MEMORY_ATTENTION
 
 EXPERIMENT = "field_claims"
 SETTING = [name for name in MAY_VARY if name not in ("refs", "targets")]

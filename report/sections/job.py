@@ -30,7 +30,7 @@ def job_section(run: Run) -> Section | None:
         [
             Shown(title="encode (min)", cell=lambda row: minutes(row, "encode_fps")),
             Shown(title="predict (min)", cell=lambda row: minutes(row, "fps")),
-            column("projected_min", "{:.1f}"),
+            column("projected_min"),
             Shown(title="GPU energy (Wh)", cell=energy),
             Shown(title="CPU time (h)", cell=cpu_hours),
         ],

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from harness.row import CATALOGUE
 from harness.stats.interval import Interval
 from report.reading.run import Run
 from report.render.document import Cell, Column, Table, filled, number, words
 
-KEYS = {"batch": "{:.0f}", "objects": "{:.0f}", "repeat": "{:.0f}"}
+KEYS = ("batch", "objects", "repeat")
 """Columns of every table, which with the label say which point a row is of."""
 STAR = "*"
 
@@ -27,13 +28,18 @@ class Shown:
     words: bool = False
 
 
-def column(name: str, form: str) -> Shown:
-    """Of summary.csv, under its own name."""
-    return Shown(title=name, cell=lambda row: number(row.get(name), form))
+def column(name: str) -> Shown:
+    """Of summary.csv, under its own name and in its own format."""
+    return Shown(title=name, cell=lambda row: column_cell(row, name))
 
 
 def text_column(name: str) -> Shown:
     return Shown(title=name, cell=lambda row: words(row.get(name)), words=True)
+
+
+def column_cell(row: pd.Series, name: str, mark: str = "") -> Cell:
+    """The number of a column of summary.csv in the column's format; ``mark`` stands behind it."""
+    return number(row.get(name), f"{{:{CATALOGUE[name].format}}}", mark)
 
 
 def points_table(run: Run, shown: list[Shown], title: str = "", *, every: bool = False) -> Table | None:
@@ -45,7 +51,7 @@ def points_table(run: Run, shown: list[Shown], title: str = "", *, every: bool =
     return filled(
         [
             (Column(title="strategy", words=True), [words(row["label"]) for row in rows]),
-            *((Column(title=name), [number(row[name], KEYS[name]) for row in rows]) for name in keys),
+            *((Column(title=name), [column_cell(row, name) for row in rows]) for name in keys),
             *((Column(title=one.title, words=one.words), [one.cell(row) for row in rows]) for one in shown),
         ],
         title,
@@ -80,4 +86,4 @@ def ratio(value: float) -> str:
 def starred(row: pd.Series, name: str) -> str:
     """A star behind the number that is to be taken with care because timing ended too early."""
     doubtful = "fps" if pd.isna(row["speedup"]) else "speedup"
-    return STAR if row["converged"] == "False" and name == doubtful else ""
+    return STAR if row["converged"] is False and name == doubtful else ""

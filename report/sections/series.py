@@ -40,13 +40,13 @@ def series_section(run: Run) -> Section | None:
     table = points_table(
         run,
         [
-            column("gpu_util_mean", "{:.0f}"),
-            column("gpu_power_w", "{:.0f}"),
-            column("energy_j_per_1000", "{:.1f}"),
-            column("gpu_temperature_c", "{:.0f}"),
-            column("gpu_clock_mhz", "{:.0f}"),
+            column("gpu_util_mean"),
+            column("gpu_power_w"),
+            column("energy_j_per_1000"),
+            column("gpu_temperature_c"),
+            column("gpu_clock_mhz"),
             text_column("throttle"),
-            column("foreign_processes", "{:.0f}"),
+            column("foreign_processes"),
         ],
         "GPU, while the strategy ran alone",
     )

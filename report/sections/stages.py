@@ -10,7 +10,13 @@ from report.reading.run import Run, dig, finite
 from report.render.document import Drawing, Paragraph, Section, number
 from report.render.style import plain, positive, tidy
 from report.sections.points_table import Shown, column, points_table
-from strategies.components.stages import MASK_DECODER, MEMORY_ATTENTION, MEMORY_BANK, MEMORY_ENCODER, VISION_ENCODER
+from strategies.components.stage_names import (
+    MASK_DECODER,
+    MEMORY_ATTENTION,
+    MEMORY_BANK,
+    MEMORY_ENCODER,
+    VISION_ENCODER,
+)
 
 ENCODE, PREDICT, REST = "encode", "predict", "rest of predict"
 INSIDE = {
@@ -35,8 +41,8 @@ def stages_section(run: Run) -> Section | None:
         Shown(title="encode (ms)", cell=lambda row: number(milliseconds(row["encode_fps"]), "{:.2f}")),
         Shown(title="predict (ms)", cell=lambda row: number(milliseconds(row["fps"]), "{:.2f}")),
         *(_inside_column(run, name) for name in (*INSIDE, REST)),
-        column("bank_s", "{:.3f}"),
-        column("setup_s", "{:.1f}"),
+        column("bank_s"),
+        column("setup_s"),
         *(_setup_part(run, name, told) for name, told in PARTS.items()),
     ]
     table = points_table(run, shown)

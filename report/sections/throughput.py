@@ -135,7 +135,7 @@ def _draw(
     marks: list[tuple[str, str]] = []
     for _, row in points.iterrows():
         gid = f"told{first + len(marks)}"
-        fill = "white" if row["converged"] == "False" else look.colour
+        fill = "white" if row["converged"] is False else look.colour
         panel.plot(
             row["place"],
             row["value"],

@@ -40,7 +40,7 @@ def trends_section(run: Run) -> Section | None:
 def _trends(run: Run, store: Path) -> list[Trend]:
     """Those with steps first, then those of most runs."""
     known = history.trends(store, device=run.device, threads=run.environment.get("threads"))
-    keys = {one.row["point"]: key for key, one in measured(run.folder).items()} if known else {}
+    keys = {one.row.point: key for key, one in measured(run.folder).items()} if known else {}
     found: list[Trend] = []
     for _, row in run.summary.iterrows():
         runs = known.get(keys.get(row["point"], ""), [])
@@ -61,7 +61,7 @@ def _short(run: Run, found: Sequence[Trend]) -> str:
 
 
 def _table(run: Run, found: Sequence[Trend]) -> Table | None:
-    of_point = {trend.row["point"]: trend for trend in found}
+    of_point = {trend.row.point: trend for trend in found}
 
     def shown(title: str, cell: Callable[[Trend], Cell], *, text: bool = False) -> Shown:
         return Shown(title=title, cell=lambda row: cell(of_point[row["point"]]), words=text)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from report.reading.mask_status import masks_of
 from report.reading.run import COUNTS, MAY_VARY, Run
-from report.render.document import Block, Cell, Code, Column, Paragraph, Section, filled, number, words
+from report.render.document import Block, Cell, Code, Column, Paragraph, Section, filled, words
 from report.render.style import objects_title
-from report.sections.points_table import memory_column, ratio, speedup_cell
-from strategies.base import Strategy
+from report.sections.points_table import column_cell, memory_column, ratio, speedup_cell
+
+if TYPE_CHECKING:
+    from strategies.base import Strategy
 
 SETTING = (*MAY_VARY, "objects")
 """What a user's job decides, and no strategy: points that differ in it do not compete."""
@@ -154,11 +156,11 @@ def _each(run: Run, found: list[Choice]) -> Block | None:
         [
             *(_setting(name, rows) for name in varying),
             (Column(title="best", words=True), [words(row["family"]) for row in rows]),
-            (Column(title="batch"), [number(row["batch"], "{:.0f}") for row in rows]),
+            (Column(title="batch"), [column_cell(row, "batch") for row in rows]),
             (Column(title="speedup"), map(speedup_cell, rows)),
             (Column(title="clearly faster", words=True), [words("yes" if one.clear else "no") for one in found]),
             (Column(title="perhaps as fast", words=True), [words(_told(one.rivals)) for one in found]),
-            (Column(title=column), [number(row[column], "{:.0f}") for row in rows]),
+            (Column(title=column), [column_cell(row, column) for row in rows]),
         ],
         "For each setting",
     )
@@ -166,7 +168,7 @@ def _each(run: Run, found: list[Choice]) -> Block | None:
 
 def _setting(name: str, rows: list[pd.Series]) -> tuple[Column, list[Cell]]:
     if name in (*COUNTS, "objects"):
-        return Column(title=name), [number(row[name], "{:.0f}") for row in rows]
+        return Column(title=name), [column_cell(row, name) for row in rows]
     return Column(title=name, words=True), [words(row[name]) for row in rows]
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from report.reading.run import Run, dig, finite
 from report.render.document import Column, Table, filled, number, words
-from report.sections.points_table import KEYS
+from report.sections.points_table import KEYS, column_cell
 
 MOST_ROWS = 10
 IOU = "{:.5f}"
@@ -70,7 +70,7 @@ def worst_table(run: Run) -> Table | None:
     keys = [name for name in KEYS if name != "repeat" or run.summary["repeat"].nunique() > 1]
     columns = [
         (Column(title="strategy", words=True), [words(one.row["label"]) for one in worst]),
-        *((Column(title=name), [number(one.row[name], KEYS[name]) for one in worst]) for name in keys),
+        *((Column(title=name), [column_cell(one.row, name) for one in worst]) for name in keys),
         (Column(title="group", words=True), [words(one.group) for one in worst]),
         (Column(title="target"), [number(one.target, "{:.0f}") for one in worst]),
         (Column(title="object"), [number(one.object_id, "{:.0f}") for one in worst]),

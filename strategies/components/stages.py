@@ -10,13 +10,25 @@ from typing import Any
 
 import torch
 
+from strategies.components.stage_names import (
+    MASK_DECODER,
+    MEMORY_ATTENTION,
+    MEMORY_BANK,
+    MEMORY_ENCODER,
+    VISION_ENCODER,
+)
 from strategies.models.tracker import Tracker
 
-VISION_ENCODER, MEMORY_ENCODER = "vision_encoder", "memory_encoder"
-MEMORY_ATTENTION, MASK_DECODER = "memory_attention", "mask_decoder"
-"""Stages that modules of the network do, named as the fields of `Tracker.stage_modules`."""
-MEMORY_BANK = "memory_bank"
-"""The stage of conditioning a session on its references, whatever modules that takes."""
+__all__ = [
+    "MASK_DECODER",
+    "MEMORY_ATTENTION",
+    "MEMORY_BANK",
+    "MEMORY_ENCODER",
+    "VISION_ENCODER",
+    "Watcher",
+    "stage",
+    "watched",
+]
 
 Watcher = Callable[[str], AbstractContextManager[None]]
 """It makes, of a stage's name, a context that is entered and left with the stage."""

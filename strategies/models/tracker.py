@@ -93,9 +93,9 @@ class Tracker(ABC):
     """
 
     pixel_mean: ClassVar[Channels]
-    """The mean is subtracted from every picture,"""
+    """What is subtracted from every picture, for each channel."""
     pixel_std: ClassVar[Channels]
-    """and the rest is divided by the deviation."""
+    """What the rest is divided by, for each channel."""
 
     def __init__(self, *, name: str, device: str, dtype: str) -> None:
         self.name = name

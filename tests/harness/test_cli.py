@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.result import COLUMNS
+from harness.row import COLUMNS
 from tests.support.harness_runs import (
     TINY,
     exit_code,

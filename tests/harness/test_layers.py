@@ -11,10 +11,12 @@ import pytest
 from tests.support.paths import ROOT
 
 FLOORS = (
-    *("strategies", "harness.stats", "harness.result", "harness.options", "harness.observe", "harness.store"),
+    *("strategies", "harness.stats", "harness.row", "harness.result", "harness.options", "harness.observe"),
+    *("harness.store",),
     *("harness.data", "harness.masks", "harness.workload", "harness.measure", "harness.isolate"),
     *("harness.progress", "harness.sweep", "harness.cli", "harness.gate", "harness.commands"),
-    *("harness.check", "harness.certify", "harness.kernels", "harness.train_toy", "harness.__main__"),
+    *("harness.check", "harness.certify", "harness.kernels", "harness.train_toy"),
+    *("harness.reference", "harness.__main__"),
     *("report.reading", "report.render", "report.sections", "report.compare", "report.write", "report.__main__"),
 )
 APART = {"harness.gate": "harness.commands", "harness.commands": "harness.gate", "report.render": "report.reading"}

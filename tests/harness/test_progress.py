@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from io import StringIO
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from harness.progress import Progress, print_table
+from harness.row import Row
 from tests.support.harness_runs import ended, row
 
 
-def told(rows: list[dict], *, total: int) -> list[str]:
+def told(rows: list[dict[str, Any]], *, total: int) -> list[str]:
     """Lines for a reader that is not a terminal."""
     text = StringIO()
     with Progress(total, Console(file=text, soft_wrap=True, highlight=False)) as progress:
-        for one in rows:
-            progress.begin(one["point"])
+        for one in (Row(**given) for given in rows):
+            progress.begin(one.point)
             progress.stage("encoding frames")
             progress.end(one)
     return text.getvalue().splitlines()
@@ -42,8 +44,8 @@ def test_a_long_reason_stays_on_its_line() -> None:
 def test_the_table_has_a_line_a_point_and_only_columns_that_were_measured(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(
         [
-            row("one", batch=8, objects=4, fps=12.34, iou_min=0.98765),
-            ended("two", "skipped", "too large", strategy="sequential", variant="", objects=None),
+            Row(**row("one", batch=8, objects=4, fps=12.34, iou_min=0.98765)),
+            Row(**ended("two", "skipped", "too large", strategy="sequential", variant="", objects=None)),
         ]
     )
     out = capsys.readouterr().out
@@ -61,7 +63,7 @@ def test_the_table_has_a_line_a_point_and_only_columns_that_were_measured(capsys
 def test_the_table_is_whole_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     everything = {"bank_s": 0.123, "iou_min": 1.0, "jf": 0.5, "peak_rss_mb": 812.0, "vram_peak_mb": 70_000.0}
     speed = {"fps": 123456.7, "speedup": 4.25, "speedup_lo": 4.0, "speedup_hi": 4.5, "verdict": "faster"}
-    print_table([row("one", strategy="a_strategy_with_quite_a_long_name", **speed, **everything)])
+    print_table([Row(**row("one", strategy="a_strategy_with_quite_a_long_name", **speed, **everything))])
     out = capsys.readouterr().out
     for word in ("a_strategy_with_quite_a_long_name", "speedup", "peak_rss_mb", "vram_peak_mb", "123456.7"):
         assert word in out, word

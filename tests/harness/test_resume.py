@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.result import PointResult
+from harness.row import Row
 from harness.store.results import RunFolder
 from tests.support.harness_runs import TINY, exit_code, only_run, row, run, runs, strict_json, summary
 
@@ -232,13 +233,13 @@ def cut(path: Path, size: int) -> None:
 
 def test_whichever_file_is_cut_off_wherever_the_run_opens_and_loses_that_point_at_most(place: Place) -> None:
     folder = only_run(place.results)
-    whole = {line["point"]: line for line in RunFolder(folder).rows}
+    whole = {line.point: line for line in RunFolder(folder).rows}
     assert len(whole) == 3
     for path in files_of(folder):
         content = path.read_bytes()
         for size in sorted({0, 1, len(content) // 2, len(content) - 2, len(content) - 1}):
             cut(path, size)
-            rows = {line["point"]: line for line in RunFolder(folder).rows}
+            rows = {line.point: line for line in RunFolder(folder).rows}
             assert all(whole[name] == line for name, line in rows.items())
             assert set(whole) - set(rows) <= {path.stem}, f"{path} cut to {size} bytes"
         path.write_bytes(content)
@@ -254,7 +255,7 @@ def test_a_points_file_that_was_cut_off_or_overwritten_anywhere_is_its_own_resul
     damaged = tmp_path / "run" / "points" / original.name
     damaged.parent.mkdir(parents=True, exist_ok=True)
     damaged.write_bytes(content[: int(part * len(content))] + extra)
-    assert RunFolder(tmp_path / "run").rows in ([], [strict_json(original)["row"]])
+    assert RunFolder(tmp_path / "run").rows in ([], [Row.from_json(strict_json(original)["row"])])
 
 
 @pytest.mark.parametrize(
@@ -277,9 +278,9 @@ def test_a_points_file_that_was_cut_off_or_overwritten_anywhere_is_its_own_resul
 )
 def test_a_file_that_is_no_result_is_as_good_as_none(tmp_path: Path, content: str) -> None:
     run_folder = RunFolder(tmp_path / "run")
-    run_folder.add(PointResult(row=row("one"), config={}))
+    run_folder.add(PointResult(row=Row(**row("one")), config={}))
     (run_folder.path / "points" / "two.json").write_text(content)
-    assert [line["point"] for line in RunFolder(run_folder.path).rows] == ["one"]
+    assert [line.point for line in RunFolder(run_folder.path).rows] == ["one"]
 
 
 def test_a_run_with_every_kind_of_file_cut_off_is_completed(place: Place) -> None:
@@ -347,7 +348,7 @@ def test_names_of_files_that_are_no_text_are_stored_and_read_back(tmp_path: Path
     reason = "FileNotFoundError: no picture 'b\udcffd.png'"
     content: dict[str, Any] = {"data": {"root": "pictures\udc80"}}
     run_folder = RunFolder(tmp_path / "run")
-    run_folder.add(PointResult(row=row("one", status="crash", reason=reason), config=content), {"code": "0"})
+    run_folder.add(PointResult(row=Row(**row("one", status="crash", reason=reason)), config=content), {"code": "0"})
     assert RunFolder(run_folder.path).rows == run_folder.rows
     assert json.loads((run_folder.path / "points" / "one.json").read_bytes())["config"] == content
     assert r"b\udcffd.png" in summary(run_folder.path)[0]["reason"]

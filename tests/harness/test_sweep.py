@@ -18,7 +18,8 @@ from harness.isolate.isolation import Outcome
 from harness.isolate.jobs import EncodeJob, Job, MeasureJob
 from harness.options.points import Point
 from harness.progress import Progress
-from harness.result import STATUSES, PointResult
+from harness.result import PointResult
+from harness.row import STATUSES, Row
 from harness.store.results import RunFolder
 from harness.sweep import run_sweep
 from harness.workload.scratch import PREFIX, scratch_folder
@@ -31,7 +32,7 @@ REFUSED = Outcome(failure=Failure(status="skipped", reason="the first target is 
 
 def well(point: Point) -> Outcome:
     """As a point ends that went well."""
-    return Outcome(result=PointResult(row=row(point.name, strategy=point.strategy), config=point.options))
+    return Outcome(result=PointResult(row=Row(**row(point.name, strategy=point.strategy)), config=point.options))
 
 
 @dataclass(kw_only=True)
@@ -273,7 +274,7 @@ def test_a_result_of_other_options_other_code_or_another_machine_is_measured_aga
 
 
 def test_a_result_without_an_identity_is_measured_again(sweep: Sweeps) -> None:
-    RunFolder(sweep.path).add(PointResult(row=row(A.name), config={}))
+    RunFolder(sweep.path).add(PointResult(row=Row(**row(A.name)), config={}))
     again = Launcher()
     sweep([A], again)
     assert again.measured == [A.name]

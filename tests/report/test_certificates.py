@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.commands.certify import Certificate, Effect, Share
+from harness.store.certificate import Certificate, Effect, Share
 from tests.support.harness_runs import row
 from tests.support.report_runs import (
     ENVIRONMENT,

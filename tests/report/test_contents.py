@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.result import PointResult
+from harness.row import Row
 from harness.store.results import RunFolder
 from report import write_report
 from report.reading.run import read_run
@@ -119,7 +120,7 @@ def test_each_strategy_is_told_in_a_line(tmp_path: Path) -> None:
     rows = [row("one"), row("two", batch=8), row("three", strategy="mine", variant="")]
     options = CONFIG | {"strategy": {"_target_": "strategies.direct.Direct"}}
     folder = run_folder(tmp_path / "run", rows, config=options)
-    foreign = PointResult(row=rows[2], config=CONFIG | {"strategy": {"_target_": "mine.Own"}})
+    foreign = PointResult(row=Row(**rows[2]), config=CONFIG | {"strategy": {"_target_": "mine.Own"}})
     RunFolder(folder).add(foreign)
     text = write_report(folder).read_text(encoding="utf-8").split("## All points")[1].split("\n## ")[0]
     told = [line for line in text.splitlines() if line.startswith("- ")]

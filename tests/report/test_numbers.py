@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from harness.result import COLUMNS, Block
+from harness.result import Block
+from harness.row import COLUMNS
 from harness.stats.speedup import SpeedUp, estimate, log_ratio, verdict
 from report.reading.run import read_run
 from report.reading.samples import fps_interval

@@ -16,6 +16,7 @@ import pytest
 
 from harness.options.points import Point
 from harness.result import PointResult
+from harness.row import Row
 from harness.store import history
 from harness.store.history import NAME, append
 from harness.store.results import RunFolder
@@ -25,7 +26,7 @@ from tests.support.report_runs import ENVIRONMENT, size_of, table_cells
 
 TITLE = "From run to run"
 DAY = 86_400
-Row = tuple[Point, dict[str, Any]]
+Measurement = tuple[Point, dict[str, Any]]
 DIRECT = point(batch=8, objects=4)
 
 
@@ -35,13 +36,13 @@ def faster(speedup: float, *, reach: float = 0.02, **changes: Any) -> dict[str, 
     return row(**{"batch": 8, "reference": "sequential", "verdict": "faster"} | interval | changes)
 
 
-def run_of(results: Path, name: str, *rows: Row, day: int, **environment: Any) -> Path:
+def run_of(results: Path, name: str, *rows: Measurement, day: int, **environment: Any) -> Path:
     """A run's folder whose points ended on that day of January 2026, put into the history."""
     run = RunFolder(results / name)
     commit = f"{day:08x}" * 5
     run.write_json("environment.json", ENVIRONMENT | {"git_commit": commit} | environment)
     for made, described in rows:
-        run.add(PointResult(row=described | {"point": made.name}, config=made.options))
+        run.add(PointResult(row=Row(**described | {"point": made.name}), config=made.options))
         ended_at = 1_767_225_600 + (day - 1) * DAY
         os.utime(run.path / "points" / f"{made.name}.json", (ended_at, ended_at))
     assert append(run.path)

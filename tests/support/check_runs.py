@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.gate.snapshot import ENVIRONMENT, Record, Snapshot
+from harness.row import Row
 from strategies import Direct, Predictions, Sam2, Sequential, VisionFeatures
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -24,7 +25,7 @@ def environment(device: str = "a processor", **changes: Any) -> dict[str, Any]:
 
 def snapshot(*, device: str = "a processor", **rows: dict[str, Any]) -> Snapshot:
     """Points by key."""
-    points = {key: Record.of(row) for key, row in rows.items()}
+    points = {key: Record.of(Row(**row)) for key, row in rows.items()}
     return Snapshot(made="2026-01-02T03:04:05+00:00", run="a-run", environment=environment(device), points=points)
 
 

@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import pytest
 from harness.cli import main
 from harness.options.config import DataConfig, HarnessConfig, ModelConfig, SyntheticConfig
 from harness.options.points import Point
+from harness.options.shipped import read_by_strategies, shipped
 from tests.support.paths import ROOT
 
 TINY = (
@@ -32,6 +32,8 @@ TINY = (
 )
 """Options of a sweep whose points take a fraction of a second each."""
 
+OWN = HarnessConfig.__dataclass_fields__
+"""Options of the harness; others at the top level are knobs of strategies."""
 TARGETS = {
     "direct": "strategies.direct.Direct",
     "sequential": "strategies.sequential.Sequential",
@@ -177,7 +179,8 @@ def point(
     **options: Any,
 ) -> Point:
     """A point as the command line would compose it, of the small synthetic data where no other is given."""
-    arguments = {"bank": options.get("bank", "shared")} if strategy == "direct" else {}
+    knobs = {name: options.pop(name, shipped()[name]) for name in read_by_strategies() if name not in OWN}
+    arguments = {"bank": knobs["bank"]} if strategy == "direct" else {}
     config = HarnessConfig(
         strategy={"_target_": TARGETS[strategy], **arguments},
         baseline={"_target_": TARGETS["sequential"]},
@@ -189,7 +192,8 @@ def point(
         strategy=strategy,
         baseline="sequential",
         config=config,
-        options=asdict(config),
+        knobs=knobs,
+        variant=str(arguments.get("bank", "")),
         overrides=tuple(overrides),
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from harness.result import Block, PointResult
+from harness.row import Row
 from harness.store.results import RunFolder
 from report import write_report
 
@@ -76,7 +77,7 @@ def run_folder(
     for one in rows:
         kept = {name: (given or {}).get(one["point"]) for name, given in (("details", details), ("samples", samples))}
         known = {name: value for name, value in kept.items() if value is not None}
-        run.add(PointResult(row=one, config=config or {}, **known))
+        run.add(PointResult(row=Row(**one), config=config or {}, **known))
     return folder
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from harness.commands.certify import Certificate, Share, certificate_of, comparisons, main, store
+from harness.commands.certify import certificate_of, comparisons, main
 from harness.options.config import CertifyConfig
 from harness.options.points import Point
 from harness.result import PointResult
+from harness.row import Row
+from harness.store.certificate import Certificate, Share, store
 from harness.store.results import RunFolder
 from tests.support.harness_runs import TINY, complaint, point, row, summary
 
@@ -34,7 +36,7 @@ def run_with(folder: Path, made: list[Point], **rows: Any) -> RunFolder:
     for one in made:
         lo, ratio, hi, verdict = left[f"by_{share(one) * 100:.0f}"].pop(0)
         speed = {"speedup": ratio, "speedup_lo": lo, "speedup_hi": hi, "verdict": verdict}
-        run.add(PointResult(row=row(one.name, strategy=one.strategy, **speed), config={}))
+        run.add(PointResult(row=Row(**row(one.name, strategy=one.strategy, **speed)), config={}))
     return run
 
 

@@ -15,7 +15,7 @@ from tests.support.pictures import SIZE, assert_one_sentence, labels_with
 
 
 def write_frame(root: Path, clip: str, number: int, labels: np.ndarray | None, *, resolution: str = "480p") -> None:
-    """A picture of shade ``number`` and its indexed mask, where there are labels."""
+    """Write a picture of shade ``number``, and its indexed mask where there are labels."""
     name = f"{number:05d}"
     picture = root / "JPEGImages" / resolution / clip / f"{name}.jpg"
     mask = root / "Annotations" / resolution / clip / f"{name}.png"
@@ -161,7 +161,7 @@ def test_labels_are_indices_and_not_colours(tmp_path: Path) -> None:
 
 
 def test_references_decide_what_255_is(tmp_path: Path) -> None:
-    """The same target mask 0/255 is void beside ids and object 1 beside black and white references."""
+    """A target mask of 0 and 255 shows void beside references with ids, and object 1 beside black and white ones."""
     for clip, reference in (("ids", labels_with(2)), ("white", labels_with(255))):
         write_frame(tmp_path, clip, 0, reference)
         write_frame(tmp_path, clip, 1, labels_with(255))
@@ -215,7 +215,7 @@ def test_more_targets_than_there_are_gives_all(tmp_path: Path) -> None:
         ({"picking": "last"}, ["data.picking=last", "first, even, random"]),
     ],
 )
-def test_what_cannot_be_had_is_one_sentence(tmp_path: Path, changes: dict[str, object], named: list[str]) -> None:
+def test_what_the_files_lack_is_one_sentence(tmp_path: Path, changes: dict[str, object], named: list[str]) -> None:
     for clip in ("blackswan", "dog"):
         write_clip(tmp_path, clip)
     with pytest.raises(UserError) as error:

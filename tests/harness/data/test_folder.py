@@ -23,7 +23,7 @@ from tests.support.pictures import (
 
 
 def write_group(folder: Path) -> None:
-    """References a (ids 1, 4) and b (id 4), targets s, t and u, truth of t."""
+    """Write references a (ids 1, 4) and b (id 4), targets s, t and u, and the truth of t."""
     for name, ids in (("a", (1, 4)), ("b", (4,))):
         write_picture(folder / "refs" / f"{name}.jpg")
         write_mask(folder / "refs" / f"{name}.png", *ids)
@@ -104,7 +104,7 @@ def test_masks_are_as_large_as_the_picture_displayed(tmp_path: Path, orientation
 
 
 def test_names_with_accents_and_spaces(tmp_path: Path) -> None:
-    """The mask is found although its name was decomposed, as archives made on a Mac do it."""
+    """The mask is found although its name was decomposed, as archives made on a Mac do."""
     folder = tmp_path / "Flügel größe 2"
     write_picture(folder / "refs" / unicodedata.normalize("NFC", "Käfer nº 1 標本.jpg"))
     write_mask(folder / "refs" / unicodedata.normalize("NFD", "Käfer nº 1 標本.png"), 3)

@@ -29,7 +29,7 @@ from tests.support.pictures import (
 
 
 def quarters(picture: np.ndarray) -> list[tuple[int, ...]]:
-    """Colours in the middle of the four quarters, row by row."""
+    """Return the colours in the middle of the four quarters, row by row."""
     height, width = picture.shape[:2]
     return [tuple(picture[y, x].tolist()) for y in (height // 4, height * 3 // 4) for x in (width // 4, width * 3 // 4)]
 
@@ -65,7 +65,7 @@ def test_rotated_jpegs_keep_their_size_and_colours(tmp_path: Path, orientation: 
     assert read_image(path).shape == (*SIZE[::-1], 3)
     assert picture_size(path) == SIZE[::-1]
     corner = read_image(path)[5, -6] if orientation == 6 else read_image(path)[-6, 5]
-    assert corner[0] > 200 > 60 > max(corner[1:])  # the red quarter is where a viewer shows it
+    assert corner[0] > 200 > 60 > max(corner[1:])  # A viewer shows the red quarter there.
 
 
 @pytest.mark.parametrize(("mode", "suffix"), [("RGBA", "png"), ("RGBA", "tif"), ("CMYK", "tif"), ("CMYK", "jpg")])
@@ -87,7 +87,7 @@ def test_palette_pictures_give_their_colours_without_warnings(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_grey_of_8_and_16_bits_look_alike(tmp_path: Path, suffix: str) -> None:
+def test_grey_of_8_and_16_bits_is_the_same(tmp_path: Path, suffix: str) -> None:
     grey = np.arange(SIZE[0] * SIZE[1], dtype=np.uint16).reshape(SIZE) % 256
     Image.fromarray(grey.astype(np.uint8)).save(tmp_path / f"8.{suffix}")
     Image.fromarray(grey * 257).save(tmp_path / f"16.{suffix}")

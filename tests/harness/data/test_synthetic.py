@@ -95,7 +95,7 @@ def test_parts_are_absent_as_often_as_asked(absent: float, expected: float) -> N
 
 
 def test_a_part_keeps_its_colour_more_than_it_shares_it() -> None:
-    """What a model has to learn: across frames, a part looks like itself rather than like another part."""
+    """A model has to learn that a part is more like itself in another frame than like any other part."""
     (group,) = specimens(references=1, targets=12, objects=2, size=(96, 96), seed=3, absent=0.0)
 
     def colour(frame: Frame, object_id: int) -> np.ndarray:

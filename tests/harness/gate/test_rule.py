@@ -10,6 +10,7 @@ import pytest
 from harness.gate.rule import Finding, compare, exit_code
 from harness.gate.snapshot import Record
 from harness.options.config import MarginsConfig
+from harness.row import Row
 from harness.stats.interval import Interval
 from tests.support.check_runs import snapshot
 from tests.support.harness_runs import ended, row
@@ -173,8 +174,8 @@ def test_a_finding_has_both_intervals_the_change_the_limit_and_the_command() -> 
 
 def test_only_the_points_that_changed_are_found() -> None:
     old = snapshot(a=row(**GOOD), b=row(**GOOD), c=row(**GOOD))
-    slow = Record.of(row(**(GOOD | speedup(4.0 / 1.2, 0.02))))
-    flipped = Record.of(row(**(GOOD | {"iou_mean": 0.99, "iou_min": 0.0})))
+    slow = Record.of(Row(**row(**(GOOD | speedup(4.0 / 1.2, 0.02)))))
+    flipped = Record.of(Row(**row(**(GOOD | {"iou_mean": 0.99, "iou_min": 0.0}))))
     new = replace(old, points=old.points | {"a": slow, "c": flipped})
     bad = {(one.key, one.quantity) for one in compare(old, new, MARGINS) if one.state != "pass"}
     assert bad == {("a", "speedup"), ("c", "iou_mean"), ("c", "iou_min")}

@@ -10,6 +10,7 @@ import pytest
 
 from harness.gate.snapshot import Snapshot, file_of, find, load, store
 from harness.result import PointResult
+from harness.row import Row
 from harness.store.results import RunFolder
 from strategies.errors import UserError
 from tests.support.check_runs import environment, snapshot
@@ -120,7 +121,7 @@ def test_a_runs_folder_is_as_good_as_a_snapshot(tmp_path: Path) -> None:
     run.write_json("environment.json", environment() | {"platform": "a system"})
     for made in (point(), point("sequential")):
         described = row(made.name, strategy=made.strategy, variant=made.variant, **FASTER)
-        run.add(PointResult(row=described, config=made.options))
+        run.add(PointResult(row=Row(**described), config=made.options))
     taken = load(run.path)
     assert (taken.run, taken.environment) == ("20260102-run", environment())
     assert [key.split()[0] for key in sorted(taken.points)] == ["direct", "sequential"]

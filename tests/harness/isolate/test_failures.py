@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness.isolate.failures import Failure, count_oom_kills, failure_of, failure_of_exit
-from harness.result import STATUSES
+from harness.row import STATUSES
 from strategies.errors import UnavailableError, UserError
 
 CPU_ALLOCATOR = (

@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from harness.result import PointResult
+from harness.row import Row
 from harness.store.results import RunFolder
 from strategies.errors import UserError
 from tests.support.harness_runs import (
@@ -452,7 +453,7 @@ def test_a_full_disk_ends_the_sweep_in_one_sentence_and_with_room_the_grid_is_co
     assert f"disk/results/{folder.name}/points/filling-" in said
     assert "No space left on device" in said
     assert "resume=true" in said
-    assert [(line["strategy"], line["status"]) for line in RunFolder(folder).rows] == [("direct", "ok")]
+    assert [(line.strategy, line.status) for line in RunFolder(folder).rows] == [("direct", "ok")]
     assert statuses(folder) == {"direct": "ok"}
     assert not list(folder.rglob("*.partial"))
     before = stored(folder)
@@ -499,7 +500,7 @@ def no_file_larger_than(size: int) -> Iterator[None]:
 
 
 def result(name: str) -> PointResult:
-    return PointResult(row=row(name), config={}, details={"much": "x" * 20_000})
+    return PointResult(row=Row(**row(name)), config={}, details={"much": "x" * 20_000})
 
 
 @pytest.mark.parametrize("size", [0, 1, 10_000])
@@ -513,7 +514,7 @@ def test_a_result_that_can_not_be_written_whole_is_not_there_and_those_before_it
     ):
         folder.add(result("two"))
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == files
-    assert [line["point"] for line in RunFolder(folder.path).rows] == ["one"]
+    assert [line.point for line in RunFolder(folder.path).rows] == ["one"]
     RunFolder(folder.path).add(result("two"))
     assert [line["point"] for line in summary(folder.path)] == ["one", "two"]
 
@@ -521,12 +522,12 @@ def test_a_result_that_can_not_be_written_whole_is_not_there_and_those_before_it
 def test_a_result_whose_summary_can_not_be_written_any_more_is_not_lost(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     for number in range(20):
-        folder.add(PointResult(row=row(f"point{number:02d}"), config={}))
+        folder.add(PointResult(row=Row(**row(f"point{number:02d}")), config={}))
     room = (folder.path / "summary.csv").stat().st_size
     with no_file_larger_than(room), pytest.raises(UserError, match=r"summary\.csv can't be written"):
-        folder.add(PointResult(row=row("the last"), config={}))
+        folder.add(PointResult(row=Row(**row("the last")), config={}))
     assert len(summary(folder.path)) == 20
-    assert RunFolder(folder.path).rows[-1]["point"] == "the last"
+    assert RunFolder(folder.path).rows[-1].point == "the last"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root; the disk that can only be read is for it")

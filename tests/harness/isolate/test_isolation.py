@@ -22,10 +22,11 @@ import pytest
 from harness.isolate.failures import Failure
 from harness.isolate.isolation import KEPT_OUTPUT, Outcome, run_inline, run_spawned
 from harness.result import PointResult
+from harness.row import Row
 from strategies.errors import UserError
 from tests.support.harness_runs import ROOT, is_running, row, wait_for
 
-RESULT = PointResult(row=row("one"), config={"batch": 1}, details={"agreement": None})
+RESULT = PointResult(row=Row(**row("one")), config={"batch": 1}, details={"agreement": None})
 PYTHON = Path(sys.executable).resolve()
 
 JOBS = '''

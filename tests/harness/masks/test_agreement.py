@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from harness.masks.agreement import MOST_WORST, Agreement, AgreementMeter, WorstTarget
+from harness.masks.agreement import MOST_WORST, AgreementMeter
+from harness.masks.rule import Agreement, WorstTarget
 from strategies.vocabulary import Predictions
 
 few = settings(deadline=None, derandomize=True, max_examples=25)

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.masks.noise import GROUPS, ROUNDOFF, TARGETS, Limits, NoiseFloor, Sample, choose, measure_noise
+from harness.masks.noise import GROUPS, TARGETS, Sample, choose, measure_noise
+from harness.masks.rule import ROUNDOFF, Limits, NoiseFloor
 from strategies import Predictions, Sam2, Sequential
 from strategies.models.precision import DTYPES
 from tests.support.models import Pictures, group, masks_of

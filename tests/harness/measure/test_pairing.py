@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harness.measure.pairing import Pairing, Rounds, StopRule, targets_per_block, warm_up
 from harness.options.config import TimingConfig
 from harness.result import Block
-from harness.stats.speedup import FEW
+from harness.stats.speedup import BOOTSTRAP_ROUNDS
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
 
@@ -222,7 +222,7 @@ def test_groups_share_time_and_rounds_and_each_has_enough_rounds_for_an_interval
     options = TimingConfig(min_seconds=8, min_rounds=6, width=0.1, max_seconds=40)
     alone, four = StopRule.for_each_of(1, options), StopRule.for_each_of(4, options)
     assert (alone.min_seconds, alone.min_rounds, alone.width, alone.max_seconds) == (8, 6, 0.1, 40)
-    assert (four.min_seconds, four.min_rounds, four.width, four.max_seconds) == (2, FEW, 0.2, 10)
+    assert (four.min_seconds, four.min_rounds, four.width, four.max_seconds) == (2, BOOTSTRAP_ROUNDS, 0.2, 10)
     assert StopRule.for_each_of(2, TimingConfig(min_rounds=30)).min_rounds == 15
 
 

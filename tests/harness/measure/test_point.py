@@ -14,15 +14,14 @@ import torch
 from PIL import Image
 
 from harness.data.sources import open_groups
-from harness.masks.agreement import Agreement
-from harness.masks.noise import Limits, NoiseFloor
 from harness.masks.pictures import PictureBook
+from harness.masks.rule import Agreement, Limits, NoiseFloor, disagreement
 from harness.measure import point as runner
-from harness.measure.correctness import disagreement
 from harness.measure.point import describe, measure_point
 from harness.options.config import EncodeConfig, SyntheticConfig, TimingConfig
 from harness.options.points import Point
-from harness.result import COLUMNS, PointResult
+from harness.result import PointResult
+from harness.row import SPEEDUP
 from harness.workload.encode import Workload, encode_workload
 from strategies import Direct, Predictions, Sam2, VisionFeatures
 from tests.support.harness_runs import point
@@ -246,23 +245,23 @@ def measured(bench: Bench) -> PointResult:
 
 def test_a_measured_point_is_ok_and_says_what_was_measured(measured: PointResult) -> None:
     row = measured.row
-    assert (row["status"], row["reason"]) == ("ok", None)
-    assert (row["batch"], row["objects"], row["targets"]) == (2, 3, 6), "3 targets in each of 2 groups"
-    assert row["device"]
-    assert set(row) <= set(COLUMNS)
+    assert (row.status, row.reason) == ("ok", None)
+    assert (row.batch, row.objects, row.targets) == (2, 3, 6), "3 targets in each of 2 groups"
+    assert row.device
     for column in ("fps", "objects_per_s", "encode_fps", "bank_s", "peak_rss_mb"):
-        assert row[column] > 0, column
-    assert row["vram_peak_mb"] is None
-    assert row["cpu_s_per_1000"] > 0
-    assert row["objects_per_s"] == pytest.approx(3 * row["fps"])
+        assert getattr(row, column) > 0, column
+    assert row.vram_peak_mb is None
+    assert row.cpu_s_per_1000 > 0
+    assert row.objects_per_s == pytest.approx(3 * row.fps)
 
 
 def test_its_masks_are_compared_with_sequential_and_with_the_truth(measured: PointResult) -> None:
     row, details = measured.row, measured.details
-    assert (row["gate_flips"], row["pick_flips"]) == (0, 0)
-    assert row["iou_min"] > 0.99
-    assert 0 <= row["jf"] <= 1
-    assert row["jf"] == pytest.approx((row["j"] + row["f"]) / 2)
+    assert (row.gate_flips, row.pick_flips) == (0, 0)
+    assert row.iou_min > 0.99
+    assert row.masks == "same"
+    assert 0 <= row.jf <= 1
+    assert row.jf == pytest.approx((row.j + row.f) / 2)
     names = {f"specimen{group:03d}/{identity}" for group in range(2) for identity in (1, 2, 3)}
     assert set(details["agreement"]["per_object"]) == set(details["scores"]["per_object"]) == names
     assert details["agreement"]["targets"] == 6, "each target once, however many passes there are"
@@ -276,22 +275,22 @@ def test_its_samples_are_the_blocks_of_every_group_in_order(measured: PointResul
         for number in range(2)
         for place, side in enumerate(["baseline", "candidate", "candidate", "baseline"])
     ]
-    assert measured.row["blocks"] == len(taken)
+    assert measured.row.blocks == len(taken)
 
 
 def test_its_speed_is_told_against_the_reference_strategy(measured: PointResult) -> None:
     row = measured.row
-    assert row["reference"] == "sequential"
-    assert row["speedup"] > 0
-    assert row["speedup_lo"] <= row["speedup"] <= row["speedup_hi"]
-    assert row["verdict"] in ("faster", "slower", "same", "unclear")
+    assert row.reference == "sequential"
+    assert row.speedup > 0
+    assert row.speedup_lo <= row.speedup <= row.speedup_hi
+    assert row.verdict in ("faster", "slower", "same", "unclear")
     assert set(measured.details["log_ratios"]) == {"specimen000", "specimen001"}
 
 
 def test_alone_a_point_has_no_speed_up(bench: Bench) -> None:
     result = bench.measure(paired=False, pictures=0)
-    assert result.row["fps"] > 0
-    assert not {"speedup", "verdict"} & set(result.row)
+    assert result.row.fps > 0
+    assert (result.row.speedup, result.row.verdict) == (None, None)
     assert {block.side for block in result.samples} == {"candidate"}
     assert result.details["agreement_of_timed_blocks"]["targets"] > 0, "checked against the expected masks"
 
@@ -310,12 +309,12 @@ def test_the_noise_floor_and_the_limits_above_it_are_told(measured: PointResult)
 
 def test_pictures_of_the_worst_targets_show_ids_of_the_group(bench: Bench, measured: PointResult) -> None:
     (scene,) = [path for path in (bench.folder / "run" / "pictures").iterdir() if path.name.endswith("-oall")]
-    kept = json.loads((scene / f"{measured.row['point']}.json").read_text())["targets"]
+    kept = json.loads((scene / f"{measured.row.point}.json").read_text())["targets"]
     worst = [{key: one[key] for key in ("group", "target", "object_id", "iou")} for one in kept]
     assert worst == list(measured.details["agreement"]["worst"][:3])
     for one in kept:
         folder, name = scene / str(one["number"]), f"target{one['target']}"
-        labels = np.array(Image.open(folder / f"{name}-{measured.row['point']}.png"))
+        labels = np.array(Image.open(folder / f"{name}-{measured.row.point}.png"))
         assert set(np.unique(labels)) <= {0, 1, 2, 3}
         with Image.open(folder / f"{name}.png") as picture:
             assert picture.size == labels.shape[::-1]
@@ -324,29 +323,29 @@ def test_pictures_of_the_worst_targets_show_ids_of_the_group(bench: Bench, measu
 
 def test_fewer_objects_are_the_first_ones(bench: Bench) -> None:
     result = bench.measure(objects=1, pictures=0)
-    assert result.row["status"] == "ok"
-    assert result.row["objects"] == 1
+    assert result.row.status == "ok"
+    assert result.row.objects == 1
     assert set(result.details["scores"]["per_object"]) == {"specimen000/1", "specimen001/1"}
 
 
 def test_wrong_masks_are_wrong_and_say_by_how_much(bench: Bench) -> None:
     result = bench.measure(target=Lying, pictures=0)
-    assert result.row["status"] == "wrong"
-    assert "sequential" in result.row["reason"]
-    assert result.row["iou_mean"] < 1
+    assert result.row.status == "wrong"
+    assert "sequential" in result.row.reason
+    assert result.row.iou_mean < 1
 
 
 @pytest.mark.parametrize("cheat", [KeepingByPlace, KeepingByLook])
 def test_a_strategy_that_keeps_its_answers_is_wrong(bench: Bench, cheat: type) -> None:
     result = bench.measure(target=cheat, batch=3, pictures=0)
-    assert result.row["status"] == "wrong"
-    assert "speedup" not in result.row
+    assert result.row.status == "wrong"
+    assert result.row.speedup is None
 
 
 def test_answers_kept_by_content_are_of_no_use_while_timed(bench: Bench) -> None:
     KeepingByContent.kept = 0
     result = bench.measure(target=KeepingByContent, batch=3, pictures=0, timing=LONG)
-    assert result.row["status"] == "ok"
+    assert result.row.status == "ok"
     timed = sum(block.side == "candidate" for block in result.samples)
     assert timed >= 20
     # Warming up repeats the first batch, and so does watching it: that it may know again.
@@ -363,39 +362,42 @@ def test_a_point_that_has_no_room_to_be_watched_is_ok_all_the_same(
 
     monkeypatch.setattr(runner, "time_stages", fail)
     result = bench.measure(pictures=0)
-    assert (result.row["status"], result.row["sdpa"], result.details["stages"]) == ("ok", None, None)
+    assert (result.row.status, result.row.sdpa, result.details["stages"]) == ("ok", None, None)
 
 
 def test_a_wrong_point_has_no_speed_up(bench: Bench) -> None:
     row = bench.measure(target=Lying, pictures=0).row
-    assert row["fps"] > 0
-    assert not {"speedup", "speedup_lo", "speedup_hi", "verdict"} & set(row)
+    assert row.fps > 0
+    assert row.masks == "differ"
+    assert [getattr(row, column) for column in SPEEDUP] == [None] * 4
 
 
 def test_a_wrong_baseline_is_named(bench: Bench) -> None:
     made = bench.point(pictures=0)
     made.config.baseline["_target_"] = f"{Lying.__module__}.{Lying.__qualname__}"
     result = measure_point(made, bench.workload, PictureBook(bench.folder / "run", targets=0))
-    assert result.row["status"] == "wrong"
-    assert "baseline strategy itself" in result.row["reason"]
+    assert result.row.status == "wrong"
+    assert "baseline strategy itself" in result.row.reason
 
 
 def test_masks_that_are_wrong_only_while_timed_are_wrong(bench: Bench) -> None:
     result = bench.measure(target=Tiring, pictures=0)
-    assert result.row["status"] == "wrong"
-    assert result.row["iou_min"] > 0.99, "the first pass, which the columns tell of, was right"
+    assert result.row.status == "wrong"
+    assert result.row.iou_min > 0.99, "the first pass, which the other columns tell of, was right"
+    assert result.row.masks == "differ"
 
 
 def test_a_strategy_that_does_not_claim_to_be_exact_is_told_how_far_it_is_and_is_not_wrong(bench: Bench) -> None:
     result = bench.measure(target=Approximate, pictures=0)
-    assert (result.row["status"], result.row["reason"]) == ("ok", None)
-    assert result.row["iou_mean"] < 1
+    assert (result.row.status, result.row.reason) == ("ok", None)
+    assert result.row.iou_mean < 1
+    assert result.row.masks == "differ"
 
 
 def test_without_comparison_nothing_is_said_about_agreement(bench: Bench) -> None:
     result = bench.measure(target=Lying, compare=False, pictures=0)
-    assert result.row["status"] == "ok"
-    assert "iou_mean" not in result.row
+    assert result.row.status == "ok"
+    assert (result.row.iou_mean, result.row.masks) == (None, None)
     assert result.details["agreement"] is None
     assert result.details["noise_floor"] is None
-    assert result.row["jf"] is not None, "the truth is there all the same"
+    assert result.row.jf is not None, "the truth is there all the same"

@@ -1,4 +1,4 @@
-"""Stages of a prediction: which are told while it is watched, their times, and what a report makes of them."""
+"""Stages of a prediction: which are seen while it is watched, their times, and what a report makes of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def references(model: Sam2, pictures: Pictures) -> References:
     return group(model, pictures, frames=range(2), present=[[True] * OBJECTS] * 2)
 
 
-class Told:
+class StageNames:
     """Stages in the order in which they begin."""
 
     def __init__(self) -> None:
@@ -39,8 +39,8 @@ class Told:
         yield
 
 
-def told(strategy: Strategy, references: References, pictures: Pictures) -> list[str]:
-    watcher = Told()
+def stages_entered(strategy: Strategy, references: References, pictures: Pictures) -> list[str]:
+    watcher = StageNames()
     with strategy:
         strategy.prepare(references)
         with watched(strategy.model, watcher):
@@ -52,11 +52,14 @@ def told(strategy: Strategy, references: References, pictures: Pictures) -> list
 def test_a_session_enters_memory_attention_and_decoder_for_every_target_and_object(
     model: Sam2, references: References, pictures: Pictures
 ) -> None:
-    assert told(Sequential(model), references, pictures) == ["memory_attention", "mask_decoder"] * TARGETS * OBJECTS
+    assert (
+        stages_entered(Sequential(model), references, pictures)
+        == ["memory_attention", "mask_decoder"] * TARGETS * OBJECTS
+    )
 
 
 def test_rebuilding_encodes_the_references_again(model: Sam2, references: References, pictures: Pictures) -> None:
-    names = told(Rebuild(model), references, pictures)
+    names = stages_entered(Rebuild(model), references, pictures)
     of_a_target = ["vision_encoder", "memory_bank", *["memory_attention", "mask_decoder"] * OBJECTS]
     assert names == of_a_target * TARGETS
 
@@ -65,11 +68,11 @@ def test_rebuilding_encodes_the_references_again(model: Sam2, references: Refere
 def test_direct_enters_each_stage_once_a_chunk_whatever_it_is_made_of(
     model: Sam2, references: References, pictures: Pictures, bank: str
 ) -> None:
-    assert told(Direct(model, bank=bank), references, pictures) == ["memory_attention", "mask_decoder"]
+    assert stages_entered(Direct(model, bank=bank), references, pictures) == ["memory_attention", "mask_decoder"]
 
 
-def test_what_other_threads_do_is_not_told(model: Sam2, references: References, pictures: Pictures) -> None:
-    assert told(MultiSession(model, sessions=2), references, pictures) == []
+def test_what_other_threads_do_is_not_seen(model: Sam2, references: References, pictures: Pictures) -> None:
+    assert stages_entered(MultiSession(model, sessions=2), references, pictures) == []
 
 
 def test_watching_leaves_the_network_as_it_was(model: Sam2, references: References, pictures: Pictures) -> None:

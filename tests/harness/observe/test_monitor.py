@@ -1,4 +1,4 @@
-"""What a monitor sees of a stretch of work, what it makes of it, and that the work never notices."""
+"""What a monitor samples of a stretch of work, how it sums that up, and that the work never notices."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def watched(device: FakeDevice, **options: Any) -> Monitor:
 
 
 def wait_for_samples(monitor: Monitor, count: int) -> None:
-    """Until so many more are there; fails after a second."""
+    """Wait until there are ``count`` more samples; fails after a second."""
     wanted = len(monitor.result().samples) + count
     for _ in range(200):
         if len(monitor.result().samples) >= wanted:
@@ -131,7 +131,7 @@ def test_without_a_gpu_memory_and_processor_time_are_there_and_there_is_no_note(
 
 def test_resident_memory_grows_by_what_the_work_holds() -> None:
     with Monitor(CPU, interval=60) as monitor:
-        held = torch.ones(64 << 18)  # 64 MiB
+        held = torch.ones(64 << 18)  # This takes 64 MiB.
     first, last = (sample.rss_mb for sample in monitor.result().samples)
     assert first is not None
     assert last is not None
@@ -228,7 +228,7 @@ def test_a_column_that_was_never_readable_is_left_out() -> None:
 # --- phases --------------------------------------------------------------------------------------------------------
 
 
-def test_a_phase_is_seen_from_its_first_moment_to_its_last_however_short() -> None:
+def test_a_phase_is_sampled_from_its_first_moment_to_its_last_however_short() -> None:
     device = FakeDevice(BEE, energy_mj=0)
     with watched(device, interval=60) as monitor:
         device.energy_mj = 10_000
@@ -267,7 +267,7 @@ def test_a_phase_that_never_came_has_nothing() -> None:
     assert set(vars(some.summary("dusk")).values()) == {None}
 
 
-def test_before_it_begins_nothing_was_seen() -> None:
+def test_before_it_begins_there_are_no_samples() -> None:
     result = Monitor(CPU).result()
     assert result == Monitoring(samples=())
     assert result.columns() == {}
@@ -332,7 +332,7 @@ COUNTED = st.lists(st.tuples(st.sampled_from(["sustained", "check"]), st.integer
 def test_the_energy_of_a_phase_is_what_the_counter_went_on_while_in_it_and_nothing_in_between(
     steps: list[tuple[str, int]],
 ) -> None:
-    samples, energy = [], 4_000_000  # since the driver was loaded
+    samples, energy = [], 4_000_000  # The counter began when the driver was loaded.
     for at, (phase, joules) in enumerate(steps):
         samples.append(sample(2 * at, phase, energy_j=energy, cpu_s=6 * at))
         energy += joules
@@ -359,7 +359,7 @@ def test_energy_needs_its_counter_only_at_the_ends() -> None:
     assert monitoring.summary().gpu_energy_j == 30
 
 
-def test_one_sample_tells_no_energy_and_no_cores() -> None:
+def test_one_sample_gives_no_energy_and_no_cores() -> None:
     summary = Monitoring(samples=(sample(0, energy_j=5, cpu_s=1),)).summary()
     assert (summary.gpu_energy_j, summary.cpu_cores_mean) == (None, None)
 

@@ -1,4 +1,4 @@
-"""Which GPU is opened, and what is read from it: the right one, and nothing that it didn't say."""
+"""Which GPU is opened, and what is read from it: the right one, and nothing that it did not report."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_a_closed_gpu_reads_as_nothing_and_nvml_is_shut_down_once() -> None:
     device = FakeDevice(BEE)
     nvml = FakeNvml(device)
     nvml.nvmlInit()
-    nvml.nvmlInit()  # someone else's
+    nvml.nvmlInit()  # This is someone else's.
     gpu = Gpu(device, nvml=nvml)
     gpu.close()
     gpu.close()
@@ -277,7 +277,7 @@ def test_a_process_listed_twice_is_one() -> None:
     assert read(pids=[77, os.getpid(), 77, os.getpid()]).foreign_processes == 1
 
 
-def test_a_list_that_lacks_even_this_process_tells_nothing() -> None:
+def test_a_list_that_lacks_even_this_process_gives_no_count() -> None:
     assert read(pids=[]).foreign_processes is None
 
 
@@ -294,7 +294,7 @@ def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_cuda")
-def test_memory_in_use_is_told_of_every_gpu_and_instance_by_uuid_without_using_cuda() -> None:
+def test_memory_in_use_is_read_of_every_gpu_and_instance_by_uuid_without_using_cuda() -> None:
     parts = [FakeDevice(LARVA, used_mb=20), FakeDevice(PUPA, used_mb=30)]
     nvml = FakeNvml(FakeDevice(BEE, used_mb=700), FakeDevice(ANT, used_mb=50, instances=parts))
     assert memory_in_use_mb(nvml=nvml) == {BEE: 700, ANT: 50, LARVA: 20, PUPA: 30}
@@ -323,13 +323,13 @@ def test_memory_in_use_is_found_again_under_the_uuid_of_an_opened_gpu(
         lambda device: device.errors.update(unsupported("nvmlDeviceGetUUID")),
     ],
 )
-def test_a_gpu_whose_memory_cannot_be_told_is_left_out(spoil: Callable[[FakeDevice], None]) -> None:
+def test_a_gpu_whose_memory_cannot_be_read_is_left_out(spoil: Callable[[FakeDevice], None]) -> None:
     lost = FakeDevice(BEE)
     spoil(lost)
     assert memory_in_use_mb(nvml=FakeNvml(lost, FakeDevice(ANT, used_mb=50))) == {ANT: 50}
 
 
-def test_without_a_driver_no_memory_is_told() -> None:
+def test_without_a_driver_no_memory_is_read() -> None:
     assert memory_in_use_mb(nvml=FakeNvml(driver=False)) == {}
 
 

@@ -1,4 +1,4 @@
-"""What changed between two measurements, and what may be said of it."""
+"""Quotients and differences of two measurements with their intervals, and what may be concluded from them."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def test_an_interval_has_its_value_between_finite_ends(lo: float, value: float, 
         Interval(lo=lo, value=value, hi=hi)
 
 
-def test_exact_values_have_exact_changes() -> None:
-    for change in (quotient(Interval.exact(3), Interval.exact(4)), difference(Interval.exact(3), Interval.exact(2.25))):
-        assert (change.value, change.lo, change.hi) == pytest.approx((0.75, 0.75, 0.75))
+def test_exact_values_have_exact_quotients_and_differences() -> None:
+    for exact in (quotient(Interval.exact(3), Interval.exact(4)), difference(Interval.exact(3), Interval.exact(2.25))):
+        assert (exact.value, exact.lo, exact.hi) == pytest.approx((0.75, 0.75, 0.75))
 
 
-def test_reaches_add_up_as_standard_errors_do() -> None:
-    """Of logarithms: 3 and 4 parts make 5."""
+def test_margins_of_error_add_up_as_standard_errors_do() -> None:
+    """On the log scale, 3 and 4 parts make 5."""
     new = Interval(value=2, lo=2 * math.exp(-0.03), hi=2 * math.exp(0.06))
     old = Interval(value=1, lo=math.exp(-0.08), hi=math.exp(0.04))
-    change = quotient(new, old)
-    assert (math.log(change.lo / 2), math.log(change.hi / 2)) == pytest.approx((-0.05, 0.1))
-    change = difference(Interval(value=7, lo=4, hi=13), Interval(value=2, lo=-6, hi=6))
-    assert (change.value, change.lo, change.hi) == (5, 0, 15)
+    ratio = quotient(new, old)
+    assert (math.log(ratio.lo / 2), math.log(ratio.hi / 2)) == pytest.approx((-0.05, 0.1))
+    gap = difference(Interval(value=7, lo=4, hi=13), Interval(value=2, lo=-6, hi=6))
+    assert (gap.value, gap.lo, gap.hi) == (5, 0, 15)
 
 
 @quick
@@ -55,8 +55,8 @@ def test_a_quotient_needs_positive_ends() -> None:
         quotient(Interval(value=1, lo=0, hi=2), Interval.exact(1))
 
 
-def test_the_interval_covers_the_true_change_as_often_as_it_says() -> None:
-    """Of two independent 95 % intervals of normal noise of different sizes."""
+def test_the_interval_covers_the_true_ratio_as_often_as_it_says() -> None:
+    """The quotient is that of two independent 95 % intervals of normal noise of different sizes."""
     random = np.random.default_rng(0)
     draws = 4000
     covered = 0
@@ -65,9 +65,9 @@ def test_the_interval_covers_the_true_change_as_often_as_it_says() -> None:
             Interval(value=math.exp(middle), lo=math.exp(middle - 1.96 * error), hi=math.exp(middle + 1.96 * error))
             for middle, error in ((a, 0.03), (b, 0.05))
         )
-        change = quotient(new, old)
-        covered += change.lo <= 1 <= change.hi
-    assert covered / draws == pytest.approx(0.95, abs=0.011)  # three standard errors
+        ratio = quotient(new, old)
+        covered += ratio.lo <= 1 <= ratio.hi
+    assert covered / draws == pytest.approx(0.95, abs=0.011)  # The tolerance is three standard errors.
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_interval_covers_the_true_change_as_often_as_it_says() -> None:
         (0.5, 0.89, "regressed"),
     ],
 )
-def test_only_a_whole_interval_is_a_judgement(lo: float, hi: float, expected: str) -> None:
+def test_only_a_whole_interval_decides(lo: float, hi: float, expected: str) -> None:
     assert judge(Interval(value=(lo + hi) / 2, lo=lo, hi=hi), least=0.9) == expected
 
 

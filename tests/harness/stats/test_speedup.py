@@ -1,4 +1,4 @@
-"""Ratios of paired rounds, their intervals, and what may be said of them; on noise that the test draws."""
+"""Ratios of paired rounds, their intervals, and what may be concluded from them; on noise that the tests draw."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOISES: list[Noise] = ["normal", "laplace", "outliers"]
 
 
 def groups_of(rounds: st.SearchStrategy[list[float]]) -> st.SearchStrategy[tuple[list[list[float]], list[float]]]:
-    """Up to 4 groups of rounds, and as many weights that differ."""
+    """Draw up to 4 groups of rounds, and as many weights that differ."""
     weights = st.lists(st.integers(1, 50).map(float), min_size=4, max_size=4, unique=True)
     return st.tuples(st.lists(rounds, min_size=1, max_size=4), weights).map(
         lambda both: (both[0], both[1][: len(both[0])])
@@ -40,21 +40,21 @@ MEASURED = groups_of(st.lists(st.floats(-2, 2), min_size=2, max_size=8))
 
 
 def numbers(speedup: SpeedUp) -> tuple[float, float, float]:
-    """Lower end, ratio and upper end of a speed-up that has an interval."""
+    """Return the lower end, ratio and upper end of a speed-up that has an interval."""
     assert speedup.lo is not None
     assert speedup.hi is not None
     return speedup.lo, speedup.ratio, speedup.hi
 
 
 def simulated(noise: Noise, *, groups: int, rounds: int) -> npt.NDArray[np.float64]:
-    """Log-ratios [simulation, group, round] of a strategy against itself: the truth is 0."""
+    """Draw log-ratios ``[simulation, group, round]`` of a strategy against itself, whose true value is 0."""
     random = np.random.default_rng(7)
     shape = (SIMULATIONS, groups, rounds)
     if noise == "normal":
         return random.normal(scale=NOISE, size=shape)
     if noise == "laplace":
         return random.laplace(scale=NOISE, size=shape)
-    scale = NOISE * np.where(random.random(shape) < 0.1, 10, 1)  # one round in ten, ten times noisier
+    scale = NOISE * np.where(random.random(shape) < 0.1, 10, 1)  # One round in ten is ten times noisier.
     blocks = np.exp(scale * random.normal(size=(4, *shape)))
     return np.log((blocks[0] + blocks[3]) / (blocks[1] + blocks[2]))
 
@@ -190,9 +190,10 @@ def test_the_interval_of_enough_rounds_holds_the_ratio_and_stays_within_the_extr
 
 
 def test_of_few_rounds_the_interval_is_students() -> None:
-    reach = 12.7062 * math.sqrt(0.5) / math.sqrt(2)  # t of one degree of freedom, deviation, root of the count
+    # The factors are t of one degree of freedom, the deviation, and the root of the count.
+    half_width = 12.7062 * math.sqrt(0.5) / math.sqrt(2)
     lo, ratio, hi = numbers(estimate([[0.0, 1.0]], [1.0]))
-    assert (lo, ratio, hi) == pytest.approx([math.exp(0.5 + by) for by in (-reach, 0, reach)], rel=1e-3)
+    assert (lo, ratio, hi) == pytest.approx([math.exp(0.5 + by) for by in (-half_width, 0, half_width)], rel=1e-3)
 
 
 @quick
@@ -260,7 +261,7 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_nearly_the_same(
 def test_the_interval_covers_the_truth_nine_times_in_ten_and_more(noise: Noise, groups: int, rounds: int) -> None:
     speedups = against_itself(noise, groups=groups, rounds=rounds)
     covered = np.mean([lo <= 1 <= hi for lo, _, hi in map(numbers, speedups)])
-    binomial_error = math.sqrt(0.9 * 0.1 / SIMULATIONS)  # 0.013
+    binomial_error = math.sqrt(0.9 * 0.1 / SIMULATIONS)  # This is 0.013.
     assert covered >= 0.9 - binomial_error
 
 
@@ -290,13 +291,13 @@ def test_a_candidate_twice_as_fast_is_found_faster_despite_noise() -> None:
         (0.9, 1.1, 0.02, "unclear"),
         (0.99, 1.1, 0.02, "unclear"),
         (0.9, 1.01, 0.02, "unclear"),
-        (1.005, 1.015, 0.02, "same"),  # certainly faster, but by less than anybody cares for
+        (1.005, 1.015, 0.02, "same"),  # It is certainly faster, but by less than matters.
         (1.01, 1.03, 0.02, "faster"),
         (0.97, 0.99, 0.02, "slower"),
-        (1 / 1.25, 1.25, 0.25, "same"),  # the band's ends belong to it
+        (1 / 1.25, 1.25, 0.25, "same"),  # The band's ends belong to it.
         (1 / 1.25, 1.2500001, 0.25, "unclear"),
         (0.7999999, 1.25, 0.25, "unclear"),
-        (1.0, 1.3, 0.25, "unclear"),  # exactly 1 is not faster
+        (1.0, 1.3, 0.25, "unclear"),  # Exactly 1 is not faster.
         (0.7, 1.0, 0.25, "unclear"),
         (1.0, 1.0, 0.0, "same"),
         (1.0, 1.0000001, 0.0, "unclear"),
@@ -337,14 +338,14 @@ def test_a_round_far_from_the_others_is_labelled_where_it_stands() -> None:
 
 
 def test_outliers_are_further_than_three_and_a_half_scaled_deviations_away() -> None:
-    limit = 3.5 * 1.4826  # the median of these five is 0, and that of their distances from it 1
+    limit = 3.5 * 1.4826  # The median of these five is 0, and that of their distances from it is 1.
     assert outliers([-1.0, -1.0, 0.0, 1.0, limit - 1e-6])[-1] is False
     assert outliers([-1.0, -1.0, 0.0, 1.0, limit + 1e-6])[-1] is True
 
 
 def test_where_most_rounds_are_equal_one_odd_round_of_five_is_an_outlier() -> None:
     assert outliers([0.5, 0.5, 0.5, 0.5, 0.6]) == [False, False, False, False, True]
-    assert outliers([0.5, 0.5, 0.6]) == [False, False, False], "too few to tell"
+    assert outliers([0.5, 0.5, 0.6]) == [False, False, False], "there are too few rounds to call one an outlier"
 
 
 @quick

@@ -13,6 +13,7 @@ import pytest
 
 from harness.options.points import Point
 from harness.result import PointResult
+from harness.row import Row
 from harness.store import history
 from harness.store.history import NAME, Entry, append, steps, trends
 from harness.store.point_key import key_of
@@ -34,7 +35,7 @@ def run_of(
     run.write_json("environment.json", environment(**changes))
     for made, described in rows:
         named = {"point": made.name, "strategy": made.strategy, "variant": made.variant}
-        run.add(PointResult(row=described | named, config=made.options))
+        run.add(PointResult(row=Row(**described | named), config=made.options))
         os.utime(run.path / "points" / f"{made.name}.json", (1_767_225_600 + at, 1_767_225_600 + at))
     return run.path
 

@@ -21,6 +21,7 @@ from harness.options.config import (
 )
 from harness.options.points import Point
 from harness.result import PointResult
+from harness.row import Row
 from harness.store.point_key import key_of, measured
 from harness.store.results import RunFolder
 from tests.support.harness_runs import ended, point, row
@@ -29,7 +30,7 @@ from tests.support.harness_runs import ended, point, row
 def stored(folder: Path, made: Point, result_row: dict[str, Any], *, time: int) -> None:
     """The result in a run's folder, as if it had come at that time."""
     described = {"strategy": made.strategy, "variant": made.variant}
-    RunFolder(folder).add(PointResult(row=result_row | described, config=made.options))
+    RunFolder(folder).add(PointResult(row=Row(**result_row | described), config=made.options))
     os.utime(folder / "points" / f"{made.name}.json", (time, time))
 
 
@@ -47,7 +48,7 @@ def test_a_key_says_in_words_what_the_point_is() -> None:
     [
         {"timing": TimingConfig(max_seconds=20)},
         {"timeout": 5.0},
-        {"encode": EncodeConfig(batch=1)},
+        {"monitor_interval": 1.0},
         {"pictures": 0},
         {"name": "other"},
         {"isolation": "inline"},
@@ -70,7 +71,7 @@ def changed(options: dict[str, Any]) -> Point:
     made = point(**{name: value for name, value in options.items() if name != "model"})
     if model is None:
         return made
-    return replace(made, config=replace(made.config, model=model), options=made.options | {"model": vars(model)})
+    return replace(made, config=replace(made.config, model=model))
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,9 @@ def changed(options: dict[str, Any]) -> Point:
         {"seed": 1},
         {"repeat": 1},
         {"bank": "repeat"},
+        {"encode": EncodeConfig(batch=1)},
+        {"compare": False},
+        {"paired": False},
         {"model": ModelConfig(name="toy", weights="mine")},
         {"data": SyntheticConfig(name="synthetic", groups=1, parts=3)},
         {"data": FolderConfig(name="folder", root="wings")},
@@ -96,8 +100,8 @@ def test_what_makes_it_another_point_is(changes: dict[str, Any]) -> None:
 
 def test_another_reference_makes_another_point() -> None:
     made = point()
-    other = made.options | {"baseline": {"_target_": "strategies.rebuild.Rebuild"}}
-    assert key_of(replace(made, options=other)) == f"{key_of(made)} against=Rebuild"
+    other = replace(made.config, baseline={"_target_": "strategies.rebuild.Rebuild"})
+    assert key_of(replace(made, config=other)) == f"{key_of(made)} against=Rebuild"
 
 
 def test_the_gates_options_do_not_change_what_is_measured() -> None:
@@ -109,7 +113,7 @@ def test_a_result_is_found_under_the_key_of_its_point(tmp_path: Path) -> None:
     stored(tmp_path, made, row(made.name, objects=2, targets=32), time=1_000_000_000)
     (found,) = measured(tmp_path).values()
     assert found.key == key_of(made)
-    assert found.row["targets"] == 32
+    assert found.row.targets == 32
     assert found.time.isoformat() == "2001-09-09T01:46:40+00:00"
 
 
@@ -117,9 +121,9 @@ def test_of_several_results_of_a_point_the_last_counts(tmp_path: Path) -> None:
     first, again = point(), point(timing=TimingConfig(max_seconds=20))
     stored(tmp_path, again, row(again.name, fps=2.0), time=2_000)
     stored(tmp_path, first, row(first.name, fps=1.0), time=1_000)
-    assert [one.row["fps"] for one in measured(tmp_path).values()] == [2.0]
+    assert [one.row.fps for one in measured(tmp_path).values()] == [2.0]
     stored(tmp_path, first, ended(first.name, "crash", "it fell"), time=3_000)
-    assert [one.row["status"] for one in measured(tmp_path).values()] == ["crash"]
+    assert [one.row.status for one in measured(tmp_path).values()] == ["crash"]
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", json.dumps({"row": row(), "config": {}})])

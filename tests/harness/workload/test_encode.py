@@ -22,7 +22,7 @@ from tests.support.models import assert_same_masks, masks_of
 
 CPU = torch.device("cpu")
 RELATIVE = 1e-5
-"""Features of one frame, computed in batches of different sizes, relative to the largest."""
+"""How far features of one frame, computed in batches of different sizes, may differ, relative to the largest."""
 
 
 def drawn(*, groups: int = 1, targets: int = 5) -> list[Group]:
@@ -161,7 +161,7 @@ def test_references_may_be_limited_to_the_first_objects(workload: Workload) -> N
 
 
 def with_targets(image_of: Callable[[int], np.ndarray], count: int) -> Group:
-    """A drawn group whose targets' pictures come from ``image_of``."""
+    """Draw a group whose targets' pictures come from ``image_of``."""
     (group,) = drawn(targets=1)
     return Group(
         name=group.name,
@@ -216,7 +216,7 @@ def test_pictures_are_read_once_and_never_far_ahead(
     meter, batch, count = Meter(), 2, 30
     group = with_targets(meter.image, count)
     monkeypatch.setattr(model, "encode_pixels", meter.counting(model.encode_pixels))
-    meter.encoded = -len(group.references) - 1  # they are encoded too, the first one twice, and not counted
+    meter.encoded = -len(group.references) - 1  # References are encoded too, the first one twice, and do not count.
     encoded(model, tmp_path, [group], batch=batch)
     assert sorted(meter.read) == list(range(count))
     assert meter.encoded == count

@@ -1,0 +1,261 @@
+"""From what Hydra composed to grid points: the strategies' options checked by signature, and told in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ValidationError
+
+from harness.options.config import HarnessConfig
+from harness.options.points import Point
+from harness.options.shipped import references, strategies
+from harness.options.signature import Signature, signature_of
+from harness.options.words import option_of, word
+from strategies.errors import UserError, did_you_mean
+
+NODES = ("strategy", "baseline")
+"""Options whose value is a strategy: its class, as ``_target_``, and what its constructor is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One job as Hydra composed it, not yet checked.
+
+    strategy, baseline: names in ``conf/strategy``. usual: the nodes of both as their YAMLs alone give them, with their
+    interpolations. overrides: what set this job's options.
+    """
+
+    strategy: str
+    baseline: str
+    composed: DictConfig
+    usual: Mapping[str, Mapping[str, Any]]
+    overrides: tuple[str, ...]
+    module: str
+
+    @cached_property
+    def nodes(self) -> tuple[Node, Node]:
+        return Node(job=self, key="strategy", name=self.strategy), Node(job=self, key="baseline", name=self.baseline)
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """The options at the top level that the harness does not read: they are there for strategies."""
+        options = cast(dict[str, Any], OmegaConf.to_container(self.composed, resolve=True))
+        return {name: value for name, value in options.items() if name not in HarnessConfig.__dataclass_fields__}
+
+    def without(self, dropped: Iterable[str]) -> Job:
+        """The job as if these options of its strategies, by their full names, had not been given."""
+        composed, left = self.composed.copy(), self.overrides
+        OmegaConf.set_struct(composed, False)
+        for option in dropped:
+            key, name = option.split(".")
+            del composed[key][name]
+            left = tuple(one for one in left if not _sets(one, option))
+        return replace(self, composed=composed, overrides=left)
+
+    def point(self) -> Point:
+        """UserError where an option's value is not one that it can have."""
+        strategy, baseline = self.nodes
+        for node in self.nodes:
+            node.check()
+        knobs = self.knobs
+        for knob in knobs.keys() - strategy.read - baseline.read:
+            _check_unread(knob, knobs[knob])
+        composed = self.composed.copy()
+        OmegaConf.set_struct(composed, False)
+        OmegaConf.resolve(composed)
+        for node in self.nodes:
+            composed[node.key] = node.completed
+        return Point(
+            strategy=self.strategy,
+            baseline=self.baseline,
+            config=_typed(composed),
+            knobs=knobs,
+            variant=strategy.variant,
+            baseline_words=tuple(baseline.words()),
+            overrides=self.overrides,
+            module=self.module,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """The options of one of a job's strategies. key: ``strategy`` or ``baseline``; name: of its YAML."""
+
+    job: Job
+    key: str
+    name: str
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """What its constructor is given, and the class; by option, resolved."""
+        return _resolved(self.job.composed, self.key, self.job.composed[self.key])
+
+    @cached_property
+    def usual(self) -> dict[str, Any]:
+        """The same as its YAML alone gives it, completed by the constructor's defaults."""
+        given = _resolved(self.job.composed, self.key, OmegaConf.create(dict(self._yaml)))
+        return (self.signature.plain_defaults if self.signature else {}) | given
+
+    @cached_property
+    def signature(self) -> Signature | None:
+        """None where this machine can't import the class and says so: then nothing is checked."""
+        named = f"{'strategy@' if self.key == 'baseline' else ''}{self.key}={self.name}"
+        if not isinstance(self.values.get("_target_"), str):
+            raise UserError(f"{named}: its YAML names no class; give one as _target_: package.module.Class")
+        return signature_of(self.values["_target_"], named=named)
+
+    @property
+    def typed(self) -> set[str]:
+        """Its options that were given one by one, as ``strategy.piece=4``; without the key."""
+        found = (one.lstrip("+").removeprefix(f"{self.key}.") for one in self.job.overrides if self._is_mine(one))
+        return {re.split("[.=]", one, maxsplit=1)[0] for one in found}
+
+    @property
+    def unknown(self) -> set[str]:
+        """Of `typed`, what its constructor does not take."""
+        return {name for name in self.typed if self.signature is not None and not self.signature.takes(name)}
+
+    @property
+    def read(self) -> set[str]:
+        """Options at the top level that its YAML refers to."""
+        return {option for value in self._yaml.values() for option in references(value)}
+
+    @property
+    def _yaml(self) -> Mapping[str, Any]:
+        return self.job.usual[self.key]
+
+    def check(self) -> None:
+        """UserError where its constructor would not take what it is given."""
+        if self.signature is None:
+            return
+        given = [name for name in self.values if not name.startswith("_")]
+        for name in given:
+            if not self.signature.takes(name):
+                raise UserError(_no_option(f"{self.key}.{name}", [self]))
+            self.signature.check(name, self.values[name], called=self._called(name))
+        for name in self.signature.names:
+            if name not in self.signature.defaults and name not in given:
+                raise UserError(f"{self.key}.{name}= is missing: {self.name} needs it, so give it a value")
+
+    @property
+    def completed(self) -> dict[str, Any]:
+        """With the constructor's defaults, so that results hold every option and equal points are equal."""
+        defaults = self.signature.plain_defaults if self.signature else {}
+        names = [*(name for name in self.values if name.startswith("_")), *defaults, *self.values]
+        return {name: self.values.get(name, defaults.get(name)) for name in dict.fromkeys(names)}
+
+    @property
+    def variant(self) -> str:
+        """How it differs from what its name says: the knobs that it takes, and what was changed in its YAML's options.
+
+        A knob that is a switch is told by its name where it is on, a choice by its value where that is not ``auto``.
+        """
+        knobs = [name for name, value in self._yaml.items() if references(value) & self.job.knobs.keys()]
+        defaults = self.signature.defaults if self.signature else {}
+        told = [_knob_word(name, self.values.get(name), defaults.get(name)) for name in knobs]
+        return "-".join([*filter(None, told), *self.words(besides=knobs)])
+
+    def words(self, *, besides: Sequence[str] = ()) -> list[str]:
+        """Its options that are not as its YAML has them, or for a knob as its constructor has them."""
+        usual = dict(self.usual)
+        if self.key == "baseline":
+            defaults = self.signature.plain_defaults if self.signature else {}
+            usual |= {name: defaults.get(name) for name in self._yaml if references(self._yaml[name]) & self.knobs}
+        prefix = "baseline." if self.key == "baseline" else ""
+        return [
+            word(f"{prefix}{name}", value)
+            for name, value in self.completed.items()
+            if name not in besides and (name not in usual or usual[name] != value)
+        ]
+
+    @property
+    def knobs(self) -> set[str]:
+        return set(self.job.knobs)
+
+    def _called(self, name: str) -> str:
+        """What the user calls an option: the option at the top level, where it was set through one."""
+        only = re.fullmatch(r"\$\{\s*(\w+)\s*\}", str(self._yaml.get(name)))
+        return only[1] if only and name not in self.typed else f"{self.key}.{name}"
+
+    def _is_mine(self, override: str) -> bool:
+        return override.lstrip("+").startswith(f"{self.key}.")
+
+
+def points_of(jobs: Sequence[Job]) -> list[Point]:
+    """The points of a sweep's jobs. An option of one strategy, as ``strategy.piece=4``, applies to those that have it.
+
+    UserError where none has it, or where an option's value is not one that it can have.
+    """
+    nodes = [node for job in jobs for node in job.nodes]
+    for key in NODES:
+        mine = [node for node in nodes if node.key == key]
+        for name in dict.fromkeys(name for node in mine for name in sorted(node.typed)):
+            asked = [node for node in mine if name in node.typed]
+            if all(name in node.unknown for node in asked):
+                raise UserError(_no_option(f"{key}.{name}", asked))
+    return [job.without(f"{node.key}.{name}" for node in job.nodes for name in node.unknown).point() for job in jobs]
+
+
+def _no_option(option: str, nodes: Sequence[Node]) -> str:
+    names = ", ".join(dict.fromkeys(node.name for node in nodes))
+    key, _, name = option.partition(".")
+    valid = sorted({name for node in nodes if node.signature for name in node.signature.names})
+    if not valid:
+        return f"{option}= is not an option of {names}: leave it out"
+    listed = ", ".join(f"{key}.{one}" for one in valid)
+    return f"{option}= is not an option of {names}; {did_you_mean(name, valid)}valid: {listed}"
+
+
+def _check_unread(knob: str, value: Any) -> None:
+    """A knob that no strategy of the point reads changes nothing, but its value is checked as those do that read it."""
+    for strategy, node in strategies().items():
+        for name in (name for name, given in node.items() if given == f"${{{knob}}}"):
+            signature = signature_of(node["_target_"], named=f"strategy={strategy}")
+            if signature is not None:
+                signature.check(name, value, called=knob)
+
+
+def _typed(composed: DictConfig) -> HarnessConfig:
+    """The harness's own options, each of its type. UserError where one can't have that value."""
+    names = list(HarnessConfig.__dataclass_fields__)
+    own, schema = OmegaConf.masked_copy(composed, names), OmegaConf.structured(HarnessConfig)
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(schema, own))
+    except ValidationError as error:
+        sections = [name for name in names if OmegaConf.is_dict(OmegaConf.select(schema, name))]
+        name = error.full_key or next(name for name in sections if not OmegaConf.is_dict(own[name]))
+        raise UserError(f"{name}={OmegaConf.select(own, name)} is not valid: {str(error).splitlines()[0]}") from error
+    assert isinstance(config, HarnessConfig)
+    return config
+
+
+def _resolved(composed: DictConfig, key: str, node: DictConfig) -> dict[str, Any]:
+    """A node's values where it stands in a composed job."""
+    job = composed.copy()
+    OmegaConf.set_struct(job, False)
+    job[key] = node
+    found = OmegaConf.to_container(job[key], resolve=True, throw_on_missing=True)
+    assert isinstance(found, dict)
+    return {str(name): value for name, value in found.items()}
+
+
+def _knob_word(name: str, value: Any, default: Any) -> str:
+    """Empty where there is nothing to tell: a switch that is off, a choice that is left open."""
+    if value is True:
+        return name
+    if value is False and default is not True:
+        return ""
+    if isinstance(value, str):
+        return "" if value == "auto" else value
+    return word(name, value)
+
+
+def _sets(override: str, option: str) -> bool:
+    """Whether an override sets an option, or something in it."""
+    named = option_of(override).lstrip("+")
+    return named == option or named.startswith(f"{option}.")

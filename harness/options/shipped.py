@@ -1,0 +1,68 @@
+"""The options' defaults as `conf/` holds them: they stand there, for people to read, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import field
+from functools import cache
+from importlib.resources import files
+from typing import Any, TypeVar
+
+from omegaconf import OmegaConf
+
+KindT = TypeVar("KindT", bound=type)
+REFERENCE = re.compile(r"\$\{\s*(\w+)")
+"""The option at the top level that an interpolation begins with."""
+
+
+@cache
+def shipped(file: str = "config.yaml") -> dict[str, Any]:
+    """The content of a file of ``conf/``, with its interpolations as they are written."""
+    content = OmegaConf.to_container(OmegaConf.create(files("conf").joinpath(file).read_text(encoding="utf-8")))
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+@cache
+def strategies() -> dict[str, dict[str, Any]]:
+    """The strategies that ship, by name, as their YAMLs give them."""
+    names = sorted(path.name for path in files("conf").joinpath("strategy").iterdir())
+    return {name.removesuffix(".yaml"): shipped(f"strategy/{name}") for name in names}
+
+
+def references(value: Any) -> set[str]:
+    """Options at the top level that a value, as YAML holds it, refers to: of ``${bank}`` it is ``bank``."""
+    return set(REFERENCE.findall(json.dumps(value)))
+
+
+def read_by_strategies() -> set[str]:
+    """Options at the top level that a strategy that ships refers to."""
+    return {name for node in strategies().values() for name in references(node)}
+
+
+def default_baseline() -> str:
+    """The name of the strategy that others are timed against where nothing else is asked for."""
+    choices = [choice for choice in shipped()["defaults"] if isinstance(choice, dict)]
+    (name,) = [choice["strategy@baseline"] for choice in choices if "strategy@baseline" in choice]
+    return str(name)
+
+
+def defaults_from(file: str, *place: str) -> Callable[[KindT], KindT]:
+    """Give a class, before it becomes a dataclass, the defaults that stand at a place in a file of ``conf/``."""
+
+    def given(kind: KindT) -> KindT:
+        values = shipped(file)
+        for key in place:
+            values = values[key]
+        for name in kind.__annotations__:
+            if name in values and not isinstance(values[name], dict):
+                setattr(kind, name, _default(values[name]))
+        return kind
+
+    return given
+
+
+def _default(value: Any) -> Any:
+    return field(default_factory=lambda: list(value)) if isinstance(value, list) else value

@@ -1,0 +1,166 @@
+"""A strategy's options, read off its constructor: their names, defaults, types and choices stand there alone."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from strategies.errors import UnavailableError, UserError, did_you_mean
+
+GIVEN = ("self", "model")
+"""Parameters that are not the user's to give."""
+PLAIN = (str, int, float, bool, NoneType)
+"""Types of values that JSON holds as they are."""
+TYPES: dict[Any, str] = {
+    **{str: "a text", int: "a whole number", float: "a number", bool: "true or false", NoneType: "null"},
+    **{list: "a list", dict: "a mapping"},
+}
+"""What people call them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """What a strategy's constructor takes.
+
+    types: by option; Any where the constructor does not say. defaults: of the options that have one. open: whether it
+    takes any other name too (``**options``).
+    """
+
+    target: str
+    types: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+    open: bool
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.types)
+
+    @property
+    def plain_defaults(self) -> dict[str, Any]:
+        """Those that can be written down as they are."""
+        return {name: value for name, value in self.defaults.items() if isinstance(value, PLAIN)}
+
+    def takes(self, name: str) -> bool:
+        return self.open or name in self.types
+
+    def check(self, name: str, value: Any, *, called: str) -> None:
+        """called: what the option is to the user, as ``bank`` or ``strategy.chunk_tokens``.
+
+        Raises UserError where the value is none of the option's choices, or not of its type.
+        """
+        wanted = self.types.get(name, Any)
+        if _fits(value, wanted):
+            return
+        told = f"{called}={_told(value)}"
+        choices = _choices(wanted)
+        if choices:
+            listed = [_told(choice) for choice in choices]
+            raise UserError(
+                f"{told} is not known; {did_you_mean(_told(value), listed)}choose one of {', '.join(listed)}"
+            )
+        kinds = " or ".join(dict.fromkeys(TYPES.get(get_origin(kind) or kind, str(kind)) for kind in _members(wanted)))
+        quoted = f", quoted as {called}=\"'{value}'\"" if wanted is str else ""
+        raise UserError(f"{told} is not valid: {self.target} takes {kinds}{quoted}")
+
+
+def signature_of(target: str, *, named: str) -> Signature | None:
+    """The signature of what a strategy's ``_target_`` names, which is imported for it.
+
+    The strategies of a sweep are imported by the sweep's own process for this, before anything is measured; they run in
+    the points' processes only. None where the import itself says that this machine can't have the strategy
+    (UnavailableError): then its points are skipped. Raises UserError where there is no such thing, or its import fails.
+
+    named: how the user called the strategy, as ``strategy=mine``.
+    """
+    try:
+        made = _imported(target)
+    except UnavailableError:
+        return None
+    except (Exception, SystemExit) as error:  # whatever a user's module does when it is imported
+        cause = " ".join(str(error).split()) or "no reason given"
+        raise UserError(
+            f"{named}: its _target_ {target} can't be imported ({type(error).__name__}: {cause}); "
+            "mend it, or give the place of a class as package.module.Class"
+        ) from error
+    if not callable(made):
+        raise UserError(f"{named}: its _target_ {target} is no class; give the place of one as package.module.Class")
+    try:
+        parameters = inspect.signature(made).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{named}: what its _target_ {target} takes can't be known ({error}); write it a constructor"
+        ) from error
+    hints = _hints(made)
+    options = [one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    return Signature(
+        target=target,
+        types={one.name: hints.get(one.name, Any) for one in options if one.name not in GIVEN},
+        defaults={one.name: one.default for one in options if one.name not in GIVEN and one.default is not one.empty},
+        open=any(one.kind is one.VAR_KEYWORD for one in parameters),
+    )
+
+
+def _imported(target: str) -> Any:
+    """The module is the longest part that can be imported, so that a class may stand in a class."""
+    module_name, _, name = target.rpartition(".")
+    if not module_name:
+        raise ImportError("it names no module")
+    try:
+        return getattr(import_module(module_name), name)
+    except ModuleNotFoundError as error:
+        outer, _, inner = module_name.rpartition(".")
+        if not outer or error.name != module_name:
+            raise
+        try:
+            return getattr(getattr(import_module(outer), inner), name)
+        except (ModuleNotFoundError, AttributeError):
+            raise error from None
+
+
+def _hints(made: Callable[..., Any]) -> dict[str, Any]:
+    """Empty where they name what can't be found at run time, as imports for type checkers only."""
+    try:
+        return get_type_hints(getattr(made, "__init__") if isinstance(made, type) else made)  # noqa: B009 - mypy's doubt
+    except Exception:  # whatever the evaluation of somebody's annotations raises
+        return {}
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    """Types that are not known here take everything."""
+    origin = get_origin(wanted) or wanted
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in get_args(wanted))
+    if origin in (Union, UnionType):
+        return any(_fits(value, kind) for kind in get_args(wanted))
+    if origin is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if origin is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return not isinstance(origin, type) or origin not in TYPES or isinstance(value, origin)
+
+
+def _choices(wanted: Any) -> tuple[Any, ...]:
+    """All values that a type lists; none where it takes others too."""
+    found: list[Any] = []
+    for kind in _members(wanted):
+        if get_origin(kind) is Literal:
+            found += get_args(kind)
+        elif kind is NoneType:
+            found.append(None)
+        else:
+            return ()
+    return tuple(found) if found != [None] else ()
+
+
+def _members(wanted: Any) -> Sequence[Any]:
+    return get_args(wanted) if get_origin(wanted) in (Union, UnionType) else (wanted,)
+
+
+def _told(value: Any) -> str:
+    """As it is typed on a command line."""
+    named = {None: "null", True: "true", False: "false"}
+    return named[value] if value is None or isinstance(value, bool) else str(value)

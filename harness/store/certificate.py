@@ -1,0 +1,82 @@
+"""How far the harness can be trusted on a device, as ``python -m harness.certify`` found it; a file for each device."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import binomtest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """``found`` of ``count`` comparisons, with the exact 95 % interval of their rate (Clopper and Pearson)."""
+
+    count: int
+    found: int
+    rate: float
+    lo: float
+    hi: float
+
+    @staticmethod
+    def of(found: Iterable[bool]) -> Share:
+        """ValueError where there is none."""
+        listed = list(found)
+        interval = binomtest(sum(listed), len(listed)).proportion_ci()
+        return Share(
+            count=len(listed),
+            found=sum(listed),
+            rate=sum(listed) / len(listed),
+            lo=float(interval.low),
+            hi=float(interval.high),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """How often a slow-down by a known share was found: the whole interval below 1."""
+
+    slowdown: float
+    detected: Share
+    median_speedup: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """false_alarms: A/A comparisons whose verdict was "faster" or "slower". smallest_detected: from which slow-down on
+    at least 90 % were found; None where not even the largest was."""
+
+    device: str
+    made: str
+    git_commit: str | None
+    strategy: str
+    model: str
+    dtype: str
+    batch: int
+    objects: int
+    same: float
+    false_alarms: Share
+    effects: list[Effect]
+    smallest_detected: float | None
+    run: str
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> Certificate:
+        """As `asdict` gave it. ValueError where it is no certificate."""
+        try:
+            effects = [Effect(**effect | {"detected": Share(**effect["detected"])}) for effect in content["effects"]]
+            return Certificate(**content | {"false_alarms": Share(**content["false_alarms"]), "effects": effects})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a certificate: {error}") from error
+
+
+def store(certificate: Certificate, folder: Path) -> Path:
+    """One file a device: the newest certificate of each."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{re.sub('[^a-z0-9]+', '-', certificate.device.lower()).strip('-')}.json"
+    path.write_text(json.dumps(asdict(certificate), indent=2) + "\n", encoding="utf-8")
+    return path

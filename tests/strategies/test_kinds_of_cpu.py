@@ -1,0 +1,46 @@
+"""The core of the exactness tests on other kinds of CPU: without AVX-512, without vector instructions, on two cores.
+
+What torch computes with is settled when its process starts, so each kind is a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.paths import ROOT
+
+CORE = tuple(
+    f"tests/strategies/{test}"
+    for test in (
+        "test_models.py::test_weights_saved_with_save_pretrained_are_read_from_their_folder",
+        "test_oracle.py::test_the_session_computes_what_the_oracle_does[sam2.1-2]",
+        "test_oracle.py::test_direct_computes_what_the_oracle_does_with_what_the_session_remembers[sam2.1-2-shared]",
+        "test_session_strategies.py::test_pinned_slots_give_the_bits_of_sequential",
+        "test_ladder.py::test_direct_gives_the_same_bits_twice",
+        "test_ladder.py::test_the_same_threads_are_needed_for_the_same_bits",
+        "test_ladder.py::test_direct_is_within_the_noise_of_sequential_at_the_extremes[one target left over]",
+        "test_ladder.py::test_targets_in_another_order_and_batch_get_the_same_bits[direct, a pair at once]",
+    )
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="torch has these kinds on x86 only")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("capability", ["avx2", "default"])
+def test_what_is_exact_is_exact_on_every_kind_of_cpu(capability: str, threads: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CORE],
+        env=os.environ | {"ATEN_CPU_CAPABILITY": capability, "OMP_NUM_THREADS": str(threads)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "skipped" not in ended.stdout
