@@ -115,6 +115,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     return Sweep(folder=folder, done=run(folder, "strategy=direct", "batch=2,3", "name='two batches'", *TINY))
 
 
+@pytest.mark.processes
 def test_listed_values_are_swept_without_a_flag(plain: Sweep) -> None:
     assert plain.done.returncode == 0, plain.done.stderr
     assert [(row["strategy"], row["batch"], row["status"]) for row in plain.rows] == [
@@ -123,6 +124,7 @@ def test_listed_values_are_swept_without_a_flag(plain: Sweep) -> None:
     ]
 
 
+@pytest.mark.processes
 def test_the_run_is_a_folder_named_by_time_and_name_and_latest_points_there(plain: Sweep) -> None:
     results = plain.folder / "results"
     assert plain.run.name.endswith("-two batches")
@@ -135,6 +137,7 @@ def test_the_run_is_a_folder_named_by_time_and_name_and_latest_points_there(plai
     }
 
 
+@pytest.mark.processes
 def test_the_summary_has_the_documented_columns_and_every_number_that_a_cpu_gives(plain: Sweep) -> None:
     header = (plain.run / "summary.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header == ",".join(COLUMNS)
@@ -148,6 +151,7 @@ def test_the_summary_has_the_documented_columns_and_every_number_that_a_cpu_give
         assert int(row["gate_flips"]) == int(row["pick_flips"]) == 0
 
 
+@pytest.mark.processes
 def test_every_point_has_a_file_with_its_row_its_options_and_its_samples(plain: Sweep) -> None:
     assert sorted(path.stem for path in (plain.run / "points").iterdir()) == sorted(row["point"] for row in plain.rows)
     for row in plain.rows:
@@ -162,6 +166,7 @@ def test_every_point_has_a_file_with_its_row_its_options_and_its_samples(plain: 
         assert set(stored["details"]["agreement"]["per_object"]) == {"specimen000/1", "specimen000/2"}
 
 
+@pytest.mark.processes
 def test_plan_and_environment_are_stored(plain: Sweep) -> None:
     plan = strict_json(plain.run / "plan.json")
     assert [(entry["point"], entry["command"]) for entry in plan] == [
@@ -174,6 +179,7 @@ def test_plan_and_environment_are_stored(plain: Sweep) -> None:
     assert environment["device"] == plain.rows[0]["device"]
 
 
+@pytest.mark.processes
 def test_the_report_tells_of_each_point_and_its_pictures_are_pictures(plain: Sweep) -> None:
     report = (plain.run / "report.md").read_text(encoding="utf-8")
     for row in plain.rows:
@@ -187,6 +193,7 @@ def test_the_report_tells_of_each_point_and_its_pictures_are_pictures(plain: Swe
             assert min(image.size) > 100
 
 
+@pytest.mark.processes
 def test_standard_output_has_a_table_and_the_reports_path(plain: Sweep) -> None:
     assert plain.done.stdout.count(" ok ") == 2
     assert f"{Path('results') / plain.run.name / 'report.md'}" in plain.done.stdout
@@ -194,10 +201,12 @@ def test_standard_output_has_a_table_and_the_reports_path(plain: Sweep) -> None:
     assert "Traceback" not in plain.done.stderr
 
 
+@pytest.mark.processes
 def test_the_features_on_disk_are_gone(plain: Sweep) -> None:
     assert list((plain.folder / "tmp").iterdir()) == []
 
 
+@pytest.mark.processes
 def test_the_command_of_a_row_measures_that_point_again(plain: Sweep) -> None:
     python, flag, module, *arguments = shlex.split(plain.rows[1]["command"])
     assert (python, flag, module) == ("python", "-m", "harness")

@@ -270,6 +270,7 @@ def test_each_model_has_its_own_table(tmp_path: Path) -> None:
         assert [verdict(cell) for cell in found if "extended" in cell["claim"]] == [expected]
 
 
+@pytest.mark.slow
 def test_the_experiments_points_serve_every_claim_that_needs_no_gpu(tmp_path: Path) -> None:
     """The experiment's own points would give these rows, and no claim misses one."""
     rows, details, blocks = [], {}, {}

@@ -179,6 +179,7 @@ def test_any_other_file_is_refused(tmp_path: Path) -> None:
         write_comparison(folder, folder, tmp_path / "compared.pdf")
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("arguments", [["nowhere"], ["compare", "nowhere", "nowhere"]], ids=["report", "compare"])
 def test_a_folder_without_a_run_is_refused_in_one_sentence(tmp_path: Path, arguments: list[str]) -> None:
     done = subprocess.run(

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -190,7 +191,7 @@ def test_in_bf16_every_product_is_of_bf16_and_attention_is_flash(model: Sam2, pi
     assert set(products.dtypes) == {torch.bfloat16}
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_bf16_in_a_process_that_may_use_it() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "in_bf16", __file__],
@@ -337,7 +338,7 @@ def cuda_pictures(cuda_model: Sam2) -> Pictures:
 
 
 @needs_cuda
-@pytest.mark.slow
+@pytest.mark.compiler
 @every_bank
 @pytest.mark.parametrize("compile", [False, True])
 def test_cuda_graphs_change_no_mask(cuda_model: Sam2, cuda_pictures: Pictures, bank: str, compile: bool) -> None:
@@ -437,7 +438,7 @@ def shallow(model: Sam2) -> Sam2:
     return Sam2(network, name="toy")
 
 
-@pytest.mark.slow
+@pytest.mark.compiler
 def test_compiled_code_gives_the_same_masks_and_serves_all_batches_and_groups_of_a_shape(
     shallow: Sam2, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -469,7 +470,7 @@ def test_compiled_code_gives_the_same_masks_and_serves_all_batches_and_groups_of
     assert len(made) == 3, "fewer references and objects"
 
 
-@pytest.mark.slow
+@pytest.mark.compiler
 @pytest.mark.parametrize("bank", ["repeat", "expand"])
 def test_compiled_code_gives_the_same_masks_with_every_bank(shallow: Sam2, pictures: Pictures, bank: str) -> None:
     asked = references(shallow, pictures)
@@ -477,7 +478,7 @@ def test_compiled_code_gives_the_same_masks_with_every_bank(shallow: Sam2, pictu
     assert_same_masks(masks, masks_of(Sequential(shallow), asked, pictures.targets))
 
 
-@pytest.mark.slow
+@pytest.mark.compiler
 def test_the_compiler_does_not_make_flash_of_math(shallow: Sam2, pictures: Pictures) -> None:
     asked = references(shallow, pictures, objects=1)
     direct = Direct(shallow, compile=True, sdpa="math")
@@ -489,10 +490,14 @@ def test_the_compiler_does_not_make_flash_of_math(shallow: Sam2, pictures: Pictu
 # --- the command line ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_the_options_are_swept_and_what_cannot_be_had_here_is_skipped(tmp_path: Path) -> None:
+@pytest.mark.compiler
+@pytest.mark.processes
+def test_the_options_are_swept_and_what_cannot_be_had_here_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", cache_dir())  # what the tests above compiled serves it too
     options = ("compile=false,true", "cuda_graphs=false,true", "sdpa=auto,cudnn", "device=cpu")
-    done = run(tmp_path, "strategy=direct", "batch=2", *options, *TINY)
+    done = run(tmp_path, "strategy=direct", "batch=2", *options, *TINY, "reporter=null")
     assert done.returncode == 0, done.stderr
     folder = only_run(tmp_path / "results")
     rows = {row["variant"]: row for row in summary(folder)}
@@ -514,11 +519,12 @@ def test_the_options_are_swept_and_what_cannot_be_had_here_is_skipped(tmp_path: 
     assert "USDT" not in done.stderr, "the profiler keeps quiet"
 
 
-@pytest.mark.slow
+@pytest.mark.compiler
+@pytest.mark.processes
 def test_without_a_compiler_compiled_points_are_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    done = run(tmp_path, "strategy=direct", "batch=2", "compile=true", "device=cpu", *TINY)
+    done = run(tmp_path, "strategy=direct", "batch=2", "compile=true", "device=cpu", *TINY, "reporter=null")
     assert done.returncode == 0, done.stderr
     (row,) = summary(only_run(tmp_path / "results"))
     assert row["status"] == "skipped"

@@ -524,6 +524,7 @@ def test_in_reduced_precision_sessions_give_the_bits_of_sequential(reduced: Redu
         assert_same_bits_on_as_many_cores(strategy, masks, expected, reduced.limits)
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(all(map(usable, REDUCED)), reason="they ran in this process")
 def test_reduced_precision_without_instructions_that_kill_the_process() -> None:
     here = Path(__file__)

@@ -115,6 +115,7 @@ def test_only_a_death_of_the_probe_is_a_verdict(monkeypatch: pytest.MonkeyPatch,
     assert usable_on_cpu.__wrapped__(torch.bfloat16) is usable
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_the_probe_foretells_whether_encoding_kills_the_process(dtype: str) -> None:
     """Encoding in that dtype as load_model would after the probe, in a process that may die."""

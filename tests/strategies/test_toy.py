@@ -33,7 +33,7 @@ def test_it_segments_specimens_that_it_was_never_trained_on() -> None:
     assert validation_scores(load_model("toy"), groups=6, targets=4)["j"] >= 0.75
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_the_training_command_writes_scored_weights(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "harness.train_toy", "--steps", "2", "--score-groups", "1"]
     subprocess.run(

@@ -502,6 +502,7 @@ def smallest_hole(mask: Tensor) -> int:
 # --- trap 12 -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_trap_12_hfs_processors_want_torchvision_and_ours_does_without() -> None:
     if importlib.util.find_spec("torchvision") is None:
         with pytest.raises(ImportError, match=r"(?i)torchvision"):

@@ -39,6 +39,9 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 RUNS_KERNELS = HAS_TRITON and (INTERPRETED or torch.cuda.is_available())
 
+ON_COMMAND_LINE = "test_the_command_runs_the_fused_kernel_interpreted"
+"""The test of ``python -m harness.kernels`` that needs the interpreter."""
+
 needs_kernels = pytest.mark.skipif(not RUNS_KERNELS, reason="no CUDA: run by the last test, interpreted")
 every_self_attention = pytest.mark.parametrize("self_attention", SELF_ATTENTIONS)
 
@@ -206,12 +209,18 @@ def test_models_of_several_heads_or_odd_widths_are_refused(model: Sam2, monkeypa
         Triton(other)
 
 
+@pytest.mark.compiler
+@pytest.mark.processes
 @pytest.mark.skipif(RUNS_KERNELS, reason="the kernels run in this process")
 @pytest.mark.skipif(not HAS_TRITON, reason="the package triton is not installed")
 def test_kernels_and_strategy_are_right_in_the_interpreter() -> None:
     here = Path(__file__)
+    command = here.parents[1] / "harness" / "commands" / "test_kernels.py"
     ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(here.with_name("test_kernels.py")), here],
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            *(here.with_name("test_kernels.py"), here, f"{command}::{ON_COMMAND_LINE}"),
+        ],
         # oneDNN may believe in instructions that a virtual machine does not run: see strategies/cpu_features.py.
         env={**os.environ, "TRITON_INTERPRET": "1", "ONEDNN_MAX_CPU_ISA": "AVX2"},
         cwd=here.parents[1],

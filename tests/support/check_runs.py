@@ -31,7 +31,7 @@ def snapshot(*, device: str = "a processor", **rows: dict[str, Any]) -> Snapshot
 
 # --- strategies ----------------------------------------------------------------------------------------------------
 
-SECONDS = 0.01
+SECONDS = 0.03
 """That a target takes, but for noise of 1 %."""
 Shape = tuple[int, int]
 """Targets of a batch, and objects."""

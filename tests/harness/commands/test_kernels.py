@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -116,20 +114,15 @@ def test_bad_options_are_named(words: list[str], capsys: pytest.CaptureFixture[s
     assert words[0] in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="run by test_triton.py, in the interpreter")
 @pytest.mark.parametrize("dtype", ["fp32", "fp16"])
-def test_the_real_command_runs_the_fused_kernel_interpreted(dtype: str, tmp_path: Path) -> None:
+def test_the_command_runs_the_fused_kernel_interpreted(
+    dtype: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("triton")
     out = tmp_path / "kernels.json"
-    done = subprocess.run(
-        [sys.executable, "-m", "harness.kernels", *SMALL, "--dtype", dtype, "--out", str(out)],
-        env=os.environ | {"TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    assert main([*SMALL, "--dtype", dtype, "--out", str(out)]) == 0
     fused = [one for one in json.loads(out.read_text(encoding="utf-8"))["results"] if one["name"] == "fused"]
     assert len(fused) == 2
     assert all(not math.isnan(one["error"]) and one["error"] <= tolerance(dtype) for one in fused)
-    assert "fused" in done.stdout
+    assert "fused" in capsys.readouterr().out

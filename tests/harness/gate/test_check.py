@@ -24,7 +24,7 @@ from harness.options.points import Point
 from harness.stats.interval import judge, quotient
 from harness.store.history import NAME, trends
 from tests.support.check_runs import BENCH, ticking_strategies
-from tests.support.harness_runs import TINY, complaint, run, strict_json, summary
+from tests.support.harness_runs import TINY, complaint, run, run_here, strict_json, summary
 
 EVERY = {"ticking b1 o2", "ticking b3 o2", "loose b1 o2", "loose b3 o2"}
 """Points of `GRID`, in short."""
@@ -36,12 +36,20 @@ GRID = (
 )
 
 
+NO_GRID = ("strategy=direct", "objects=1")
+"""For commands that measure nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """A folder with the ticking strategies, that the test is in."""
 
     folder: Path
     search: str
+
+    def judge(self, *more: str) -> int:
+        """Of a run that is there. The grid that is composed all the same is the smallest."""
+        return main([*NO_GRID, *more])
 
     def check(self, *more: str) -> int:
         named = {word.partition("=")[0] for word in more}
@@ -157,7 +165,7 @@ def test_the_command_that_it_names_finds_the_same_on_that_point_alone(place: Pla
     command = row_of(place, "ticking", batch=3, objects=2)["command"]
     assert command in (place.latest / "junit.xml").read_text(encoding="utf-8")
     python, flag, module, *arguments = shlex.split(command)
-    assert (python, flag, module) == ("python", "-m", "harness.gate.check")
+    assert (python, flag, module) == ("python", "-m", "harness.check")
     assert main([place.search, *arguments]) == 1
     assert len(summary(place.latest)) == 1
     assert set(place.unsettled()) == {("ticking b3 o2", "speedup"), *missing_but("ticking b3 o2")}
@@ -216,10 +224,10 @@ def test_a_run_that_is_there_is_judged_without_measuring(place: Place) -> None:
     assert place.check() == 1
     slow, before = place.latest, sorted(place.folder.glob("results/*/points/*.json"))
     (slow / "junit.xml").unlink()
-    assert main([f"check.run={slow}", "check.margins.memory=9"]) == 1
+    assert place.judge(f"check.run={slow}", "check.margins.memory=9") == 1
     assert junit_cases(slow / "junit.xml")["ticking b3 o2", "speedup"] == "failure"
-    assert main([f"check.run={slow}", f"check.snapshot={slow}"]) == 0, "a run against itself"
-    assert main([f"check.run={slow}", "check.margins.speedup=0.5", "check.margins.memory=9"]) == 0
+    assert place.judge(f"check.run={slow}", f"check.snapshot={slow}") == 0, "a run against itself"
+    assert place.judge(f"check.run={slow}", "check.margins.speedup=0.5", "check.margins.memory=9") == 0
     assert sorted(place.folder.glob("results/*/points/*.json")) == before
 
 
@@ -231,7 +239,7 @@ def test_another_machines_snapshot_serves_where_it_is_the_only_one(
     content = own.with_name("another.json").read_text(encoding="utf-8")
     device = strict_json(own.with_name("another.json"))["environment"]["device"]
     own.with_name("another.json").write_text(content.replace(device, "another processor"), encoding="utf-8")
-    assert main([f"check.run={place.latest}"]) == 0
+    assert place.judge(f"check.run={place.latest}") == 0
     assert "That is another device than" in capsys.readouterr().out
     assert "peak_rss_mb" not in {quantity for _, quantity in place.cases()}
 
@@ -243,7 +251,7 @@ def test_what_the_snapshot_was_made_with_is_told_where_it_differs(
     threads = strict_json(own)["environment"]["threads"]
     told = own.read_text(encoding="utf-8").replace(f'"threads": {threads}', '"threads": 99')
     own.write_text(told, encoding="utf-8")
-    assert main([f"check.run={place.latest}"]) == 0
+    assert place.judge(f"check.run={place.latest}") == 0
     assert f"Made with threads 99, now {threads}." in capsys.readouterr().out
 
 
@@ -280,14 +288,14 @@ def test_an_update_with_points_that_end_badly_is_written_and_not_green(place: Pl
 
 
 def test_update_takes_a_run_that_is_there_and_writes_where_it_is_told(place: Place) -> None:
-    assert main(["--update", f"check.run={place.latest}", "check.snapshot=there/mine.json"]) == 0
+    assert place.judge("--update", f"check.run={place.latest}", "check.snapshot=there/mine.json") == 0
     assert load(place.folder / "there" / "mine.json").points == load(place.snapshots[0]).points
     assert len(list((place.folder / "results").glob("*-check"))) == 1
 
 
 def test_update_replaces_a_damaged_snapshot(place: Place) -> None:
     place.snapshots[0].write_text("{", encoding="utf-8")
-    assert main(["--update", f"check.run={place.latest}"]) == 0
+    assert place.judge("--update", f"check.run={place.latest}") == 0
     assert len(load(place.snapshots[0]).points) == 4
 
 
@@ -298,7 +306,7 @@ def test_the_summary_is_appended_where_github_asks_for_it(place: Place, monkeypa
     told = place.folder / "step.md"
     told.write_text("before\n", encoding="utf-8")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(told))
-    assert main([f"check.run={place.latest}"]) == 0
+    assert place.judge(f"check.run={place.latest}") == 0
     assert told.read_text(encoding="utf-8") == "before\n" + (place.latest / "check.md").read_text(encoding="utf-8")
 
 
@@ -324,7 +332,7 @@ def test_checks_are_in_the_history(place: Place) -> None:
         (["check.margins.speedup=-1"], "check.margins.speedup=-1"),
         (["check.retries=-1"], "check.retries=-1"),
         (["check.margin.speedup=1"], "check.margin"),
-        (["--update", "strategy=direct", "pictures=0,1"], "a snapshot can't tell apart"),
+        (["--update", "pictures=0,1"], "a snapshot can't tell apart"),
     ],
 )
 def test_bad_input_is_one_sentence_and_nothing_is_measured(
@@ -335,7 +343,7 @@ def test_bad_input_is_one_sentence_and_nothing_is_measured(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(arguments) == 2
+    assert main([*NO_GRID, *arguments]) == 2
     assert words in complaint(capsys.readouterr().err)
     assert list(tmp_path.iterdir()) == []
 
@@ -377,16 +385,17 @@ class Sleepy(Direct):
 '''
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_in_processes_of_their_own_it_finds_what_was_injected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sleepy_strategies.py").write_text(SLEEPY, encoding="utf-8")
     yaml = tmp_path / "my_conf" / "strategy" / "sleepy.yaml"
     yaml.parent.mkdir(parents=True)
     yaml.write_text("_target_: sleepy_strategies.Sleepy\n", encoding="utf-8")
-    rounds = ("timing.min_rounds=6", "timing.max_seconds=60", "timing.width=1e9", "check.retries=0", "isolation=spawn")
-    tiny = [word for word in TINY if word.partition("=")[0] not in {one.partition("=")[0] for one in rounds}]
+    rounds = ("timing.min_rounds=6", "timing.max_seconds=60", "timing.width=1e9", "check.retries=0", "reporter=null")
+    left_out = {one.partition("=")[0] for one in (*rounds, "isolation=")}
+    tiny = [word for word in TINY if word.partition("=")[0] not in left_out]
     grid = [f"hydra.searchpath=[file://{tmp_path / 'my_conf'}]", "strategy=sleepy", "batch=1,3", *tiny, *rounds]
-    made = run(tmp_path, "--update", *grid, module="harness.check")
+    made = run_here(tmp_path, "--update", *grid, "isolation=inline", command=main)
     assert made.returncode == 0, made.stderr
     monkeypatch.setenv("SLOW", "3")
     monkeypatch.setenv("FLIPPED", "1")

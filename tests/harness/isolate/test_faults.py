@@ -1,4 +1,4 @@
-"""The table of faults, on the real command line with a real worker for each point, and what a killed command leaves.
+"""The table of faults, with a real worker for each point, and what a real command that is killed leaves.
 
 After each fault: no finished row is lost, the status is right and its reason can be understood, nothing goes on
 running, and the same command with resume=true completes the grid.
@@ -31,7 +31,7 @@ from tests.support.harness_runs import (
     only_run,
     processes_in,
     row,
-    run,
+    run_here,
     runs,
     start,
     summary,
@@ -189,7 +189,7 @@ class Table:
 
 def make_table(folder: Path) -> Table:
     own_strategies(folder)
-    done = run(folder, *command(folder, *FAULTS), f"timeout={TIMEOUT}")
+    done = run_here(folder, *command(folder, *FAULTS), f"timeout={TIMEOUT}")
     left = left_running(folder)
     made = only_run(folder / "results")
     rows = {line["strategy"]: line for line in summary(made)}
@@ -248,9 +248,9 @@ def cut_off_again_and_again(folder: Path) -> dict[str, Ended]:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweeps:
-    """Both at work at once: most of a sweep is workers that import what they need."""
+    """The sweep over all faults, and the one that is cut off, which goes on meanwhile: much of both is waiting."""
 
-    table: Future[Table]
+    table: Table
     ended: Future[dict[str, Ended]]
     ended_in: Path
 
@@ -261,16 +261,15 @@ class Sweeps:
 
 @pytest.fixture(scope="module")
 def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweeps]:
-    table, ended = tmp_path_factory.mktemp("table"), tmp_path_factory.mktemp("ended")
-    with ThreadPoolExecutor(2) as pool:
-        yield Sweeps(
-            table=pool.submit(make_table, table), ended=pool.submit(cut_off_again_and_again, ended), ended_in=ended
-        )
+    folder = tmp_path_factory.mktemp("ended")
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(cut_off_again_and_again, folder)
+        yield Sweeps(table=make_table(tmp_path_factory.mktemp("table")), ended=ended, ended_in=folder)
 
 
 @pytest.fixture(scope="module")
 def table(sweeps: Sweeps) -> Table:
-    return sweeps.table.result()
+    return sweeps.table
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +280,7 @@ def ended(sweeps: Sweeps) -> dict[str, Ended]:
 # --- the table -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("fault", "status", "reason"),
     [
@@ -310,40 +309,40 @@ def test_each_fault_has_its_status_and_a_reason_that_a_person_understands(
     assert (table.rows[fault]["status"], table.rows[fault]["reason"]) == (status, reason)
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_memory_without_bound_under_a_limit_is_oom_by_the_allocators_word(table: Table) -> None:
     assert table.rows["hoarding"]["status"] == "oom"
     assert "DefaultCPUAllocator" in table.rows["hoarding"]["reason"]
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_garbage_on_all_pipes_is_a_crash_that_quotes_it(table: Table) -> None:
     assert table.rows["babbling"]["status"] == "crash"
     assert "no message" in table.rows["babbling"]["reason"]
     assert "tra la la" in table.rows["babbling"]["reason"]
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_points_after_the_faults_are_measured_and_every_point_has_a_row(table: Table) -> None:
     assert list(table.rows) == list(FAULTS)
     assert float(table.rows["chatting"]["fps"]) > 0
     assert all(table.rows[fault]["fps"] == "" for fault in FAULTS if table.rows[fault]["status"] != "ok")
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_the_exit_code_says_that_not_all_is_well_and_there_is_no_traceback(table: Table) -> None:
     assert table.done.returncode == 1
     assert "Traceback" not in table.done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_every_fault_is_in_the_report(table: Table) -> None:
     for line in table.rows.values():
         assert line["point"] in table.report
         assert line["reason"] in table.report
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_what_a_failed_worker_printed_last_is_kept_but_not_megabytes(table: Table) -> None:
     files = {path.name.split("-")[0]: path for path in (table.run / "points").iterdir()}
     assert b"no licence found" in table.before["exiting"][0]
@@ -351,14 +350,14 @@ def test_what_a_failed_worker_printed_last_is_kept_but_not_megabytes(table: Tabl
     assert set(files) == set(FAULTS)
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_no_worker_and_nothing_that_one_started_is_left(table: Table) -> None:
     assert (table.folder / "hanging").exists(), "it did start something"
     assert table.left == []
     assert list((table.folder / "tmp").iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_when_all_is_mended_the_same_command_completes_the_grid_and_measures_nothing_twice(
     table: Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -375,13 +374,13 @@ def test_when_all_is_mended_the_same_command_completes_the_grid_and_measures_not
 KILLED = ("killed between points", "killed during a point")
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("how", [*KILLED, "interrupted"])
 def test_a_command_that_ends_leaves_no_process(ended: dict[str, Ended], how: str) -> None:
     assert ended[how].left == []
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("how", KILLED)
 def test_a_command_that_is_killed_loses_no_finished_point(ended: dict[str, Ended], how: str) -> None:
     assert ended[how].code == -signal.SIGKILL
@@ -389,7 +388,7 @@ def test_a_command_that_is_killed_loses_no_finished_point(ended: dict[str, Ended
     assert ended[how].before == ended["killed between points"].before
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_ctrl_c_ends_the_sweep_cleanly_and_what_is_finished_is_reported(
     sweeps: Sweeps, ended: dict[str, Ended]
 ) -> None:
@@ -400,13 +399,13 @@ def test_ctrl_c_ends_the_sweep_cleanly_and_what_is_finished_is_reported(
     assert next((sweeps.ended_run / "points").iterdir()).stem in (sweeps.ended_run / "report.md").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_what_a_killed_command_could_not_clean_up_the_next_does(ended: dict[str, Ended]) -> None:
     assert len(ended["killed during a point"].temporary) == 1, "its own, and none of the one before"
     assert ended["interrupted"].temporary == []
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_the_same_command_completes_the_grid_after_all_that_and_measures_nothing_twice(
     sweeps: Sweeps, ended: dict[str, Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:

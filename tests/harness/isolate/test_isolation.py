@@ -184,7 +184,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doing]:
 # --- a worker that does its job ------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_the_result_comes_back_and_the_stages_are_told_in_order(done: Doing) -> None:
     one = done("print_megabytes_and_leave_a_thread")
     assert one.outcome.failure is None
@@ -192,14 +192,14 @@ def test_the_result_comes_back_and_the_stages_are_told_in_order(done: Doing) -> 
     assert one.stages == ["setting up", "at work"]
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_of_megabytes_of_output_the_end_is_kept(done: Doing) -> None:
     output = done("print_megabytes_and_leave_a_thread").outcome.output
     assert len(output) <= KEPT_OUTPUT
     assert "the end" in output.splitlines()
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_thread_that_does_not_end_is_not_waited_for(done: Doing) -> None:
     assert done("print_megabytes_and_leave_a_thread").seconds < 120
 
@@ -207,18 +207,18 @@ def test_a_thread_that_does_not_end_is_not_waited_for(done: Doing) -> None:
 # --- the first table: what a strategy may do to its worker ---------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_bad_input_skips_the_point_and_is_refused(done: Doing) -> None:
     reason = "targets/7.png can't be read; replace it"
     assert done("refuse").failure == Failure(status="skipped", reason=reason, refused=True)
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_strategy_that_wants_to_end_the_program_ends_its_worker(done: Doing) -> None:
     assert done("leave").failure == Failure(status="crash", reason="SystemExit: done here")
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_strategy_that_raises_sends_the_whole_traceback(done: Doing) -> None:
     failure = done("divide").failure
     assert failure == Failure(status="crash", reason="ZeroDivisionError: division by zero")
@@ -227,12 +227,12 @@ def test_a_strategy_that_raises_sends_the_whole_traceback(done: Doing) -> None:
     assert failure.traceback.endswith("ZeroDivisionError: division by zero\n")
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_bad_input_sends_no_traceback(done: Doing) -> None:
     assert done("refuse").failure.traceback == ""
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_worker_whose_interpreter_dies_leaves_its_stack(done: Doing) -> None:
     one = done("segfault")
     assert one.failure.reason == "the worker was killed by SIGSEGV, while at work; it last said: the last words"
@@ -242,7 +242,7 @@ def test_a_worker_whose_interpreter_dies_leaves_its_stack(done: Doing) -> None:
     assert "in segfault" in one.failure.traceback
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_when_the_parent_is_killed_its_workers_and_all_that_they_started_vanish(done: Doing) -> None:
     wait_for(lambda: len(noted(done.parents_workers)) == 3 or done.parent.poll() is not None)
     processes = noted(done.parents_workers)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
+from functools import cache
 from importlib.resources import files
 
 import pytest
@@ -12,6 +14,12 @@ from harness.options.points import Point
 from strategies.errors import UserError
 
 EXPERIMENTS = sorted(path.name.removesuffix(".yaml") for path in (files("conf") / "experiment").iterdir())
+
+
+@pytest.fixture(scope="module")
+def of_experiment() -> Callable[[str], list[Point]]:
+    """An experiment's points with another seed than it would have, composed once."""
+    return cache(lambda experiment: compose([f"+experiment={experiment}", "seed=3"]))
 
 
 def settings(points: list[Point]) -> set[tuple[str, int]]:
@@ -30,9 +38,12 @@ def test_what_is_typed_goes_before_what_sweeps_say() -> None:
     assert {point.config.seed for point in points} == {3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_an_experiments_points_are_measured_again_by_their_own_commands(experiment: str) -> None:
-    points = compose([f"+experiment={experiment}", "seed=3"])
+def test_an_experiments_points_are_measured_again_by_their_own_commands(
+    experiment: str, of_experiment: Callable[[str], list[Point]]
+) -> None:
+    points = of_experiment(experiment)
     assert len(points) > 1
     for point in points:
         program, _, module, *words = shlex.split(point.command)
@@ -41,8 +52,9 @@ def test_an_experiments_points_are_measured_again_by_their_own_commands(experime
         assert point.config.experiment == experiment
 
 
-def test_the_fields_claims_have_the_points_that_they_are_about() -> None:
-    points = compose(["+experiment=field_claims"])
+@pytest.mark.slow
+def test_the_fields_claims_have_the_points_that_they_are_about(of_experiment: Callable[[str], list[Point]]) -> None:
+    points = of_experiment("field_claims")
     kinds = {(point.strategy, point.config.batch, point.config.refs) for point in points}
     assert {("rebuild", 1, refs) for refs in (8, 12, 16)} < kinds
     assert {("direct", batch, 8) for batch in (8, 16)} < kinds
