@@ -29,7 +29,7 @@ CORE = tuple(
 )
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="torch has these kinds on x86 only")
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("capability", ["avx2", "default"])
