@@ -149,6 +149,7 @@ def test_a_point_that_never_ran_is_described_by_what_was_asked_for() -> None:
         "refs": None,
         "targets": 16,
         "repeat": 0,
+        "options": "data.groups=1 data.parts=2",
         "command": "python -m harness batch=3",
     }
 
