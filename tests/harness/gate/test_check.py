@@ -157,7 +157,7 @@ def test_the_command_that_it_names_finds_the_same_on_that_point_alone(place: Pla
     command = row_of(place, "ticking", batch=3, objects=2)["command"]
     assert command in (place.latest / "junit.xml").read_text(encoding="utf-8")
     python, flag, module, *arguments = shlex.split(command)
-    assert (python, flag, module) == ("python", "-m", "harness.gate.check")
+    assert (python, flag, module) == ("python", "-m", "harness.check")
     assert main([place.search, *arguments]) == 1
     assert len(summary(place.latest)) == 1
     assert set(place.unsettled()) == {("ticking b3 o2", "speedup"), *missing_but("ticking b3 o2")}
