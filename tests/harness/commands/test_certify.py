@@ -115,7 +115,7 @@ def test_the_command_measures_tells_and_stores(
     assert main([*few, *TINY, *rounds, "batch=3"]) == 0
     run = only_run_of(tmp_path)
     rows = summary(run)
-    assert [one["strategy"] for one in rows] == ["direct", "direct-slowed-3"]
+    assert [one["strategy"] for one in rows] == ["direct", "direct-throttled-3"]
     assert float(rows[1]["speedup"]) < float(rows[0]["speedup"]), "slowed to a quarter"
     assert rows[1]["status"] == "ok", "the masks are the same"
     out = capsys.readouterr().out
