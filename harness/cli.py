@@ -1,7 +1,7 @@
-"""``python -m harness [KEY=VALUE,VALUE ...]``: Hydra composes the grid, the sweep measures it, the report tells it.
+"""``python -m harness [KEY=VALUE,VALUE ...]``: Hydra composes the grid, the sweep measures it, the report shows it.
 
 Exit codes: 0 all points ok or skipped; 1 some point ended otherwise; 2 bad input; 130 interrupted. With
-``isolation=inline`` what a strategy raises is raised again when the run's files are written: a traceback, and 1.
+``isolation=inline`` what a strategy raises is raised again after the run's files are written: a traceback, and 1.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def guarded(run: Callable[[], int]) -> int:
-    """The exit code of a command, with bad input told in one sentence."""
+    """Run a command and return its exit code; bad input is reported in one sentence."""
     try:
         return run()
     except UserError as error:
@@ -48,16 +48,16 @@ def guarded(run: Callable[[], int]) -> int:
 
 def _run(arguments: list[str]) -> int:
     points = compose(arguments)
-    if not points:  # --help and its like
+    if not points:  # Hydra has only printed its help or the like.
         return 0
     code, _ = measure(points)
     return code
 
 
 def measure(points: Sequence[Point]) -> tuple[int, RunFolder]:
-    """Measure a grid and report it; the exit code, and the run.
+    """Measure a grid and report it; returns the exit code and the run.
 
-    Raises what `run_sweep` raises, after all that.
+    What `run_sweep` raises is raised again after that.
     """
     _check_inputs(points)
     config = points[0].config
@@ -70,14 +70,14 @@ def measure(points: Sequence[Point]) -> tuple[int, RunFolder]:
             run_sweep(points, run, progress)
     except KeyboardInterrupt:
         code = 130
-    except Exception as error:  # bad input, or with isolation=inline what a strategy raised: told in the end
+    except Exception as error:  # Bad input, or with isolation=inline what a strategy raised, is raised in the end.
         failed = error
     if run.rows:
         print_table(run.rows)
         history.append(run.path)
         try:
             print(f"results: {run.path}" if reporter is None else f"report: {reporter(run.path)}")
-        except OSError as error:  # what was measured is told; why the report is not there, too
+        except OSError as error:  # What was measured is stored; why the report is missing is reported.
             failed = failed or UserError(f"the report of {run.path} can't be written ({error})")
     if failed is not None:
         raise failed
@@ -87,15 +87,15 @@ def measure(points: Sequence[Point]) -> tuple[int, RunFolder]:
 
 
 def _resumed(config: HarnessConfig) -> Path | None:
-    """The folder of the run to go on with; None for a new one, as when there is nothing to resume yet."""
+    """Return the folder of the run to resume, or None for a new run, as when there is nothing to resume yet."""
     if isinstance(config.resume, str):
         folder = Path(config.resume)
         if not (folder / "points").is_dir():
             raise UserError(f"resume={folder} is not the folder of a run; give one as results/<time>-<name>, or true")
-        return folder.resolve()  # `latest` may be given, and is about to be pointed anew
+        return folder.resolve()  # `latest` may be given, and is about to point elsewhere.
     if not config.resume:
         return None
-    name = re.compile(rf"\d{{8}}-\d{{6}}-\d{{6}}-{re.escape(config.name)}")  # as `_run` makes them
+    name = re.compile(rf"\d{{8}}-\d{{6}}-\d{{6}}-{re.escape(config.name)}")  # `measure` names folders like this.
     runs = [points.parent for points in Path(config.results).glob("*/points") if name.fullmatch(points.parent.name)]
     return max(runs, default=None)
 
@@ -110,7 +110,7 @@ def _run_folder(path: Path) -> RunFolder:
 
 
 def _check_inputs(points: Sequence[Point]) -> None:
-    """Everything about devices and data that can be known before the first point is measured."""
+    """Check what can be known of devices and data before the first point is measured."""
     for config in {(point.workload, point.config.objects): point.config for point in points}.values():
         resolve_device(config.device)
         open_groups(config)
@@ -118,13 +118,13 @@ def _check_inputs(points: Sequence[Point]) -> None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """A request to terminate, as batch systems send it, ends the sweep as cleanly as Ctrl-C does."""
+    """Let a request to terminate, as batch systems send it, end the sweep as cleanly as Ctrl-C does."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
-        yield  # handlers are the main thread's affair
+        yield  # Only the main thread can set handlers.
         return
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
@@ -134,7 +134,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _reporter(name: str | None) -> Callable[[Path], Path] | None:
-    """The configured function, by its name: the harness knows nothing of reports."""
+    """Return the configured function by its name, because the harness knows nothing of reports."""
     if name is None:
         return None
     module, _, function = name.rpartition(".")

@@ -1,4 +1,4 @@
-"""Where a sweep is, what is left, and the table that ends it."""
+"""The progress of a sweep, and the table that ends it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TABLE = (
 )
 """Columns of the closing table."""
 WHERE_DIFFERENT = ("model", "data", "dtype", "reference", "refs", "targets", "options")
-"""More columns, for runs whose points differ in them."""
+"""Columns that are added for runs whose points differ in them."""
 
 
 class Progress:
@@ -50,7 +50,7 @@ class Progress:
         self._task = self._bar.add_task("sweep", total=total)
 
     def keep(self, points: int) -> None:
-        """So many points have their results from before."""
+        """Count points that have their results from before the run was resumed."""
         if points:
             self._done = points
             self._bar.advance(self._task, points)
@@ -64,12 +64,12 @@ class Progress:
         self._bar.update(self._task, description=name)
 
     def end(self, row: Row, *, traceback: str = "") -> None:
-        """Told in a line, and where it failed the last frames of its traceback below."""
+        """Print a point's line, and below it the last frames of its traceback where it failed."""
         self._done += 1
         self._bar.advance(self._task)
         seconds = time.monotonic() - self._began
         self._console.print(
-            f"[{self._done}/{self._total}] {row.point}: {row.status}, {_told(row)} ({seconds:.1f} s)",
+            f"[{self._done}/{self._total}] {row.point}: {row.status}, {_outcome(row)} ({seconds:.1f} s)",
             markup=False,
         )
         for line in last_frames(traceback, root=Path.cwd()):
@@ -85,23 +85,23 @@ class Progress:
         self._bar.stop()
 
 
-def _told(row: Row) -> str:
+def _outcome(row: Row) -> str:
     if row.fps is None or row.status != "ok":
         return str(row.reason)
-    told = f"{_shown(row, 'fps')} frames/s"
+    speed = f"{_shown(row, 'fps')} frames/s"
     if row.speedup is None:
-        return told
-    return f"{told}, {_shown(row, 'speedup')}x {row.reference} ({row.verdict})"
+        return speed
+    return f"{speed}, {_shown(row, 'speedup')}x {row.reference} ({row.verdict})"
 
 
 def _shown(row: Row, name: str) -> str:
-    """A column's value in the column's format; empty where it was not measured."""
+    """Return a column's value in the column's format, which is empty where it was not measured."""
     value = getattr(row, name)
     return "" if value is None else format(value, CATALOGUE[name].format)
 
 
 def print_table(rows: Sequence[Row]) -> None:
-    """The sweep's results on standard output; columns that nothing was measured for are left out."""
+    """Print the sweep's results, without the columns for which nothing was measured."""
     words = unlike([row.options or "" for row in rows])
     rows = [replace(row, options=one) for row, one in zip(rows, words, strict=True)]
     different = [name for name in WHERE_DIFFERENT if len({getattr(row, name) for row in rows} - {None}) > 1]
@@ -112,6 +112,6 @@ def print_table(rows: Sequence[Row]) -> None:
     for row in rows:
         table.add_row(*(escape(_shown(row, name)) for name in columns))
     console = Console()
-    if not console.is_terminal:  # a file or a pipe has no width to fit in
+    if not console.is_terminal:  # A file or a pipe has no width to fit in.
         console.width = 200
     console.print(table)

@@ -9,7 +9,7 @@ from harness.row import Row
 
 SideName = Literal["baseline", "candidate"]
 SIDES: dict[str, SideName] = {"baseline": "baseline", "candidate": "candidate", "reference": "baseline"}
-"""By the names that files hold; a baseline strategy was called a reference before."""
+"""Sides by the names that files hold; a baseline strategy was called a reference before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,10 @@ class PointResult:
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> PointResult:
-        """As `asdict` gave it, now or when the baseline was called the reference. ValueError where it is no result."""
+        """Read what `asdict` gave, also when the baseline was called the reference.
+
+        Raises ValueError for anything else.
+        """
         try:
             return PointResult(
                 row=Row.from_json(content["row"]),

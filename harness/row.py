@@ -21,13 +21,13 @@ SPEEDUP = ("speedup", "speedup_lo", "speedup_hi", "verdict")
 
 
 def _column(help: str, *, unit: str = "", format: str = "", identifies: bool = False, default: Any = MISSING) -> Any:
-    """A field of `Row`; see `Column` for what is told of it."""
-    told = {"unit": unit, "format": format, "help": help, "identifies": identifies}
-    return field(default=default, metadata=told)
+    """Return a field of `Row`; `Column` explains what is said of it."""
+    metadata = {"unit": unit, "format": format, "help": help, "identifies": identifies}
+    return field(default=default, metadata=metadata)
 
 
 def _measured(help: str, *, unit: str = "", format: str = "") -> Any:
-    """A field of `Row` that is None where it was not measured."""
+    """Return a field of `Row` that is None where it was not measured."""
     return _column(help, unit=unit, format=format, default=None)
 
 
@@ -35,7 +35,7 @@ def _measured(help: str, *, unit: str = "", format: str = "") -> Any:
 class Row:
     """What a grid point was and what was found of it; None is what was not measured.
 
-    A row with a value that its column can't hold, and one that is fast but wrong, can't be made: ValueError.
+    Raises ValueError for a value that its column can't hold, and for a speed-up of a point that is not ok.
     """
 
     point: str = _column(
@@ -242,9 +242,9 @@ class Row:
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Row:
-        """As `asdict` gave it, in this version or another: columns that this version does not know are left out.
+        """Read what `asdict` gave, in this version or another; columns that this version does not know are left out.
 
-        ValueError where a value is missing or can't be, TypeError where it is no mapping.
+        Raises ValueError where a value is missing or invalid, TypeError where the row is no mapping.
         """
         missing = [name for name in COLUMNS if name not in content and CATALOGUE[name].required]
         if missing:
@@ -254,12 +254,12 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """What `Row` tells of a column.
+    """The description of a column of `Row`.
 
-    kind: of its values; a float may be an int. choices: the only words there are, where not any will do. optional:
-    whether the value may be None. required: whether a row must give it. unit: empty for words and pure numbers.
-    format: of numbers, as `format` takes it; empty for words. help: a sentence. identifies: whether points that differ
-    in it are different points.
+    kind: the type of its values; a float may be an int. choices: the only valid words, or none where any will do.
+    optional: whether the value may be None. required: whether a row must give it. unit: empty for words and pure
+    numbers. format: that of numbers, as `format` takes it; empty for words. help: a sentence that explains it.
+    identifies: whether points that differ in it are different points.
     """
 
     name: str
@@ -273,7 +273,7 @@ class Column:
     identifies: bool
 
     def holds(self, value: object) -> bool:
-        """Whether the column can hold the value."""
+        """Return whether the column can hold the value."""
         if value is None:
             return self.optional
         if isinstance(value, bool) or self.kind is bool:
@@ -289,7 +289,7 @@ def _catalogue() -> dict[str, Column]:
 
 
 def _described(name: str, hint: Any, default: Any, metadata: Mapping[str, Any]) -> Column:
-    """From the field's annotation: a type or a `Literal` of words, alone or with None."""
+    """Derive a column from its field's annotation, a type or a `Literal` of words, alone or with None."""
     union = not isinstance(hint, type) and get_origin(hint) is not Literal
     kinds = get_args(hint) if union else (hint,)
     (kind,) = (one for one in kinds if one is not NoneType)
@@ -310,5 +310,5 @@ COLUMNS = tuple(CATALOGUE)
 
 
 def column_reference() -> list[tuple[str, str, str]]:
-    """Name, unit and meaning of every column, in order; the unit is empty for words and pure numbers."""
+    """Return name, unit and meaning of every column, in order; the unit is empty for words and pure numbers."""
     return [(column.name, column.unit, column.help) for column in CATALOGUE.values()]

@@ -1,4 +1,4 @@
-"""The sweep: one point after another, each in its own process, every result on disk as soon as it is there."""
+"""The sweep, one point after another, each in its own process, every result on disk as soon as the point ends."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from strategies.errors import UserError
 
 
 class Launch(Protocol):
-    """Does a job somewhere and tells how it ended."""
+    """A function that does a job somewhere and returns how it ended."""
 
     def __call__(self, point: Point, job: Job, on_stage: Callable[[str], None], /) -> Outcome: ...
 
 
 def launch(point: Point, job: Job, on_stage: Callable[[str], None], /) -> Outcome:
-    """As the point's options say: in a process of its own, or in this one."""
+    """Run a job in a process of its own or in this one, as the point's options say."""
     if point.config.isolation == "inline":
         return run_inline(job, on_stage=on_stage)
     return run_spawned(job, timeout=point.config.timeout, on_stage=on_stage)
 
 
 def run_sweep(points: Sequence[Point], run: RunFolder, progress: Progress, *, launch: Launch = launch) -> None:
-    """Measure all points that the run has no result of; those that fail get their status and the sweep goes on.
+    """Measure all points of which the run has no result; those that fail get their status and the sweep goes on.
 
     Raises, after all other points are done, the first error that nobody has dealt with yet: UserError where a point
     could not be measured because of its input, and with ``isolation=inline`` whatever a strategy raised.
@@ -70,9 +70,9 @@ class _Asked:
 def _run_workload(
     asked: list[_Asked], run: RunFolder, progress: Progress, launch: Launch, folder: Path, errors: list[Exception]
 ) -> None:
-    """Measure points that share a workload; where it can't be made, that is how they all end.
+    """Measure points that share a workload; where it can't be made, they all end for that reason.
 
-    errors: takes the first that is to be raised in the end, and no more, because each keeps all that its frames hold.
+    errors: receives the first that is to be raised in the end, and no more, because each keeps all its frames alive.
     """
 
     def end(one: _Asked, outcome: Outcome) -> None:
@@ -101,10 +101,10 @@ def _run_workload(
 
 
 def _reason_to_skip(point: Point) -> Failure | None:
-    """What makes a point pointless, as far as it shows before anything is read."""
+    """Return why a point can't be measured, as far as that is known before anything is read."""
     try:
         largest = max(len(group.targets) for group in open_groups(point.config))
-    except UserError as error:  # the data were there when the sweep began
+    except UserError as error:  # The data existed when the sweep began.
         return failure_of(error)
     if point.config.batch <= largest:
         return None
@@ -116,7 +116,7 @@ def _reason_to_skip(point: Point) -> Failure | None:
 
 
 def _failed(point: Point, outcome: Outcome) -> PointResult:
-    failure = outcome.failure or Failure(status="crash", reason="the worker said that it was done and told no result")
+    failure = outcome.failure or Failure(status="crash", reason="the worker said that it was done and sent no result")
     return PointResult(
         row=Row(**describe(point), status=failure.status, reason=failure.reason),
         config=point.options,

@@ -28,7 +28,7 @@ class Strategy(ABC):
     """Whether `prepare` builds the memory bank; a strategy that builds it for every target has no such stage."""
 
     static: bool = False
-    """Whether `predict` runs code that was compiled or recorded before, into which nobody can look."""
+    """Whether `predict` runs code that was compiled or recorded before, which nobody can watch from outside."""
 
     def __init__(self, model: Tracker) -> None:
         self.model = model

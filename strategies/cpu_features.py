@@ -1,4 +1,4 @@
-"""What this machine's CPU can do, found out where it does no harm."""
+"""Features of this machine's CPU, tried out in another process, where a crash does no harm."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _PYTHON_ERROR = 1
 
 @functools.cache
 def usable_on_cpu(dtype: torch.dtype) -> bool:
-    """Whether a process survives autocast to ``dtype`` on this CPU; takes seconds the first time.
+    """Return whether a process survives autocast to ``dtype`` on this CPU; takes seconds the first time.
 
     A CPU may announce instructions (AMX) that a virtual machine does not let it run. oneDNN believes the announcement
     and the process dies of SIGILL, which nothing in Python can catch: hence another process, to see whether it dies.
     Whatever else goes wrong there says nothing of the CPU, and counts as usable.
     """
     if not sys.executable or getattr(sys, "frozen", False):
-        return True  # no interpreter to ask: a frozen application would start itself again
+        return True  # There is no interpreter to ask: a frozen application would start itself again.
     script = _PROBE.format(dtype=str(dtype).removeprefix("torch."))
     try:
         # -P: a module in the current folder must not stand in for one that torch imports.

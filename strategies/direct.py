@@ -74,7 +74,7 @@ class Direct(Strategy):
         cuda_graphs: bool = False,
         sdpa: Sdpa = "auto",
     ) -> None:
-        """Raises UnavailableError where the device has no CUDA graphs, or not that backend of attention."""
+        """Take the options. Raises UnavailableError where the device lacks CUDA graphs or that attention backend."""
         super().__init__(model)
         if bank not in BANKS:
             raise UserError(f"bank={bank} is not known; choose one of {', '.join(BANKS)}")
@@ -101,7 +101,7 @@ class Direct(Strategy):
         return lambda targets, objects: self._compute(targets, bank.objects(objects))
 
     def _outputs(self, targets: VisionFeatures, bank: SharedBank | MemoryBank) -> Outputs:
-        with attention_by(self.sdpa):  # in here, as torch keeps compiled code by its content and not by who calls it
+        with attention_by(self.sdpa):  # It is in here because torch keeps compiled code by its text, not by its caller.
             with stage(MEMORY_ATTENTION):
                 if isinstance(bank, SharedBank):
                     conditioned = condition_shared(self.model, targets.embedding, bank)

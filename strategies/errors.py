@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 MEMORY_WORDS = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "bad_alloc", "Cannot allocate")
-"""What allocators say that have no exception of their own: torch's on a CPU, CUDA's libraries, C++, the system."""
+"""Messages of allocators that have no exception of their own: torch's on a CPU, CUDA's libraries, C++, the system."""
 
 
 class UserError(Exception):
@@ -25,19 +25,19 @@ class UnavailableError(UserError):
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether it was for want of memory that something failed, on a GPU or on a CPU."""
-    torch = sys.modules.get("torch")  # without it, the error is none of torch's
+    """Return whether something failed for want of memory, on a GPU or on a CPU."""
+    torch = sys.modules.get("torch")  # Without torch, the error can't be one of torch's.
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError | OSError) and tells_of_memory(str(error))
 
 
 def tells_of_memory(text: str) -> bool:
-    """Whether an allocator's words are in it."""
+    """Return whether a text holds an allocator's words."""
     return any(words in text for words in MEMORY_WORDS)
 
 
 def did_you_mean(name: str, valid: Sequence[str]) -> str:
-    """The question to ask about an unknown name, with a space behind it; empty where no valid name is near."""
+    """Return a question about an unknown name, with a space behind it, which is empty where no valid name is near."""
     close = difflib.get_close_matches(name, valid, n=1)
     return f"did you mean {close[0]}? " if close else ""

@@ -12,7 +12,7 @@ Costs: time = T * O forward passes of batch one over R * (h*w + C/64) memory tok
 prepare, B * R * O conditioning passes, one after another. Memory = B * (R * O * 8.75 MB + 215 MB) at 1024 px, in
 proportion to h*w: B banks (outputs and masks), and the activations of B targets, fp32 (on a GPU in B pools of the
 allocator, one for each stream).
-From: the first answer to "the GPU is half idle" (DESIGN section 1). Exact: sessions know nothing of each other.
+From: the first remedy for "the GPU is half idle" (DESIGN section 1). Exact: sessions know nothing of each other.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class _StreamedSession:
 
 @contextmanager
 def _cores_shared_by(threads: int, model: Tracker) -> Iterator[int | None]:
-    """How many cores each of so many threads may use, where the model is on them; else None.
+    """Return how many cores each of so many threads may use where the model is on the CPU, else None.
 
     torch keeps the number for each thread, and its matrix library for the process, so it is put back at the end.
     """

@@ -18,7 +18,7 @@ from strategies.vocabulary import Predictions, References, VisionFeatures
 
 
 class ConditionedSession:
-    """A session of ``frames`` frames, at least R of them, that has seen a group's references.
+    """A session of ``frames`` frames, at least R of them, that is conditioned on a group's references.
 
     session: the network's own, for what a strategy does differently.
     """

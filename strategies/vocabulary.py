@@ -56,8 +56,8 @@ class VisionFeatures:
     def _levels(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.embedding, self.stride4, self.stride8
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> VisionFeatures:
-        embedding, stride4, stride8 = map(change, self._levels)
+    def _each(self, function: Callable[[Tensor], Tensor]) -> VisionFeatures:
+        embedding, stride4, stride8 = map(function, self._levels)
         return VisionFeatures(embedding=embedding, stride4=stride4, stride8=stride8)
 
 
@@ -96,7 +96,7 @@ class References:
         return self.masks.shape[0]
 
     def first_objects(self, count: int) -> References:
-        """The same frames with only the first ``count`` objects."""
+        """Return the same frames with only the first ``count`` objects."""
         return References(
             features=self.features,
             masks=self.masks[:, :count],
@@ -148,8 +148,8 @@ class Predictions:
     def _values(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.logits, self.object_scores, self.ious
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Predictions:
-        logits, scores, ious = map(change, self._values)
+    def _each(self, function: Callable[[Tensor], Tensor]) -> Predictions:
+        logits, scores, ious = map(function, self._values)
         return Predictions(logits=logits, object_scores=scores, ious=ious, object_ids=self.object_ids)
 
     @staticmethod

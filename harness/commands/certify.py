@@ -1,4 +1,4 @@
-"""``python -m harness.certify [KEY=VALUE ...]``: how far this harness can be trusted on this machine.
+"""``python -m harness.certify [KEY=VALUE ...]``: how reliable this harness is on this machine.
 
 A strategy against itself (A/A) shows how often the harness sees a difference where there is none; the same strategy
 slowed down by known shares shows how small a difference it finds (DESIGN section 4, rule 5). Each comparison is a grid
@@ -31,11 +31,11 @@ from strategies.errors import UserError
 RELIABLE = 0.9
 """Share of comparisons that must show an effect for it to count as found reliably."""
 ONE_POINT = {"strategy": "direct", "batch": "8", "objects": "null"}
-"""Options that the default sweep would list values for."""
+"""Options for which the default sweep would list several values."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes as above."""
+    """Run the command line; returns one of the exit codes above."""
     return guarded(lambda: _certify(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -43,13 +43,13 @@ def _certify(arguments: list[str]) -> int:
     named = {word.partition("=")[0] for word in arguments}
     defaults = [f"{key}={value}" for key, value in ONE_POINT.items() if key not in named]
     points = compose([*defaults, "name=certify", *arguments], module="harness.certify")
-    if not points:  # --help and its like
+    if not points:  # Hydra has only printed its help or the like.
         return 0
     if len(points) > 1:
         raise UserError(f"certify takes one point, not {len(points)}: give one value for each option")
     grid = comparisons(points[0])
     code, run = measure(grid)
-    if code:  # a certificate of what is there so far would replace a whole one
+    if code:  # A certificate of what was measured so far would replace a whole one.
         raise UserError(f"not every comparison of {run.path} was made: give the same command again with resume=true")
     certificate = certificate_of(run, grid)
     if certificate is None:
@@ -60,7 +60,7 @@ def _certify(arguments: list[str]) -> int:
 
 
 def comparisons(point: Point) -> list[Point]:
-    """The grid: the point's strategy against itself, and against itself slowed down."""
+    """Return the grid, which is the point's strategy against itself, and against itself throttled."""
     options = point.config.certify
     plan = [(0.0, number) for number in range(options.comparisons)]
     plan += [(slowdown, number) for slowdown in options.slowdowns for number in range(options.detections)]
@@ -68,7 +68,7 @@ def comparisons(point: Point) -> list[Point]:
 
 
 def _against_itself(point: Point, slowdown: float, number: int) -> Point:
-    changes: dict[str, Any] = {
+    options: dict[str, Any] = {
         "strategy": _throttled(point.config.strategy, slowdown),
         "baseline": _throttled(point.config.strategy, 0.0),
         "paired": True,
@@ -80,17 +80,17 @@ def _against_itself(point: Point, slowdown: float, number: int) -> Point:
         strategy=f"{point.strategy}-throttled-{slowdown:g}" if slowdown else point.strategy,
         baseline=point.strategy,
         baseline_words=(),
-        config=replace(point.config, **changes),
+        config=replace(point.config, **options),
     )
 
 
 def _throttled(strategy: dict[str, Any], share: float) -> dict[str, Any]:
-    inner = {"strategy": strategy, "share": share, "_recursive_": False}  # it makes the strategy in it by itself
+    inner = {"strategy": strategy, "share": share, "_recursive_": False}  # It makes the strategy in it by itself.
     return {"_target_": "harness.commands.throttled.Throttled", **inner}
 
 
 def certificate_of(run: RunFolder, grid: Sequence[Point]) -> Certificate | None:
-    """From the rows of a run that measured ``grid``; None where no A/A comparison came to an end."""
+    """Make a certificate of a run that measured ``grid``; returns None where no A/A comparison came to an end."""
     rows = {row.point: row for row in run.rows if row.speedup_lo is not None}
     by_slowdown: dict[float, list[Row]] = {}
     for point in grid:
@@ -102,7 +102,7 @@ def certificate_of(run: RunFolder, grid: Sequence[Point]) -> Certificate | None:
     effects = [_effect(slowdown, found) for slowdown, found in sorted(by_slowdown.items())]
     config, environment = grid[0].config, json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
     objects = alike[0].objects
-    assert objects is not None  # of a point that was measured
+    assert objects is not None  # A point that was measured has them.
     return Certificate(
         device=environment["device"],
         made=datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -130,7 +130,7 @@ def _effect(slowdown: float, rows: list[Row]) -> Effect:
 
 
 def _smallest(effects: Sequence[Effect]) -> float | None:
-    """Found reliably, and so were all larger ones."""
+    """Return the smallest slow-down that was found reliably, as all larger ones were."""
     smallest = None
     for effect in sorted(effects, key=lambda effect: -effect.slowdown):
         if effect.detected.rate < RELIABLE:
@@ -152,5 +152,5 @@ def _print_certificate(certificate: Certificate, path: Path) -> None:
             f"slowed by {effect.slowdown:.0%}: found {found.found} of {found.count} times, "
             f"median speed-up {effect.median_speedup:.3f}"
         )
-    told = "none of these" if smallest is None else f"{smallest:.0%}"
-    console.print(f"smallest slow-down found reliably: {told}\ncertificate: {path}")
+    shown = "none of these" if smallest is None else f"{smallest:.0%}"
+    console.print(f"smallest slow-down found reliably: {shown}\ncertificate: {path}")

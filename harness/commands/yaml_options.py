@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import yaml
 
 COMPOSITION = ("defaults", "hydra", "_target_")
-"""Keys that tell Hydra how to put options together; they are no options."""
+"""Keys by which Hydra puts options together; they are no options."""
 PACKAGE = "# @package"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """An option by its full key. default: as it is written, None for a group of options. comment: "" without one."""
+    """An option by its full key. default: as it is written, or None for a group of options. comment: "" without one."""
 
     key: str
     default: str | None
@@ -22,13 +22,13 @@ class Option:
 
 
 def options_in(text: str, *, prefix: str = "") -> list[Option]:
-    """All options of a YAML file, in order, groups before their members; ``prefix`` goes before every key."""
+    """Return all options of a YAML file, in order, groups before their members; ``prefix`` goes before every key."""
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     return list(_options(root, prefix, text.splitlines())) if isinstance(root, yaml.MappingNode) else []
 
 
 def choices_in(text: str) -> list[Option]:
-    """The option groups in the defaults list of a primary config, each with the member that is the default."""
+    """Return the option groups in a primary config's defaults list, each with the member that is the default."""
     lines = text.splitlines()
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     assert isinstance(root, yaml.MappingNode)
@@ -42,7 +42,7 @@ def choices_in(text: str) -> list[Option]:
 
 
 def header_of(text: str) -> str:
-    """The comment that a YAML file begins with, as one line."""
+    """Return the comment that a YAML file begins with, as one line."""
     header = []
     for line in text.splitlines():
         if not line.startswith("#"):
@@ -53,7 +53,7 @@ def header_of(text: str) -> str:
 
 
 def is_global(text: str) -> bool:
-    """Whether the keys of a group's file are full ones already."""
+    """Return whether the keys of a group's file are full ones already."""
     return text.startswith(f"{PACKAGE} _global_")
 
 

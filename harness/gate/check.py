@@ -1,11 +1,11 @@
 """``python -m harness.check [--update] [KEY=VALUE ...]``: has anything become worse than in the snapshot?
 
-Measures a grid as ``python -m harness`` does, or takes a run that is there (``check.run=FOLDER``), and compares it with
-the snapshot that is committed for this device; `harness.gate.rule` has the rule. What is unclear is measured again,
-longer.
+The gate measures a grid as ``python -m harness`` does, or takes a run that exists (``check.run=FOLDER``), and compares
+it with the snapshot that is committed for this device; `harness.gate.rule` has the rule. What is unclear is measured
+again, longer.
 
-Exit codes: 0 nothing became worse; 1 something did; 2 bad input; 3 it can't be told; 130 interrupted. Of --update: 0;
-1 where the new snapshot, written all the same, has points that did not end well.
+Exit codes: 0 nothing became worse; 1 something did; 2 bad input; 3 it is unclear; 130 interrupted. With --update the
+code is 0, or 1 where the new snapshot, written all the same, has points that did not end well.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ GRID = {
     **{"strategy": "direct,extended_session", "batch": "8", "objects": "1,4"},
     **{"timing.width": "0.05", "timing.max_seconds": "20", "name": "check"},
 }
-"""Options where the command line does not say: few points, each timed until its interval is narrower than the margin
+"""Options that the command line may replace: few points, each timed until its interval is narrower than the margin
 (about three minutes on a CPU)."""
 INTERRUPTED = 130
 SUMMARY = "GITHUB_STEP_SUMMARY"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes as above."""
+    """Run the command line; returns one of the exit codes above."""
     return guarded(lambda: _check(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -52,9 +52,9 @@ def _check(arguments: list[str]) -> int:
     named = {word.partition("=")[0] for word in words}
     defaults = [f"{key}={value}" for key, value in GRID.items() if key not in named]
     points = compose([*defaults, *words], module="harness.check")
-    if not points:  # --help and its like
+    if not points:  # Hydra has only printed its help or the like.
         return 0
-    if "check.subset" not in named:  # so that each point's command is of that point alone
+    if "check.subset" not in named:  # Each point's command is to check that point alone.
         points = [replace(point, overrides=(*point.overrides, "check.subset=true")) for point in points]
     return _update(points) if UPDATE in arguments else _compare(points)
 
@@ -74,7 +74,7 @@ def _compare(points: Sequence[Point]) -> int:
 
 
 def _update(points: Sequence[Point]) -> int:
-    """Write the snapshot of this device, or the file that check.snapshot names, and show what it changes."""
+    """Write this device's snapshot, or the file that check.snapshot names, and show how it differs from the old one."""
     config = points[0].config
     run, path = _given_run(config), _given_snapshot(config)
     if path is not None and path.is_dir():
@@ -83,7 +83,7 @@ def _update(points: Sequence[Point]) -> int:
     path = path or file_of(new.device, _folder(config))
     try:
         old = load(path)
-    except UserError:  # there is none yet, or one to be rid of
+    except UserError:  # There is none yet, or one that is to be replaced.
         old = replace(new, points={})
     store(new, path)
     print_findings(compare(old, new, config.check.margins))
@@ -96,7 +96,7 @@ def _keys(points: Sequence[Point]) -> set[str]:
 
 
 def _measure(points: Sequence[Point]) -> Path:
-    """The run's folder."""
+    """Measure the points and return the run's folder."""
     refuse_twins((key_of(point), point.name) for point in points)
     code, run = measure(points)
     if code == INTERRUPTED:
@@ -105,7 +105,7 @@ def _measure(points: Sequence[Point]) -> Path:
 
 
 def _retried(snapshot: Snapshot, run: Path, points: Sequence[Point]) -> Snapshot:
-    """What the run found, after what is unclear by it was measured longer."""
+    """Return what the run found, after its unclear points were measured longer."""
     options, keys = points[0].config.check, _keys(points)
     for attempt in range(1, options.retries + 1):
         new = Snapshot.of_run(run, keys)
@@ -122,7 +122,7 @@ def _retried(snapshot: Snapshot, run: Path, points: Sequence[Point]) -> Snapshot
 
 
 def _longer(point: Point, attempt: int, run: Path) -> Point:
-    """Timed for all of twice the time (four times, ...), as another point of the same run."""
+    """Return the point timed for all of twice the time (four times, ...), as another point of the same run."""
     timing = point.config.timing
     timing = replace(timing, width=0.0, max_seconds=timing.max_seconds * 2**attempt)
     return replace(point, config=replace(point.config, timing=timing, resume=str(run)))
@@ -141,11 +141,11 @@ def _given_snapshot(config: HarnessConfig) -> Path | None:
 
 
 def _notes(path: Path, old: Snapshot, new: Snapshot) -> list[str]:
-    """Which snapshot it was, and how far what it was made with differs."""
+    """Return which snapshot it was, and how its device and versions differ from this run's."""
     commit = old.environment["git_commit"]
-    told = [f"Compared with {path} of {old.made[:10]}, {old.device}" + (f", code {commit[:8]}." if commit else ".")]
+    notes = [f"Compared with {path} of {old.made[:10]}, {old.device}" + (f", code {commit[:8]}." if commit else ".")]
     if old.device != new.device:
-        told.append(
+        notes.append(
             f"That is another device than {new.device}: speed-ups can differ between the two for that alone, and "
             "memory is not compared."
         )
@@ -162,15 +162,15 @@ def _notes(path: Path, old: Snapshot, new: Snapshot) -> list[str]:
         if old_value != new_value
     ]
     if differing:
-        told.append(f"Made with {'; '.join(differing)}.")
-    return told
+        notes.append(f"Made with {'; '.join(differing)}.")
+    return notes
 
 
 def _publish(run: Path, findings: Sequence[Finding], config: HarnessConfig, notes: Sequence[str]) -> int:
     code = exit_code(findings, subset=config.check.subset)
     print_findings(findings)
-    told = markdown(findings, code=code, notes=notes)
-    write_whole(run / "check.md", told)
+    text = markdown(findings, code=code, notes=notes)
+    write_whole(run / "check.md", text)
     write_whole(run / "junit.xml", junit(findings))
     console = Console(soft_wrap=True, highlight=False)
     for line in [*notes, f"check: {run / 'check.md'}, {run / 'junit.xml'}", summary_line(findings, code)]:
@@ -178,7 +178,7 @@ def _publish(run: Path, findings: Sequence[Finding], config: HarnessConfig, note
     if SUMMARY in os.environ:
         try:
             with Path(os.environ[SUMMARY]).open("a", encoding="utf-8") as summary:
-                summary.write(told)
+                summary.write(text)
         except OSError as error:
             raise UserError(f"{SUMMARY}={os.environ[SUMMARY]} can't be written ({error.strerror})") from error
     return code

@@ -1,4 +1,4 @@
-"""What the regression gate found, told to people and to machines: a table, Markdown, JUnit XML."""
+"""What the regression gate found, for people and for machines: as a table, Markdown and JUnit XML."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ WORDS = {PASS: "pass", REGRESSED: "regressed", UNCLEAR: "unclear"}
 ORDER: tuple[State, ...] = ("regressed", "unclear", "missing", "new", "pass")
 COLUMNS = ("state", "point", "quantity", "snapshot", "now", "change", "allowed", "")
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 can't hold, not even escaped; the last words of a crash may."""
+"""Characters that XML 1.0 can't hold, not even escaped, but that the output of a crash may."""
 
 
 def summary_line(findings: Sequence[Finding], code: int) -> str:
-    """One line: the verdict, and how many findings there are of each kind."""
+    """Return one line with the verdict and the number of findings of each kind."""
     counts = Counter(finding.state for finding in findings)
     return f"{WORDS[code]}: " + (
         ", ".join(f"{counts[state]} {state}" for state in ORDER if counts[state]) or "no point"
@@ -30,7 +30,7 @@ def summary_line(findings: Sequence[Finding], code: int) -> str:
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """A table on standard output, and the commands that measure again what did not pass."""
+    """Print a table, and the commands that measure again what did not pass."""
     common = _common(findings)
     table = Table(caption=f"every point: {' '.join(common)}" if common else None)
     for name in COLUMNS:
@@ -38,7 +38,7 @@ def print_findings(findings: Sequence[Finding]) -> None:
     for finding in _sorted(findings):
         table.add_row(*map(escape, _cells(finding, common)))
     console = Console(soft_wrap=True, highlight=False)
-    if not console.is_terminal:  # a file or a pipe has no width to fit in
+    if not console.is_terminal:  # A file or a pipe has no width to fit in.
         console.width = 250
     console.print(table)
     for key, command in _commands(findings).items():
@@ -46,7 +46,7 @@ def print_findings(findings: Sequence[Finding]) -> None:
 
 
 def markdown(findings: Sequence[Finding], *, code: int, notes: Sequence[str]) -> str:
-    """What did not pass first, with the commands; what did is folded."""
+    """Return the findings as Markdown: what did not pass comes first, with its commands, and what did is folded."""
     common = _common(findings)
     parts = [f"## Regression gate: {summary_line(findings, code)}", *notes]
     if common:
@@ -67,17 +67,17 @@ def markdown(findings: Sequence[Finding], *, code: int, notes: Sequence[str]) ->
 
 
 def junit(findings: Sequence[Finding]) -> str:
-    """A test case for each point and quantity: regressed fails; unclear, new and missing are skipped."""
+    """Return a test case for each point and quantity: regressed fails; unclear, new and missing are skipped."""
     counts = Counter(finding.state for finding in findings)
-    told = {
+    totals = {
         "name": "harness.check",
         "tests": str(len(findings)),
         "failures": str(counts["regressed"]),
         "errors": "0",
         "skipped": str(counts["unclear"] + counts["new"] + counts["missing"]),
     }
-    suites = ElementTree.Element("testsuites", told)
-    suite = ElementTree.SubElement(suites, "testsuite", told)
+    suites = ElementTree.Element("testsuites", totals)
+    suite = ElementTree.SubElement(suites, "testsuite", totals)
     for finding in findings:
         case = ElementTree.SubElement(suite, "testcase", classname=_xml(finding.key), name=finding.quantity)
         if finding.state == "pass":
@@ -94,19 +94,19 @@ def _sorted(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _commands(findings: Sequence[Finding]) -> dict[str, str]:
-    """Of the points of which something is regressed, unclear or missing, by key."""
+    """Return the commands of points of which something is regressed, unclear or missing, by key."""
     return {one.key: one.command for one in findings if one.state in ("regressed", "unclear", "missing")}
 
 
 def _sentence(finding: Finding) -> str:
-    if finding.change is None:
+    if finding.comparison is None:
         return finding.detail
-    _, _, _, old, new, change, allowed, _ = _cells(finding, ())
-    return f"{finding.quantity} was {old} and is {new}; the change is {change}, {allowed} is allowed"
+    _, _, _, old, new, difference, allowed, _ = _cells(finding, ())
+    return f"{finding.quantity} was {old} and is {new}; the change is {difference}, {allowed} is allowed"
 
 
 def _common(findings: Sequence[Finding]) -> list[str]:
-    """Words that all points' keys share, where there are several points: no need to read them again and again."""
+    """Return the words that all points' keys share where there are several points, so that they are shown once."""
     keys = list(dict.fromkeys(finding.key for finding in findings))
     if len(keys) < 2:
         return []
@@ -124,7 +124,7 @@ def _cells(finding: Finding, common: Sequence[str]) -> tuple[str, ...]:
         finding.quantity,
         _interval(finding.old),
         _interval(finding.new),
-        _change(finding),
+        _comparison(finding),
         _allowed(finding),
         finding.detail,
     )
@@ -138,15 +138,16 @@ def _interval(interval: Interval | None) -> str:
     return f"{interval.value:.3f} [{interval.lo:.3f}, {interval.hi:.3f}]"
 
 
-def _change(finding: Finding) -> str:
-    """As a person reads it: shares more or less of speed and memory, differences of the rest."""
-    if finding.change is None:
+def _comparison(finding: Finding) -> str:
+    """Return how much more or less there is now: shares of speed and memory, differences of the rest."""
+    if finding.comparison is None:
         return ""
-    if finding.quantity in MEMORY:  # judged as old / new, told as how much more there is now
-        return f"{1 / finding.change.value - 1:+.1%}"
+    if finding.quantity in MEMORY:  # It is decided by old / new, and shown as how much more there is now.
+        return f"{1 / finding.comparison.value - 1:+.1%}"
     if finding.quantity == "speedup":
-        return f"{finding.change.value - 1:+.1%} [{finding.change.lo - 1:+.1%}, {finding.change.hi - 1:+.1%}]"
-    return f"{finding.change.value:+.4f}"
+        lo, hi = finding.comparison.lo - 1, finding.comparison.hi - 1
+        return f"{finding.comparison.value - 1:+.1%} [{lo:+.1%}, {hi:+.1%}]"
+    return f"{finding.comparison.value:+.4f}"
 
 
 def _allowed(finding: Finding) -> str:

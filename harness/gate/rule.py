@@ -1,7 +1,7 @@
 """The rule of the regression gate: a run against a snapshot, point by point and quantity by quantity.
 
 ============  =====================================  =================================
-quantity      change                                 regressed where all of it is
+quantity      comparison                             regressed where all of it is
 ============  =====================================  =================================
 speedup       new / old, of the paired speed-ups     below 1 / (1 + margin)
 iou_*, jf     new - old                              below -margin
@@ -9,9 +9,9 @@ iou_*, jf     new - old                              below -margin
 status                                               neither ok nor as in the snapshot
 ============  =====================================  =================================
 
-Only speed-ups have intervals: masks come out the same each time, and memory is measured once. Speed-ups are ratios
-from one run each, so they can be compared between machines as far as the two strategies react alike to the machine;
-memory is compared on the snapshot's own device only.
+Only speed-ups have intervals, because masks come out the same each time, and memory is measured once. Speed-ups are
+ratios from one run each, so they can be compared between machines as far as the two strategies react alike to the
+machine; memory is compared on the snapshot's own device only.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ PASS, REGRESSED, UNCLEAR = 0, 1, 3
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What is found of one quantity of one point.
+    """The result of comparing one quantity of one point.
 
-    state: besides a decision, "new" for what the snapshot lacks and "missing" for what was not measured this time.
-    old, new, change: None where there is none. least: the change from which on it is no regression. detail: what there
-    is to say besides the numbers. command: measures the point again.
+    state: a decision, or "new" for what the snapshot lacks and "missing" for what was not measured this time. old, new:
+    None where the snapshot lacks it, or where it was not measured. comparison: the interval that the rule's table
+    defines, None where nothing was compared. least: the comparison from which on it is no regression. detail: an
+    explanation besides the numbers. command: the one that measures the point again.
     """
 
     key: str
@@ -45,19 +46,19 @@ class Finding:
     state: State
     old: Interval | None = None
     new: Interval | None = None
-    change: Interval | None = None
+    comparison: Interval | None = None
     least: float | None = None
     detail: str = ""
     command: str
 
     @property
     def retryable(self) -> bool:
-        """Whether longer timing may tell what is unclear now."""
-        return self.state == "unclear" and self.quantity == "speedup" and self.change is not None
+        """Whether longer timing may decide what is unclear now."""
+        return self.state == "unclear" and self.quantity == "speedup" and self.comparison is not None
 
 
 def compare(old: Snapshot, new: Snapshot, margins: MarginsConfig) -> list[Finding]:
-    """All findings, by point; of a point that did not end well only its status."""
+    """Return all findings, point by point; a point that did not end well has only one of its status."""
     alike = old.device == new.device
     quantities = [name for name in QUANTITIES if alike or name not in MEMORY]
     findings: list[Finding] = []
@@ -84,9 +85,10 @@ def compare(old: Snapshot, new: Snapshot, margins: MarginsConfig) -> list[Findin
 
 
 def exit_code(findings: Sequence[Finding], *, subset: bool) -> int:
-    """regressed wins over unclear. subset: whether points that were not measured are of no concern.
+    """Return the exit code, in which regressed wins over unclear.
 
-    Where nothing could be compared, nothing passes: else a gate whose points were all renamed would be green.
+    subset: whether points that were not measured are of no concern. Where nothing could be compared, nothing passes:
+    else a gate whose points were all renamed would be green.
     """
     states = {finding.state for finding in findings}
     if "regressed" in states:
@@ -112,17 +114,19 @@ def _status(key: str, old: Record | None, new: Record) -> Finding:
 
 
 def _quantity(key: str, name: str, old: Record | None, new: Record, margins: MarginsConfig) -> Finding | None:
-    """None where neither side has it."""
+    """Return what is found of a quantity, or None where neither side has it."""
     before, now = None if old is None else old.interval(name), new.interval(name)
 
-    def found(state: State, detail: str = "", change: Interval | None = None, least: float | None = None) -> Finding:
+    def found(
+        state: State, detail: str = "", comparison: Interval | None = None, least: float | None = None
+    ) -> Finding:
         return Finding(
             key=key,
             quantity=name,
             state=state,
             old=before,
             new=now,
-            change=change,
+            comparison=comparison,
             least=least,
             detail=detail,
             command=new.command,
@@ -134,12 +138,12 @@ def _quantity(key: str, name: str, old: Record | None, new: Record, margins: Mar
         return found("new", "the snapshot does not have it")
     if name == "speedup" and old.baseline != new.baseline:
         return found("unclear", f"over {new.baseline}; in the snapshot over {old.baseline}")
-    change, least = _change(name, before, now, margins)
-    return found(judge(change, least=least), "", change, least)
+    comparison, least = _comparison(name, before, now, margins)
+    return found(judge(comparison, least=least), "", comparison, least)
 
 
-def _change(name: str, old: Interval, new: Interval, margins: MarginsConfig) -> tuple[Interval, float]:
-    """For the worse where it is small; and the least that is no regression."""
+def _comparison(name: str, old: Interval, new: Interval, margins: MarginsConfig) -> tuple[Interval, float]:
+    """Compare a quantity so that small values are worse; return also the least value that is no regression."""
     if name == "speedup":
         return quotient(new, old), 1 / (1 + margins.speedup)
     if name in MEMORY:

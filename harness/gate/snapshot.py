@@ -1,6 +1,6 @@
-"""A run in the form that is kept and compared: each point's status, speed-up, agreement, scores and memory, by key.
+"""A snapshot keeps what the gate compares of a run: points' status, speed-up, agreement, scores and memory, by key.
 
-A snapshot is such a file, ``<results>/baselines/<device>.json``, meant to be committed and to be read in a diff.
+Its file, ``<results>/baselines/<device>.json``, is meant to be committed and to be read in a diff.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ NUMBERS = ("iou_mean", "iou_min", "jf", "peak_rss_mb", "vram_peak_mb")
 ENVIRONMENT = ("device", "python", "packages", "threads", "git_commit", "git_changed")
 """Entries of environment.json that are kept."""
 DIGITS = 6
-"""Significant ones that are kept: more would only make diffs long."""
+"""Significant digits that are kept, because more would only make diffs long."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """How one point ended. baseline: what ``speedup`` is over. numbers: of `NUMBERS`, those that were measured.
+    """How one point ended.
 
-    reason: why it ended so; not kept in files, because it may name files of the machine.
+    reason: why it ended so; it is not kept in files, because it may name files of the machine. baseline: the strategy
+    that ``speedup`` is over. numbers: those of `NUMBERS` that were measured.
     """
 
     status: str
@@ -45,7 +46,7 @@ class Record:
 
     @staticmethod
     def of(row: Row) -> Record:
-        """A speed-up that has no interval is none."""
+        """Take what is kept of a row, without a speed-up that has no interval."""
         speedup = None
         if row.speedup is not None and row.speedup_lo is not None and row.speedup_hi is not None:
             value, lo, hi = map(_short, (row.speedup, row.speedup_lo, row.speedup_hi))
@@ -60,7 +61,7 @@ class Record:
         )
 
     def interval(self, quantity: str) -> Interval | None:
-        """Of ``speedup`` or one of `NUMBERS`; None where it was not measured."""
+        """Return the interval of ``speedup`` or of one of `NUMBERS`, or None where it was not measured."""
         if quantity == "speedup":
             return self.speedup
         return Interval.exact(self.numbers[quantity]) if quantity in self.numbers else None
@@ -68,7 +69,7 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """points: by key (see `harness.store.point_key`)."""
+    """What is kept of a run. points: their records by key (see `harness.store.point_key`)."""
 
     made: str
     run: str
@@ -81,9 +82,9 @@ class Snapshot:
 
     @staticmethod
     def of_run(run: Path, keys: Set[str] | None = None) -> Snapshot:
-        """keys: the points to take; all where None.
+        """Take a snapshot of a run. keys: the points to take, or None for all.
 
-        UserError where the folder is not that of a run, or of one whose points a snapshot can't tell apart.
+        Raises UserError where the folder is not that of a run, or two points of the run have the same key.
         """
         try:
             environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
@@ -110,7 +111,7 @@ class Snapshot:
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> Snapshot:
-        """ValueError where it is none."""
+        """Read what `to_json` gave. Raises ValueError where that is no snapshot."""
         try:
             if content["version"] != VERSION:
                 raise ValueError(f"it has version {content['version']}, and this sambatch reads version {VERSION}")
@@ -126,14 +127,14 @@ class Snapshot:
 
 
 def store(snapshot: Snapshot, path: Path) -> None:
-    """Of what was measured: a point that was skipped says nothing. UserError where the file can't be written."""
+    """Write a snapshot without points that were skipped. Raises UserError where the file can't be written."""
     points = {key: record for key, record in snapshot.points.items() if record.status != "skipped"}
     kept = Snapshot(made=snapshot.made, run=snapshot.run, environment=snapshot.environment, points=points)
     write_whole(path, kept.to_json())
 
 
 def load(path: Path) -> Snapshot:
-    """From a snapshot's file, or from the folder of a run. UserError where it is neither."""
+    """Read a snapshot's file, or the folder of a run. Raises UserError where the path is neither."""
     if path.is_dir():
         return Snapshot.of_run(path)
     try:
@@ -145,12 +146,12 @@ def load(path: Path) -> Snapshot:
 
 
 def file_of(device: str, folder: Path) -> Path:
-    """Where a device's snapshot is kept."""
+    """Return where a device's snapshot is kept."""
     return folder / f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
 
 
 def find(device: str, folder: Path) -> Path:
-    """The device's snapshot; where it has none, the only one that there is. UserError where that settles nothing."""
+    """Return the device's snapshot, or the only one that exists. Raises UserError where neither can be found."""
     own = file_of(device, folder)
     if own.exists():
         return own
@@ -166,18 +167,18 @@ def find(device: str, folder: Path) -> Path:
 
 
 def _record_to_json(record: Record) -> dict[str, Any]:
-    told: dict[str, Any] = {"status": record.status}
+    content: dict[str, Any] = {"status": record.status}
     if record.speedup is not None:
         interval = record.speedup
-        told["speedup"] = {"value": interval.value, "lo": interval.lo, "hi": interval.hi, "over": record.baseline}
-    return told | record.numbers | {"command": record.command}
+        content["speedup"] = {"value": interval.value, "lo": interval.lo, "hi": interval.hi, "over": record.baseline}
+    return content | record.numbers | {"command": record.command}
 
 
 def _record_from_json(content: dict[str, Any]) -> Record:
     if content["status"] not in STATUSES:
         raise ValueError(f"{content['status']} is not a status")
-    told = content.get("speedup")
-    speedup = None if told is None else Interval(value=told["value"], lo=told["lo"], hi=told["hi"])
+    stored = content.get("speedup")
+    speedup = None if stored is None else Interval(value=stored["value"], lo=stored["lo"], hi=stored["hi"])
     numbers = {name: float(content[name]) for name in NUMBERS if name in content}
     positive = [number for name, number in numbers.items() if name.endswith("_mb")] + [
         1.0 if speedup is None else speedup.lo
@@ -187,7 +188,7 @@ def _record_from_json(content: dict[str, Any]) -> Record:
     return Record(
         status=content["status"],
         reason=None,
-        baseline=None if told is None else told["over"],
+        baseline=None if stored is None else stored["over"],
         speedup=speedup,
         numbers=numbers,
         command=content["command"],

@@ -13,10 +13,11 @@ from strategies.errors import UnavailableError, UserError, out_of_memory, tells_
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """status: how the point ends by it. refused: whether it is the user's input that has to be mended.
+    """What went wrong with a point.
 
-    traceback: the whole text of it; empty where there is none, and where the reason says what the user has to do. Two
-    failures for the same reason are the same wherever they came from.
+    status: how the point ends by it. refused: whether the user's input has to be mended. traceback: its whole text;
+    empty where there is none, and where the reason says what the user has to do. Two failures for the same reason are
+    equal, wherever they came from.
     """
 
     status: Status
@@ -26,7 +27,7 @@ class Failure:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Of an exception that a point raised."""
+    """Return the failure of an exception that a point raised."""
     if isinstance(error, UserError):
         return Failure(status="skipped", reason=str(error), refused=not isinstance(error, UnavailableError))
     first = (str(error).strip() or "no message").splitlines()[0]
@@ -38,7 +39,7 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def failure_of_exit(code: int, *, output: str, doing: str, oom_kills: int) -> Failure:
-    """Of a worker that ended without a result.
+    """Return the failure of a worker that ended without a result.
 
     code: its exit code, negative for a signal. output: the end of what it printed. doing: the stage it was in.
     oom_kills: processes that the system killed for want of memory meanwhile (see `count_oom_kills`).
@@ -59,7 +60,7 @@ def failure_of_exit(code: int, *, output: str, doing: str, oom_kills: int) -> Fa
 
 
 def count_oom_kills() -> int:
-    """How many processes this system has killed for want of memory since it started; 0 where it does not tell."""
+    """Return how many processes the system has killed for want of memory since it started; 0 where that is unknown."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
     except OSError:
@@ -70,5 +71,5 @@ def count_oom_kills() -> int:
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
-    except ValueError:  # the real-time signals between the first and the last have no name
+    except ValueError:  # The real-time signals between the first and the last have no name.
         return f"signal {number}"

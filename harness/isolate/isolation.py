@@ -29,13 +29,16 @@ from strategies.errors import UserError
 KEPT_OUTPUT = 16_384
 LONGEST_MESSAGE = 1 << 28
 GRACE = 10.0
-"""Seconds that a worker may take to exit when it has said what it had to say."""
+"""Seconds that a worker may take to exit after its last message."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """result: of a job that was done and has one. failure: of a job that was not done. output: the end of what was
-    printed. error: what the job raised in this process, for a debugger; None where the reason says what to do."""
+    """How a job ended.
+
+    result: what a job that was done returned, if anything. failure: why a job was not done. output: the end of what was
+    printed. error: what the job raised in this process, for a debugger; None where the reason says what to do.
+    """
 
     result: PointResult | None = None
     failure: Failure | None = None
@@ -44,7 +47,7 @@ class Outcome:
 
 
 def run_inline(job: Job, *, on_stage: Callable[[str], None]) -> Outcome:
-    """The job in this process, for debugging: the exception is kept, and a crash of the interpreter ends everything."""
+    """Run the job in this process, for debugging. Exceptions are kept; a crash of the interpreter ends everything."""
     try:
         return Outcome(result=job.run(on_stage))
     except UserError as error:
@@ -54,13 +57,13 @@ def run_inline(job: Job, *, on_stage: Callable[[str], None]) -> Outcome:
 
 
 def run_spawned(job: Job, *, timeout: float | None, on_stage: Callable[[str], None]) -> Outcome:
-    """The job in a process of its own, killed when it takes longer than ``timeout`` seconds.
+    """Run the job in a process of its own, which is killed when it takes longer than ``timeout`` seconds.
 
     Whatever ends this call, KeyboardInterrupt too, the worker and all that it started are gone.
     """
     try:
         worker = _Worker(job, on_stage)
-    except OSError as error:  # the system has no room for another process
+    except OSError as error:  # The system has no room for another process.
         return Outcome(failure=failure_of(error))
     try:
         in_time = worker.listen(timeout)
@@ -77,9 +80,9 @@ class _Worker:
         content = pickle.dumps(job)
         self.doing = "starting"
         self._on_stage = on_stage
-        self._said: Outcome | None = None
+        self._reported: Outcome | None = None
         self._garbage: bytes | None = None
-        self._ungiven = memoryview(LENGTH.pack(len(content)) + content)
+        self._unsent = memoryview(LENGTH.pack(len(content)) + content)
         self._unread = bytearray()
         self._output = b""
         self._oom_kills = count_oom_kills()
@@ -91,7 +94,7 @@ class _Worker:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=(theirs,),
-                start_new_session=True,  # a group to kill, and Ctrl-C reaches the parent alone
+                start_new_session=True,  # The group can be killed, and Ctrl-C reaches the parent alone.
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 bufsize=0,
             )
@@ -106,24 +109,24 @@ class _Worker:
         return self._output.decode(errors="replace")
 
     def listen(self, timeout: float | None) -> bool:
-        """Until the worker is gone, has told its end and had its grace, or broke the rules; False when time is over."""
+        """Listen until the worker is gone, has ended and had its grace, or sent garbage; False when time is over."""
         end = float("inf") if timeout is None else time.monotonic() + timeout
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
-        os.set_blocking(stdin.fileno(), False)  # a worker that takes no job must not stop the clock
+        os.set_blocking(stdin.fileno(), False)  # A worker that takes no job must not stop the clock.
         with selectors.DefaultSelector() as selector:
-            selector.register(stdin, selectors.EVENT_WRITE, self._give_job)
+            selector.register(stdin, selectors.EVENT_WRITE, self._send_job)
             selector.register(self._messages, selectors.EVENT_READ, self._take_message)
             selector.register(stdout, selectors.EVENT_READ, self._take_output)
             while self._garbage is None:
                 gone = self._is_gone()
-                if gone or self._said is not None:
+                if gone or self._reported is not None:
                     end = min(end, time.monotonic() + GRACE)
                 left = end - time.monotonic()
                 if left <= 0:
-                    return gone or self._said is not None
-                pause = 1.0 if selector.get_map() else 0.01  # with all pipes closed, the end is near and makes no sound
+                    return gone or self._reported is not None
+                pause = 1.0 if selector.get_map() else 0.01  # With all pipes closed, the end is near and wakes nobody.
                 ready = selector.select(0 if gone else min(left, pause))
                 if gone and not ready:
                     break
@@ -143,31 +146,31 @@ class _Worker:
         os.close(self._messages)
 
     def outcome(self) -> Outcome:
-        """Of a worker that was not stopped by the clock; it is gone by now."""
+        """Return the outcome of a worker that was not stopped by the clock; it is gone by now."""
         if self._garbage is not None:
-            told = self._garbage[:80].decode(errors="replace")
-            reason = f"the worker's pipe brought what is no message ({told!r}), while {self.doing}"
+            start = self._garbage[:80].decode(errors="replace")
+            reason = f"the worker's pipe brought what is no message ({start!r}), while {self.doing}"
             return Outcome(failure=Failure(status="crash", reason=reason), output=self.output)
-        if self._said is not None:
-            return replace(self._said, output=self.output)
+        if self._reported is not None:
+            return replace(self._reported, output=self.output)
         kills = count_oom_kills() - self._oom_kills
         failure = failure_of_exit(self._process.wait(), output=self.output, doing=self.doing, oom_kills=kills)
         return Outcome(failure=failure, output=self.output)
 
     def _is_gone(self) -> bool:
-        """Looks without waiting for the worker (see `kill`)."""
+        """Return whether the worker is gone, without waiting for it (see `kill`)."""
         try:
             return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        except ChildProcessError:  # where the system was told to forget children at once
+        except ChildProcessError:  # The system was asked to forget children at once.
             return True
 
-    def _give_job(self, pipe: int) -> bool:
-        """The next part of the job; whether there is more. A worker that died at once is found out by its end."""
+    def _send_job(self, pipe: int) -> bool:
+        """Send the next part of the job; returns whether more is left. `outcome` finds a worker that died at once."""
         try:
-            self._ungiven = self._ungiven[os.write(pipe, self._ungiven) :]
+            self._unsent = self._unsent[os.write(pipe, self._unsent) :]
         except BrokenPipeError:
             return False
-        return len(self._ungiven) > 0
+        return len(self._unsent) > 0
 
     def _take_output(self, pipe: int) -> bool:
         part = os.read(pipe, 1 << 16)
@@ -192,17 +195,17 @@ class _Worker:
                 case {"stage": str(stage)}:
                     self.doing = stage
                 case {"done": None}:
-                    self._said = Outcome()
+                    self._reported = Outcome()
                 case {"done": result}:
-                    self._said = Outcome(result=PointResult.from_json(result))
+                    self._reported = Outcome(result=PointResult.from_json(result))
                 case {"failure": {"status": str(status), "reason": str(), "traceback": str()} as failure} if (
                     status in STATUSES
                 ):
-                    self._said = Outcome(failure=Failure(**failure))
+                    self._reported = Outcome(failure=Failure(**failure))
                 case _:
                     raise ValueError("no message")
         except (ValueError, TypeError, RecursionError):
             self._garbage = line
             return
-        if isinstance(message.get("stage"), str):  # what its listener raises is no fault of the message
+        if isinstance(message.get("stage"), str):  # What the listener raises is no fault of the message.
             self._on_stage(message["stage"])

@@ -39,7 +39,7 @@ class EncodeJob:
 class MeasureJob:
     """Measure ``point`` on the workload in ``folder``; pictures go to the run's folder.
 
-    began: time.time() when the worker was asked for, from which its set-up counts.
+    began: time.time() when the worker was started, from which its set-up counts.
     """
 
     point: Point
@@ -50,7 +50,7 @@ class MeasureJob:
     def run(self, on_stage: OnStage) -> PointResult:
         config = self.point.config
         started = time.time()
-        idle_mb = memory_in_use_mb()  # before this process has anything on the GPU
+        idle_mb = memory_in_use_mb()  # This process has nothing on the GPU yet.
         on_stage("loading the model")
         model = _model(self.point, known_usable=True)
         loaded = time.time()
@@ -85,20 +85,20 @@ class MeasureJob:
 
 
 def _gpu_columns(monitoring: Monitoring, sustained: dict[str, Any] | None) -> dict[str, Any]:
-    """Of the stretch in which the strategy ran alone; empty where there was none, as on a CPU."""
+    """Return the columns of the stretch in which the strategy ran alone; none without one, as on a CPU."""
     if sustained is None:
         return {}
-    seen = monitoring.summary(SUSTAINED)
-    energy = seen.gpu_energy_j
+    observed = monitoring.summary(SUSTAINED)
+    energy = observed.gpu_energy_j
     return {
-        "vram_device_mb": seen.gpu_memory_mb,
-        "gpu_util_mean": seen.gpu_util_mean,
-        "gpu_power_w": seen.gpu_power_mean_w,
+        "vram_device_mb": observed.gpu_memory_mb,
+        "gpu_util_mean": observed.gpu_util_mean,
+        "gpu_power_w": observed.gpu_power_mean_w,
         "energy_j_per_1000": None if energy is None else 1000 * energy / sustained["targets"],
-        "gpu_temperature_c": seen.gpu_temperature_max_c,
-        "gpu_clock_mhz": seen.gpu_sm_clock_mean_mhz,
-        "throttle": seen.throttle,
-        "foreign_processes": seen.foreign_processes,
+        "gpu_temperature_c": observed.gpu_temperature_max_c,
+        "gpu_clock_mhz": observed.gpu_sm_clock_mean_mhz,
+        "throttle": observed.throttle,
+        "foreign_processes": observed.foreign_processes,
     }
 
 
@@ -106,7 +106,7 @@ Job = EncodeJob | MeasureJob
 
 
 def resolve_device(device: str) -> torch.device:
-    """``auto`` is the first CUDA device where there is one, else the CPU; UserError where it is not usable."""
+    """Return a device; ``auto`` is the first CUDA device, else the CPU. Raises UserError where it is not usable."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return usable_device(device)

@@ -1,4 +1,4 @@
-"""Where something went wrong: the whole traceback as text, and its last frames for a terminal."""
+"""Tracebacks of what went wrong, whole as text, and their last frames for a terminal."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from pathlib import Path
 
 HEAD = "Traceback (most recent call last):"
 FATAL = "Fatal Python error: "
-"""With it begins what `faulthandler` prints when the interpreter dies; its most recent call comes first."""
+"""`faulthandler` begins with this when the interpreter dies; the most recent call comes first."""
 FRAME = '  File "'
 LAST = 4
 """Frames that a terminal shows."""
 MOST = 1 << 20
-"""Letters of a traceback that are kept, half of its beginning and half of its end: a message may have any length."""
+"""Letters of a traceback that are kept, from its beginning and its end, because a message may have any length."""
 
 
 def traceback_of(error: BaseException) -> str:
-    """All that Python would print of it, with the exceptions that it came from."""
+    """Return all that Python would print of an exception, with those that it came from."""
     text = "".join(traceback.format_exception(error))
     return text if len(text) <= MOST else f"{text[: MOST // 2]}\n[...]\n{text[-MOST // 2 :]}"
 
 
 def fatal_error_in(output: str) -> tuple[str, str]:
-    """What a process printed before it died, and what `faulthandler` printed then; empty where it did not."""
+    """Split what a process printed before it died from what `faulthandler` printed then, which may be empty."""
     before, head, dump = output.rpartition(FATAL)
     return (before, head + dump) if head else (output, "")
 
 
 def last_frames(text: str, *, root: Path) -> list[str]:
-    """The lines of the last frames of a traceback, or of a dump of `faulthandler`, with paths relative to ``root``.
+    """Return the lines of a traceback's last frames, or of a dump of `faulthandler`, with paths relative to ``root``.
 
-    The first line says how many frames there are. No lines where the text holds no frame.
+    The first line says how many frames there are. There are no lines where the text holds no frame.
     """
     frames = _frames(text)
     if not frames:
@@ -42,7 +42,7 @@ def last_frames(text: str, *, root: Path) -> list[str]:
 
 
 def _frames(text: str) -> list[list[str]]:
-    """Each frame's lines, the most recent frame last: of the last exception of several, of the thread that died."""
+    """Return each frame's lines, most recent last, of the last exception of several or of the thread that died."""
     if text.startswith(FATAL):
         lines = text.partition("Current thread ")[2].partition("\n")[2].splitlines()
         ended = next((at for at, line in enumerate(lines) if not line.startswith(FRAME)), len(lines))
@@ -53,6 +53,6 @@ def _frames(text: str) -> list[list[str]]:
             frames.append([line])
         elif line.startswith("    ") and frames:
             frames[-1].append(line)
-        elif frames and not line.startswith("  "):  # here the exception's own words begin
+        elif frames and not line.startswith("  "):  # Here the exception's own words begin.
             break
     return frames

@@ -1,9 +1,9 @@
 """``python -m harness.isolate.worker FD``: one job in a process of its own.
 
-Started by `harness.isolate.isolation`, not by people.
+It is started by `harness.isolate.isolation`, not by people.
 
 The job comes by pickle on standard input, stages and the result go out as JSON lines on the file descriptor FD;
-standard output and error are the strategy's own affair.
+standard output and error are left to the strategy.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from typing import Any
 from harness.isolate.failures import failure_of
 
 LENGTH = struct.Struct("!Q")
-"""Goes before the pickled job, so that standard input can stay open behind it."""
+"""The format of the pickled job's length, which goes before it, so that standard input can stay open."""
 
 
 def main() -> int:
     messages = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
 
-    def say(kind: str, content: Any) -> None:
+    def send(kind: str, content: Any) -> None:
         print(json.dumps({kind: content}), file=messages, flush=True)
 
-    faulthandler.enable()  # so that a crash of the interpreter leaves a stack among what was printed
+    faulthandler.enable()  # A crash of the interpreter then prints a stack.
     (length,) = LENGTH.unpack(_read(LENGTH.size))
     content = _read(length)
     _die_with_parent()
     try:
-        result = pickle.loads(content).run(lambda stage: say("stage", stage))
-    except BaseException as error:  # SystemExit too: whatever a strategy raises, somebody must be told
+        result = pickle.loads(content).run(lambda stage: send("stage", stage))
+    except BaseException as error:  # SystemExit too: whatever a strategy raises must be reported.
         failure = failure_of(error)
     else:
-        say("done", None if result is None else asdict(result))
+        send("done", None if result is None else asdict(result))
         return 0
-    say("failure", asdict(failure))  # here, where the error and all that its frames hold are gone
+    send("failure", asdict(failure))  # The error and all that its frames hold are gone by now.
     return 1
 
 
 def _read(count: int) -> bytes:
-    """Of standard input, past Python's buffer: `_die_with_parent` looks there too."""
+    """Read so many bytes of standard input, past Python's buffer, because `_die_with_parent` polls it too."""
     parts = b""
     while len(parts) < count:
         part = os.read(0, count - len(parts))
@@ -59,7 +59,7 @@ def _read(count: int) -> bytes:
 
 
 def _die_with_parent() -> None:
-    """Standard input ends when the parent does, however it ends; then the system is to kill this worker.
+    """Have the system kill this worker when standard input ends, as it does when the parent ends in any way.
 
     The worker leads a process group, and takes with it whatever the strategy started. A thread that waits for the end
     would not do: a strategy that hangs in C may hold the interpreter.
@@ -67,7 +67,7 @@ def _die_with_parent() -> None:
     fcntl.fcntl(0, fcntl.F_SETOWN, -os.getpgrp())
     fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([0], [], [], 0)[0]:  # it ended before that was arranged
+    if select.select([0], [], [], 0)[0]:  # It ended before that was arranged.
         os.killpg(0, signal.SIGKILL)
 
 

@@ -1,4 +1,7 @@
-"""One grid point: are the masks right, how fast, at what cost. Runs in the point's own process."""
+"""The measurement of one grid point: whether its masks are right, how fast it is, and at what cost.
+
+It runs in the point's own process.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ from strategies.errors import out_of_memory
 from strategies.models.tracker import Tracker
 
 OnStage = Callable[[str], None]
-"""Takes note of the stage that begins."""
+"""A function that takes note of the stage that begins."""
 
 
 def measure_point(
@@ -47,7 +50,7 @@ def measure_point(
     clock: Clock | None = None,
     on_stage: OnStage = lambda _: None,
 ) -> PointResult:
-    """The point's result, with status ``ok`` or ``wrong``; whatever the strategy raises comes through."""
+    """Measure a point; its status is ``ok`` or ``wrong``, and whatever the strategy raises comes through."""
     config, model = point.config, workload.model
     clock = clock or device_clock(model.device)
     expected, noise, meters = None, None, Meters()
@@ -118,7 +121,7 @@ def measure_point(
 
 
 def make_strategy(options: dict[str, Any], model: Tracker) -> Strategy:
-    """The strategy that the options name; what its constructor raises comes through as it was raised."""
+    """Make the strategy that the options name; what its constructor raises comes through as it was raised."""
     try:
         strategy: Strategy = instantiate(options, model=model)
     except InstantiationException as error:
@@ -127,7 +130,7 @@ def make_strategy(options: dict[str, Any], model: Tracker) -> Strategy:
 
 
 def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
-    """The columns that say what the point is; with its workload also how large it came out."""
+    """Return the columns that say what the point is, and with its workload also how large that is."""
     config = point.config
     row: dict[str, Any] = {
         "point": point.name,
@@ -154,7 +157,7 @@ def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
 
 
 def _reason(meters: Meters, candidate: Strategy, baseline: Strategy | None) -> str | None:
-    """Why the masks do not count as right."""
+    """Return why the masks do not count as right, or None where they do."""
     if baseline is not None and baseline.exact:
         fault = disagreement(meters.baseline.result(), meters.limits)
         if fault is not None:
@@ -163,8 +166,10 @@ def _reason(meters: Meters, candidate: Strategy, baseline: Strategy | None) -> s
 
 
 def _masks(meters: Meters) -> Masks | None:
-    """Whether the candidate's masks count as those of `sequential`, by the rule for exact strategies; None where they
-    were not compared."""
+    """Return whether the candidate's masks count as those of `sequential`, by the rule for exact strategies.
+
+    Returns None where they were not compared.
+    """
     if meters.limits is None or meters.agreement.result() is None:
         return None
     return "same" if meters.disagreement() is None else "differ"
@@ -209,20 +214,20 @@ def _memory(verified: Verified, candidate: Strategy) -> dict[str, Any]:
 def _watch(
     config: HarnessConfig, workload: Workload, candidate: Strategy, clock: Clock
 ) -> tuple[Counter[str], StageTimes] | None:
-    """How often which of torch's attention kernels was called for a batch of the first group, and its stages' times.
+    """Count which of torch's attention kernels run for a batch of the first group, and time the batch's stages.
 
-    Last of all, because watching takes memory and time; None where there is no room for it. Prepared anew, so that CUDA
-    graphs are recorded meanwhile.
+    This comes last, because watching takes memory and time; returns None where the memory is not enough. The strategy
+    is prepared anew, so that CUDA graphs are recorded meanwhile.
     """
     encoded, device = workload.groups[0], workload.model.device
     batch = encoded.targets[: config.batch].clone().to(device)
     references = encoded.references(device, config.objects)
-    assert references.pixels is not None  # of the workload's references, always
+    assert references.pixels is not None  # The workload's references always have them.
     try:
         candidate.prepare(references)
-        with observed() as seen:
+        with observed() as kernels:
             candidate.predict(batch)
-        return seen, time_stages(candidate, batch, references.pixels[:1], clock=clock, options=config.timing)
+        return kernels, time_stages(candidate, batch, references.pixels[:1], clock=clock, options=config.timing)
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -230,9 +235,9 @@ def _watch(
 
 
 def _matrix_rate(model: Tracker, dtype: str, clock: Clock) -> float | None:
-    """None where there is no room for its matrices: no reason to lose a point that has been measured."""
+    """Return the matrix rate, or None where its matrices do not fit, for which a measured point must not be lost."""
     try:
-        with model.computing():  # which decides about TF32
+        with model.computing():  # This decides about TF32.
             return measure_matrix_rate(model.device, dtype, clock)
     except Exception as error:
         if not out_of_memory(error):

@@ -154,7 +154,7 @@ class PredictionBlock:
 
     @property
     def shapes(self) -> list[Batches]:
-        """The last batch where it is smaller than the others."""
+        """The last batch, where it is smaller than the others."""
         batches = self._block.inputs(0)
         return [batches[-1:]] if len(batches[-1]) != len(batches[0]) else []
 

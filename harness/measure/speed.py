@@ -28,7 +28,7 @@ CALLS_AT_ONCE = 4
 class SpeedMeasurement:
     """What was timed of one point.
 
-    speedup: None where there was no pair; ``note`` says why, where there should have been one.
+    speedup: None where no pair was timed; ``note`` says why, where one should have been.
     fps: targets per second over all groups that were timed, by each group's median block.
     warm_ups: how each side was warmed up, by group. alternating: whether the two sides did not fit in memory together,
     so that each was prepared anew for its blocks.

@@ -25,19 +25,19 @@ from harness.options.points import Point, distinct
 from strategies.errors import UserError, did_you_mean
 
 RENAMED = {"strategy@reference": "strategy@baseline", "reference": "baseline", "check.baseline": "check.snapshot"}
-"""Options by the names that they had before, which are accepted still."""
+"""The former names of options, which are still accepted."""
 ANYWAY = "++"
-"""Hydra's mark for an option that is set whether it is there or not."""
+"""Hydra's mark for an option that is set whether or not it exists."""
 GROUPS = ("strategy", "strategy@baseline")
-ONLY_TELL = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
-"""Flags that run nothing."""
+PRINTING = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
+"""Flags that only print something and run nothing."""
 
 
 def compose(arguments: list[str], *, module: str = "harness") -> list[Point]:
-    """The distinct points of a sweep; none where the words only ask for help or the like, which Hydra has answered.
+    """Compose the distinct points of a sweep; there are none where Hydra has only printed its help or the like.
 
-    module: whose command line this is, for the points' commands. Nothing is measured yet, so one bad value costs no
-    time. UserError, in one sentence, for whatever can't be composed.
+    module: the module whose command line this is, for the points' commands. Nothing is measured yet, so one bad value
+    costs no time. Raises UserError, with one sentence, for whatever can't be composed.
     """
     arguments = [_renamed(word) for word in arguments]
     try:
@@ -71,7 +71,7 @@ def _jobs(arguments: list[str], module: str) -> list[Job]:
     yamls: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def usual(runtime: HydraConf, composed: DictConfig, choices: tuple[str, str]) -> dict[str, Any]:
-        """The nodes of both strategies as their YAMLs give them; where more than those may have set them, from anew."""
+        """Return both strategies' nodes as their YAMLs give them, composed anew where overrides may have set more."""
         if composed.experiment is None and not any(_of_strategy(word) for word in runtime.overrides.task):
             return _nodes(composed)
         search = [word for word in runtime.overrides.hydra if _option(word) == "hydra.searchpath"]
@@ -81,24 +81,24 @@ def _jobs(arguments: list[str], module: str) -> list[Job]:
             yamls[choices] = _nodes(loader.load_configuration("config", [*named, *search], run_mode=RunMode.RUN))
         return yamls[choices]
 
-    flags = [] if ONLY_TELL & set(arguments) else ["--multirun"]
+    flags = [] if PRINTING & set(arguments) else ["--multirun"]
     argv = sys.argv
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of being printed by Hydra
     with TemporaryDirectory(prefix="sambatch-") as scratch:  # Hydra wants a folder before anything is checked
         words = [word for word in arguments if word not in ("--multirun", "-m")]
         scratch_dir = f"hydra.sweep.dir={scratch}"
         sys.argv = [f"python -m {module}", *flags, *words, scratch_dir]
-        told = StringIO()
+        errors = StringIO()
         try:
-            with redirect_stderr(told):
+            with redirect_stderr(errors):
                 collect()
-            sys.stderr.write(told.getvalue())
-        except SystemExit as end:  # of Hydra's parser of flags, which also prints how it is used
+            sys.stderr.write(errors.getvalue())
+        except SystemExit as end:  # Hydra's parser of flags exits, after it has printed its usage.
             if not end.code:
                 raise
-            said = told.getvalue().rpartition("error: ")[2].replace(f" {scratch_dir}", "").strip()
-            raise UserError(f"{said}; options are written as KEY=VALUE, and --help tells them") from None
-        except ValueError as error:  # such as an option without a name
+            message = errors.getvalue().rpartition("error: ")[2].replace(f" {scratch_dir}", "").strip()
+            raise UserError(f"{message}; options are written as KEY=VALUE, and --help tells them") from None
+        except ValueError as error:  # Hydra raises it for an option without a name, for example.
             raise UserError(f"the options can't be composed ({error}); give each as KEY=VALUE") from error
         finally:
             sys.argv = argv
@@ -106,14 +106,14 @@ def _jobs(arguments: list[str], module: str) -> list[Job]:
 
 
 def _nodes(composed: DictConfig) -> dict[str, Any]:
-    """Both strategies' options, with their interpolations."""
+    """Return both strategies' options, with their interpolations."""
     return {node: OmegaConf.to_container(composed[node]) for node in NODES}
 
 
 def _renamed(word: str) -> str:
-    """A word of the command line, its option by today's name; of ``reference.x=1`` the part before the dot.
+    """Return a word of the command line with its option, or the part before the dot, by today's name.
 
-    An option of a strategy becomes one that Hydra takes whether it is in the YAML or not: the constructor knows it.
+    An option of a strategy is marked so that Hydra takes it whether or not it is in the YAML: the constructor knows it.
     """
     mark = word[: len(word) - len(word.lstrip("+~"))]
     option, equals, value = word[len(mark) :].partition("=")
@@ -126,20 +126,20 @@ def _renamed(word: str) -> str:
 
 
 def _as_typed(word: str) -> str:
-    """A word as it can be given again."""
+    """Return a word as it can be given again on a command line."""
     return word.removeprefix(ANYWAY) if _of_strategy(word) else word
 
 
 def _of_strategy(word: str) -> bool:
-    """Whether it sets an option of the strategy or of the baseline, as ``strategy.piece=4``."""
+    """Return whether a word sets an option of the strategy or of the baseline, as ``strategy.piece=4`` does."""
     return _option(word).startswith(tuple(f"{node}." for node in NODES))
 
 
 def _joined(sweep: str, typed: list[str]) -> list[str]:
-    """Words of one of several sweeps, and what was typed, which goes before; and no more sweeps in that one."""
-    said = {_option(word) for word in typed}
+    """Return the words of one of several sweeps with those that were typed, which win, and without further sweeps."""
+    given = {_option(word) for word in typed}
     try:
-        listed = [_renamed(word) for word in shlex.split(sweep) if _option(_renamed(word)) not in said]
+        listed = [_renamed(word) for word in shlex.split(sweep) if _option(_renamed(word)) not in given]
     except ValueError as error:
         raise UserError(
             f"sweeps= holds {sweep!r}, which can't be split into words ({error}); write it as typed"
@@ -152,7 +152,7 @@ def _option(word: str) -> str:
 
 
 def _explained(error: Exception) -> str:
-    """Hydra's and OmegaConf's messages as one sentence that names the option."""
+    """Turn a message of Hydra or OmegaConf into one sentence that names the option."""
     cause = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     match error:

@@ -1,4 +1,4 @@
-"""From what Hydra composed to grid points: the strategies' options checked by signature, and told in words."""
+"""From what Hydra composed to grid points: the strategies' options are checked by signature and put into words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.options.words import option_of, word
 from strategies.errors import UserError, did_you_mean
 
 NODES = ("strategy", "baseline")
-"""Options whose value is a strategy: its class, as ``_target_``, and what its constructor is given."""
+"""Options whose value is a strategy: its class, as ``_target_``, and the arguments of its constructor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Job:
     """One job as Hydra composed it, not yet checked.
 
     strategy, baseline: names in ``conf/strategy``. usual: the nodes of both as their YAMLs alone give them, with their
-    interpolations. overrides: what set this job's options.
+    interpolations. overrides: the words that set this job's options.
     """
 
     strategy: str
@@ -43,12 +43,12 @@ class Job:
 
     @property
     def knobs(self) -> dict[str, Any]:
-        """The options at the top level that the harness does not read: they are there for strategies."""
+        """The options at the top level that the harness does not read, because they are meant for strategies."""
         options = cast(dict[str, Any], OmegaConf.to_container(self.composed, resolve=True))
         return {name: value for name, value in options.items() if name not in HarnessConfig.__dataclass_fields__}
 
     def without(self, dropped: Iterable[str]) -> Job:
-        """The job as if these options of its strategies, by their full names, had not been given."""
+        """Return the job as if these options of its strategies, by their full names, had not been given."""
         composed, left = self.composed.copy(), self.overrides
         OmegaConf.set_struct(composed, False)
         for option in dropped:
@@ -58,7 +58,7 @@ class Job:
         return replace(self, composed=composed, overrides=left)
 
     def point(self) -> Point:
-        """UserError where an option's value is not one that it can have."""
+        """Return the job's grid point. Raises UserError where an option can't have its value."""
         strategy, baseline = self.nodes
         for node in self.nodes:
             node.check()
@@ -84,7 +84,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """The options of one of a job's strategies. key: ``strategy`` or ``baseline``; name: of its YAML."""
+    """The options of one of a job's strategies. key: ``strategy`` or ``baseline``. name: its YAML's name."""
 
     job: Job
     key: str
@@ -92,18 +92,18 @@ class Node:
 
     @cached_property
     def values(self) -> dict[str, Any]:
-        """What its constructor is given, and the class; by option, resolved."""
+        """The class and the arguments of its constructor, by option and resolved."""
         return _resolved(self.job.composed, self.key, self.job.composed[self.key])
 
     @cached_property
     def usual(self) -> dict[str, Any]:
-        """The same as its YAML alone gives it, completed by the constructor's defaults."""
+        """The arguments that its YAML alone gives, completed by the constructor's defaults."""
         given = _resolved(self.job.composed, self.key, OmegaConf.create(dict(self._yaml)))
         return (self.signature.plain_defaults if self.signature else {}) | given
 
     @cached_property
     def signature(self) -> Signature | None:
-        """None where this machine can't import the class and says so: then nothing is checked."""
+        """The constructor's signature, or None where this machine can't have the class: then nothing is checked."""
         named = f"{'strategy@' if self.key == 'baseline' else ''}{self.key}={self.name}"
         if not isinstance(self.values.get("_target_"), str):
             raise UserError(f"{named}: its YAML names no class; give one as _target_: package.module.Class")
@@ -111,18 +111,18 @@ class Node:
 
     @property
     def typed(self) -> set[str]:
-        """Its options that were given one by one, as ``strategy.piece=4``; without the key."""
+        """The names of its options that were given one by one, as ``piece`` by ``strategy.piece=4``."""
         found = (one.lstrip("+").removeprefix(f"{self.key}.") for one in self.job.overrides if self._is_mine(one))
         return {re.split("[.=]", one, maxsplit=1)[0] for one in found}
 
     @property
     def unknown(self) -> set[str]:
-        """Of `typed`, what its constructor does not take."""
+        """The `typed` options that its constructor does not take."""
         return {name for name in self.typed if self.signature is not None and not self.signature.takes(name)}
 
     @property
     def read(self) -> set[str]:
-        """Options at the top level that its YAML refers to."""
+        """The options at the top level that its YAML refers to."""
         return {option for value in self._yaml.values() for option in references(value)}
 
     @property
@@ -130,7 +130,7 @@ class Node:
         return self.job.usual[self.key]
 
     def check(self) -> None:
-        """UserError where its constructor would not take what it is given."""
+        """Raise UserError where its constructor would not take its arguments."""
         if self.signature is None:
             return
         given = [name for name in self.values if not name.startswith("_")]
@@ -144,7 +144,7 @@ class Node:
 
     @property
     def completed(self) -> dict[str, Any]:
-        """With the constructor's defaults, so that results hold every option and equal points are equal."""
+        """Its options with the constructor's defaults, so that results hold every option and equal points are equal."""
         defaults = self.signature.plain_defaults if self.signature else {}
         names = [*(name for name in self.values if name.startswith("_")), *defaults, *self.values]
         return {name: self.values.get(name, defaults.get(name)) for name in dict.fromkeys(names)}
@@ -153,15 +153,15 @@ class Node:
     def variant(self) -> str:
         """How it differs from what its name says: the knobs that it takes, and what was changed in its YAML's options.
 
-        A knob that is a switch is told by its name where it is on, a choice by its value where that is not ``auto``.
+        A knob that is a switch is shown by its name where it is on, a choice by its value where that is not ``auto``.
         """
         knobs = [name for name, value in self._yaml.items() if references(value) & self.job.knobs.keys()]
         defaults = self.signature.defaults if self.signature else {}
-        told = [_knob_word(name, self.values.get(name), defaults.get(name)) for name in knobs]
-        return "-".join([*filter(None, told), *self.words(besides=knobs)])
+        knob_words = [_knob_word(name, self.values.get(name), defaults.get(name)) for name in knobs]
+        return "-".join([*filter(None, knob_words), *self.words(besides=knobs)])
 
     def words(self, *, besides: Sequence[str] = ()) -> list[str]:
-        """Its options that are not as its YAML has them, or for a knob as its constructor has them."""
+        """Return, in words, its options that differ from its YAML's, or for knobs from its constructor's defaults."""
         usual = dict(self.usual)
         if self.key == "baseline":
             defaults = self.signature.plain_defaults if self.signature else {}
@@ -178,7 +178,7 @@ class Node:
         return set(self.job.knobs)
 
     def _called(self, name: str) -> str:
-        """What the user calls an option: the option at the top level, where it was set through one."""
+        """Return what the user calls an option: the name at the top level, where it was set through one."""
         only = re.fullmatch(r"\$\{\s*(\w+)\s*\}", str(self._yaml.get(name)))
         return only[1] if only and name not in self.typed else f"{self.key}.{name}"
 
@@ -187,9 +187,10 @@ class Node:
 
 
 def points_of(jobs: Sequence[Job]) -> list[Point]:
-    """The points of a sweep's jobs. An option of one strategy, as ``strategy.piece=4``, applies to those that have it.
+    """Return the points of a sweep's jobs.
 
-    UserError where none has it, or where an option's value is not one that it can have.
+    An option of a strategy, as ``strategy.piece=4``, applies to the strategies that have it. Raises UserError where
+    none has it, or where an option can't have its value.
     """
     nodes = [node for job in jobs for node in job.nodes]
     for key in NODES:
@@ -212,7 +213,7 @@ def _no_option(option: str, nodes: Sequence[Node]) -> str:
 
 
 def _check_unread(knob: str, value: Any) -> None:
-    """A knob that no strategy of the point reads changes nothing, but its value is checked as those do that read it."""
+    """Check a knob that no strategy of the point reads, as the strategies that ship and read it do."""
     for strategy, node in strategies().items():
         for name in (name for name, given in node.items() if given == f"${{{knob}}}"):
             signature = signature_of(node["_target_"], named=f"strategy={strategy}")
@@ -221,7 +222,7 @@ def _check_unread(knob: str, value: Any) -> None:
 
 
 def _typed(composed: DictConfig) -> HarnessConfig:
-    """The harness's own options, each of its type. UserError where one can't have that value."""
+    """Return the harness's own options, each of its type. Raises UserError where one can't have its value."""
     names = list(HarnessConfig.__dataclass_fields__)
     own, schema = OmegaConf.masked_copy(composed, names), OmegaConf.structured(HarnessConfig)
     try:
@@ -235,7 +236,7 @@ def _typed(composed: DictConfig) -> HarnessConfig:
 
 
 def _resolved(composed: DictConfig, key: str, node: DictConfig) -> dict[str, Any]:
-    """A node's values where it stands in a composed job."""
+    """Return a node's values, resolved where it stands in a composed job."""
     job = composed.copy()
     OmegaConf.set_struct(job, False)
     job[key] = node
@@ -245,7 +246,7 @@ def _resolved(composed: DictConfig, key: str, node: DictConfig) -> dict[str, Any
 
 
 def _knob_word(name: str, value: Any, default: Any) -> str:
-    """Empty where there is nothing to tell: a switch that is off, a choice that is left open."""
+    """Return a knob as a word, which is empty for a switch that is off and for a choice that is left open."""
     if value is True:
         return name
     if value is False and default is not True:
@@ -256,6 +257,6 @@ def _knob_word(name: str, value: Any, default: Any) -> str:
 
 
 def _sets(override: str, option: str) -> bool:
-    """Whether an override sets an option, or something in it."""
+    """Return whether an override sets an option, or something in it."""
     named = option_of(override).lstrip("+")
     return named == option or named.startswith(f"{option}.")

@@ -50,7 +50,7 @@ class EncodeConfig:
 @dataclass(kw_only=True)
 @defaults_from("config.yaml", "timing")
 class TimingConfig:
-    """When timing has seen enough; `harness.measure.pairing` says what a block and a round are."""
+    """When timing ends; `harness.measure.pairing` says what a block and a round are."""
 
     min_seconds: float = MISSING
     min_rounds: int = MISSING
@@ -77,7 +77,7 @@ class TimingConfig:
 @dataclass(kw_only=True)
 @defaults_from("config.yaml", "certify")
 class CertifyConfig:
-    """What ``python -m harness.certify`` does."""
+    """The options of ``python -m harness.certify``."""
 
     comparisons: int = MISSING
     detections: int = MISSING
@@ -93,7 +93,7 @@ class CertifyConfig:
 @dataclass(kw_only=True)
 @defaults_from("config.yaml", "check", "margins")
 class MarginsConfig:
-    """How much worse than in the snapshot a point may be; shares of it for speed and memory, differences for masks."""
+    """How much worse than in the snapshot a point may be, in shares for speed and memory, in differences for masks."""
 
     speedup: float = MISSING
     iou_mean: float = MISSING
@@ -109,7 +109,7 @@ class MarginsConfig:
 @dataclass(kw_only=True)
 @defaults_from("config.yaml", "check")
 class CheckConfig:
-    """What ``python -m harness.check`` does."""
+    """The options of ``python -m harness.check``."""
 
     snapshot: str | None = MISSING
     run: str | None = MISSING
@@ -126,8 +126,8 @@ class CheckConfig:
 class HarnessConfig:
     """One grid point and how it is measured.
 
-    strategy, baseline: the class (``_target_``) and the arguments of its constructor, as its YAML gives them; they are
-    as many kinds as there are strategies, so their types are the constructor's.
+    strategy, baseline: the class (``_target_``) and the arguments of its constructor, as its YAML gives them; each
+    strategy has others, so their types stand in its constructor.
     """
 
     strategy: dict[str, Any] = field(default_factory=dict)
@@ -184,7 +184,7 @@ class HarnessConfig:
 
 
 def effective_data(config: HarnessConfig) -> DataConfig:
-    """The data options that decide the pictures: synthetic specimens grow where more objects are asked for."""
+    """Return the data options that decide the pictures: synthetic specimens grow where more objects are asked for."""
     data = config.data
     if isinstance(data, SyntheticConfig) and config.objects is not None and config.objects > data.parts:
         return SyntheticConfig(**{**vars(data), "parts": config.objects})

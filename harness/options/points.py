@@ -1,4 +1,4 @@
-"""Grid points: what was composed, made distinct and named."""
+"""Grid points, which are what was composed, made distinct and named."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ LONGEST = 100
 class Point:
     """One combination of options.
 
-    strategy, baseline: names in ``conf/strategy``. knobs: the options at the top level that the harness does not read
-    itself; where a strategy reads them, they are in ``config.strategy`` or ``config.baseline`` too. variant: how the
-    strategy's own options are set, as far as its name does not say it. baseline_words: the baseline's options that are
-    not as usual. overrides: what the command line (or the default sweep) set. module: whose command line that was.
+    strategy, baseline: their names in ``conf/strategy``. knobs: the options at the top level that the harness does not
+    read itself; where a strategy reads them, they are in ``config.strategy`` or ``config.baseline`` too. variant: how
+    the strategy's own options are set, as far as its name does not say it. baseline_words: the baseline's options that
+    are not as usual. overrides: what the command line (or the default sweep) set. module: the module whose command line
+    it was.
     """
 
     strategy: str
@@ -38,7 +39,7 @@ class Point:
 
     @property
     def options(self) -> dict[str, Any]:
-        """All resolved options, for the record."""
+        """All resolved options, as results store them."""
         return asdict(self.config) | self.knobs
 
     @property
@@ -49,7 +50,7 @@ class Point:
 
     @property
     def name(self) -> str:
-        """Readable and distinct within any sweep; also a file name."""
+        """A readable name that is distinct within any sweep and serves as a file name."""
         objects = "all" if self.config.objects is None else self.config.objects
         variant = re.sub(r"[^\w.=+-]+", ".", self.variant)[:LONGEST]
         readable = [self.strategy.replace("/", "."), variant, f"b{self.config.batch}", f"o{objects}"]
@@ -57,26 +58,26 @@ class Point:
 
     @property
     def digest(self) -> str:
-        """Hash of the options that decide what is measured; of the knobs, those that the strategies take."""
+        """A hash of the options that decide what is measured, with those knobs that the strategies take."""
         decisive = {key: value for key, value in asdict(self.config).items() if key not in INDECISIVE}
         return _hash({**decisive, "strategy_name": self.strategy, "baseline_name": self.baseline})
 
     @property
     def workload(self) -> str:
-        """Hash of the options that decide the encoded features: points that share it share them."""
+        """A hash of the options that decide the encoded features; points that share it share the features."""
         shared = ("model", "refs", "targets", "dtype", "device", "seed", "encode")
         options = asdict(self.config)
         return _hash({**{key: options[key] for key in shared}, "data": vars(effective_data(self.config))})
 
     @property
     def command(self) -> str:
-        """Measures this point again, from the start."""
+        """The command that measures this point again, from the start."""
         overrides = [word for word in self.overrides if not word.startswith("resume=")]
         return shlex.join(["python", "-m", self.module, *overrides])
 
 
 def distinct(points: list[Point]) -> list[Point]:
-    """The points without repetitions, in order, those that share features next to each other."""
+    """Return the points without repetitions, in order, those that share features next to each other."""
     first = {point.digest: point for point in reversed(points)}
     order = list(dict.fromkeys(point.workload for point in points))
     chosen = [point for point in points if first[point.digest] is point]

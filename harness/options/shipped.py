@@ -14,12 +14,12 @@ from omegaconf import OmegaConf
 
 KindT = TypeVar("KindT", bound=type)
 REFERENCE = re.compile(r"\$\{\s*(\w+)")
-"""The option at the top level that an interpolation begins with."""
+"""A pattern for the option at the top level that an interpolation begins with."""
 
 
 @cache
 def shipped(file: str = "config.yaml") -> dict[str, Any]:
-    """The content of a file of ``conf/``, with its interpolations as they are written."""
+    """Return what a file of ``conf/`` holds, with its interpolations as they are written."""
     content = OmegaConf.to_container(OmegaConf.create(files("conf").joinpath(file).read_text(encoding="utf-8")))
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
@@ -27,23 +27,23 @@ def shipped(file: str = "config.yaml") -> dict[str, Any]:
 
 @cache
 def strategies() -> dict[str, dict[str, Any]]:
-    """The strategies that ship, by name, as their YAMLs give them."""
+    """Return the strategies that ship, by name, as their YAMLs give them."""
     names = sorted(path.name for path in files("conf").joinpath("strategy").iterdir())
     return {name.removesuffix(".yaml"): shipped(f"strategy/{name}") for name in names}
 
 
 def references(value: Any) -> set[str]:
-    """Options at the top level that a value, as YAML holds it, refers to: of ``${bank}`` it is ``bank``."""
+    """Return the options at the top level that a value in YAML refers to: ``${bank}`` refers to ``bank``."""
     return set(REFERENCE.findall(json.dumps(value)))
 
 
 def read_by_strategies() -> set[str]:
-    """Options at the top level that a strategy that ships refers to."""
+    """Return the options at the top level that any strategy that ships refers to."""
     return {name for node in strategies().values() for name in references(node)}
 
 
 def default_baseline() -> str:
-    """The name of the strategy that others are timed against where nothing else is asked for."""
+    """Return the name of the strategy that others are timed against by default."""
     choices = [choice for choice in shipped()["defaults"] if isinstance(choice, dict)]
     (name,) = [choice["strategy@baseline"] for choice in choices if "strategy@baseline" in choice]
     return str(name)

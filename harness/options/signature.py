@@ -19,15 +19,15 @@ TYPES: dict[Any, str] = {
     **{str: "a text", int: "a whole number", float: "a number", bool: "true or false", NoneType: "null"},
     **{list: "a list", dict: "a mapping"},
 }
-"""What people call them."""
+"""What error messages call the types."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """What a strategy's constructor takes.
+    """The parameters of a strategy's constructor.
 
-    types: by option; Any where the constructor does not say. defaults: of the options that have one. open: whether it
-    takes any other name too (``**options``).
+    types: each option's type, Any where the constructor does not say. defaults: those of the options that have one.
+    open: whether it takes any other name too (``**options``).
     """
 
     target: str
@@ -41,46 +41,47 @@ class Signature:
 
     @property
     def plain_defaults(self) -> dict[str, Any]:
-        """Those that can be written down as they are."""
+        """The defaults that can be written down as they are."""
         return {name: value for name, value in self.defaults.items() if isinstance(value, PLAIN)}
 
     def takes(self, name: str) -> bool:
         return self.open or name in self.types
 
     def check(self, name: str, value: Any, *, called: str) -> None:
-        """called: what the option is to the user, as ``bank`` or ``strategy.chunk_tokens``.
+        """Raise UserError where the value is none of the option's choices, or not of its type.
 
-        Raises UserError where the value is none of the option's choices, or not of its type.
+        called: the option's name for the user, as ``bank`` or ``strategy.chunk_tokens``.
         """
         wanted = self.types.get(name, Any)
         if _fits(value, wanted):
             return
-        told = f"{called}={_told(value)}"
+        given = f"{called}={_as_typed(value)}"
         choices = _choices(wanted)
         if choices:
-            listed = [_told(choice) for choice in choices]
+            listed = [_as_typed(choice) for choice in choices]
             raise UserError(
-                f"{told} is not known; {did_you_mean(_told(value), listed)}choose one of {', '.join(listed)}"
+                f"{given} is not known; {did_you_mean(_as_typed(value), listed)}choose one of {', '.join(listed)}"
             )
         kinds = " or ".join(dict.fromkeys(TYPES.get(get_origin(kind) or kind, str(kind)) for kind in _members(wanted)))
         quoted = f", quoted as {called}=\"'{value}'\"" if wanted is str else ""
-        raise UserError(f"{told} is not valid: {self.target} takes {kinds}{quoted}")
+        raise UserError(f"{given} is not valid: {self.target} takes {kinds}{quoted}")
 
 
 def signature_of(target: str, *, named: str) -> Signature | None:
-    """The signature of what a strategy's ``_target_`` names, which is imported for it.
+    """Return the signature of what a strategy's ``_target_`` names, which is imported for it.
 
     The strategies of a sweep are imported by the sweep's own process for this, before anything is measured; they run in
-    the points' processes only. None where the import itself says that this machine can't have the strategy
-    (UnavailableError): then its points are skipped. Raises UserError where there is no such thing, or its import fails.
+    the points' processes only. Returns None where the import itself says that this machine can't have the strategy
+    (UnavailableError): then its points are skipped. Raises UserError where the class does not exist, or its import
+    fails.
 
-    named: how the user called the strategy, as ``strategy=mine``.
+    named: the words by which the user chose the strategy, as ``strategy=mine``.
     """
     try:
         made = _imported(target)
     except UnavailableError:
         return None
-    except (Exception, SystemExit) as error:  # whatever a user's module does when it is imported
+    except (Exception, SystemExit) as error:  # A user's module may raise anything when it is imported.
         cause = " ".join(str(error).split()) or "no reason given"
         raise UserError(
             f"{named}: its _target_ {target} can't be imported ({type(error).__name__}: {cause}); "
@@ -105,7 +106,7 @@ def signature_of(target: str, *, named: str) -> Signature | None:
 
 
 def _imported(target: str) -> Any:
-    """The module is the longest part that can be imported, so that a class may stand in a class."""
+    """Import what a path names. The longest importable part is the module, so that a class may stand in a class."""
     module_name, _, name = target.rpartition(".")
     if not module_name:
         raise ImportError("it names no module")
@@ -122,15 +123,15 @@ def _imported(target: str) -> Any:
 
 
 def _hints(made: Callable[..., Any]) -> dict[str, Any]:
-    """Empty where they name what can't be found at run time, as imports for type checkers only."""
+    """Return type hints; none where they name what can't be found at run time, as imports for type checkers only."""
     try:
         return get_type_hints(getattr(made, "__init__") if isinstance(made, type) else made)  # noqa: B009 - mypy's doubt
-    except Exception:  # whatever the evaluation of somebody's annotations raises
+    except Exception:  # The evaluation of somebody's annotations may raise anything.
         return {}
 
 
 def _fits(value: Any, wanted: Any) -> bool:
-    """Types that are not known here take everything."""
+    """Return whether a value is of a type; types that are not known here take everything."""
     origin = get_origin(wanted) or wanted
     if origin is Literal:
         return any(value == choice and type(value) is type(choice) for choice in get_args(wanted))
@@ -144,7 +145,7 @@ def _fits(value: Any, wanted: Any) -> bool:
 
 
 def _choices(wanted: Any) -> tuple[Any, ...]:
-    """All values that a type lists; none where it takes others too."""
+    """Return all values that a type lists, or none where it takes others too."""
     found: list[Any] = []
     for kind in _members(wanted):
         if get_origin(kind) is Literal:
@@ -160,7 +161,7 @@ def _members(wanted: Any) -> Sequence[Any]:
     return get_args(wanted) if get_origin(wanted) in (Union, UnionType) else (wanted,)
 
 
-def _told(value: Any) -> str:
-    """As it is typed on a command line."""
+def _as_typed(value: Any) -> str:
+    """Return a value as it is typed on a command line."""
     named = {None: "null", True: "true", False: "false"}
     return named[value] if value is None or isinstance(value, bool) else str(value)

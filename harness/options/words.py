@@ -14,46 +14,47 @@ INDECISIVE = (
     *("name", "results", "reporter", "resume", "timeout", "isolation", "certify", "check"),
     *("experiment", "sweeps"),
 )
-"""Options that do not change what is measured."""
+"""Options that do not influence what is measured."""
 HAVE_COLUMNS = (
     *("strategy", "baseline", "batch", "objects", "refs", "targets", "dtype", "device", "repeat"),
     *("model.name", "data.name"),
 )
-"""Options that results show in columns of their own; those of strategies in the variant."""
+"""Options that results show in columns of their own; strategies' options are shown in the variant."""
 BASELINE = "strategy@baseline"
 HOW = ("timing", "pictures", "monitor_interval", "project_to")
-"""Options that decide how a point is measured, and not what: with others it is still the same point."""
+"""Options that decide how a point is measured, and not what: with other values it is still the same point."""
 
 
 def words_of(options: Mapping[str, Any]) -> list[str]:
-    """The options that have no column of their own, decide what is measured and differ from `conf/`: ``seed=3``.
+    """Return the options without a column of their own that decide what is measured and differ from `conf/`.
 
-    options: of a composed point, or as an older run stored them. Options that the harness does not read are left out:
-    they reach a strategy, whose variant tells them.
+    Each is returned as ``seed=3``. options: those of a composed point, or as an older run stored them. Options that the
+    harness does not read are left out: they reach a strategy, whose variant shows them.
     """
     asked = {name: value for key in _own_options() if key in options for name, value in _flat(key, options[key])}
     return [word(name, value) for name, value in asked.items() if name not in _defaults() or value != _defaults()[name]]
 
 
 def word(name: str, value: Any) -> str:
-    """As it is typed on a command line."""
+    """Return an option as it is typed on a command line."""
     return f"{name}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
 
 
 def joined(words: Sequence[str]) -> str:
-    """One text that `parted` takes apart again."""
+    """Return one text that `parted` takes apart again."""
     return shlex.join(words)
 
 
 def parted(text: str | None) -> list[str]:
+    """Return the words of a text that `joined` made."""
     try:
         return shlex.split(text or "")
-    except ValueError:  # of a file that was edited by hand
+    except ValueError:  # The file was edited by hand.
         return [str(text)]
 
 
 def what_words(words: Sequence[str]) -> list[str]:
-    """Without those that only say how a point is measured."""
+    """Return the words without those that only say how a point is measured."""
     return [one for one in words if option_of(one).partition(".")[0] not in HOW]
 
 
@@ -62,7 +63,7 @@ def option_of(one: str) -> str:
 
 
 def unlike(texts: Sequence[str]) -> list[str]:
-    """Each of several points' words without those that all of them have."""
+    """Return each of several points' words without those that all of them have."""
     every = [parted(text) for text in texts]
     common = set.intersection(*map(set, every)) if every else set()
     return [joined([one for one in words if one not in common]) for words in every]
@@ -70,14 +71,14 @@ def unlike(texts: Sequence[str]) -> list[str]:
 
 @cache
 def _own_options() -> tuple[str, ...]:
-    """Of the harness, at the top level, that matter here."""
+    """Return the harness's options at the top level whose values become words."""
     others = {*INDECISIVE, *HAVE_COLUMNS, *read_by_strategies(), "defaults", "hydra"}
     return ("data", "model", *(name for name in shipped() if name not in others))
 
 
 @cache
 def _defaults() -> dict[str, Any]:
-    """By the option's full name."""
+    """Return the defaults by each option's full name."""
     found = {name: value for key in _own_options() for name, value in _flat(key, shipped().get(key, {}))}
     for data in (shipped("data/synthetic.yaml")["data"], shipped("data/davis.yaml")):  # their options' names differ
         found |= dict(_flat("data", data))

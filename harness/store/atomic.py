@@ -10,19 +10,21 @@ from strategies.errors import UserError
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Beside its place, then moved there, so that a reader never sees half a file; folders are made.
+    """Write a file beside its place and move it there, so that a reader never sees half of it; folders are made.
 
-    UserError where that can't be.
+    Raises UserError where the file can't be written.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:  # for names of files, any bytes
+        with partial.open(
+            "w", encoding="utf-8", errors="backslashreplace"
+        ) as file:  # Names of files may hold any bytes.
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
         with suppress(OSError):
-            partial.unlink()  # a full disk needs the room
+            partial.unlink()  # A full disk needs the room.
         raise UserError(f"{path} can't be written ({error.strerror})") from error

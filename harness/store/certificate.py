@@ -1,4 +1,4 @@
-"""How far the harness can be trusted on a device, as ``python -m harness.certify`` found it; a file for each device."""
+"""How reliable the harness is on a device, as ``python -m harness.certify`` found it; each device has a file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Share:
 
     @staticmethod
     def of(found: Iterable[bool]) -> Share:
-        """ValueError where there is none."""
+        """Count what was found. Raises ValueError where nothing was compared."""
         listed = list(found)
         interval = binomtest(sum(listed), len(listed)).proportion_ci()
         return Share(
@@ -38,7 +38,7 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """How often a slow-down by a known share was found: the whole interval below 1."""
+    """How often a slow-down by a known share was found, with the whole interval below 1."""
 
     slowdown: float
     detected: Share
@@ -47,8 +47,11 @@ class Effect:
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """false_alarms: A/A comparisons whose verdict was "faster" or "slower". smallest_detected: from which slow-down on
-    at least 90 % were found; None where not even the largest was."""
+    """What the comparisons on one device showed.
+
+    false_alarms: A/A comparisons whose verdict was "faster" or "slower". smallest_detected: the slow-down from which on
+    at least 90 % were found; None where not even the largest was.
+    """
 
     device: str
     made: str
@@ -66,7 +69,7 @@ class Certificate:
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> Certificate:
-        """As `asdict` gave it. ValueError where it is no certificate."""
+        """Read what `asdict` gave. Raises ValueError where that is no certificate."""
         try:
             effects = [Effect(**effect | {"detected": Share(**effect["detected"])}) for effect in content["effects"]]
             return Certificate(**content | {"false_alarms": Share(**content["false_alarms"]), "effects": effects})
@@ -75,7 +78,7 @@ class Certificate:
 
 
 def store(certificate: Certificate, folder: Path) -> Path:
-    """One file a device: the newest certificate of each."""
+    """Store the newest certificate of a device in the device's file, whose path is returned."""
     folder.mkdir(exist_ok=True)
     path = folder / f"{re.sub('[^a-z0-9]+', '-', certificate.device.lower()).strip('-')}.json"
     path.write_text(json.dumps(asdict(certificate), indent=2) + "\n", encoding="utf-8")

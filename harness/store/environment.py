@@ -1,4 +1,4 @@
-"""What a result depends on besides its options: machine, versions, code."""
+"""What a result depends on besides its options, which is the machine, versions and code."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 PACKAGES = ("sambatch", "torch", "transformers", "hydra-core", "numpy", "nvidia-ml-py", "triton")
-TELLING_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_fp16")
+KERNEL_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_fp16")
 """CPU flags that decide which kernels torch runs."""
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
-    """As stored in a run's environment.json; what can't be read is None."""
+    """Return what a run's environment.json holds; what can't be read is None."""
     return {
         "device": device_name(device),
         "cpu": _cpu(),
@@ -32,7 +32,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
 
 
 def device_name(device: torch.device) -> str:
-    """What a person calls it: the GPU's name, or the CPU's."""
+    """Return the GPU's name, or the CPU's."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return _cpuinfo().get("model name", platform.processor() or platform.machine())
@@ -44,7 +44,7 @@ def _cpu() -> dict[str, Any]:
         "name": device_name(torch.device("cpu")),
         "cores": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "flags": [flag for flag in TELLING_FLAGS if flag in flags],
+        "flags": [flag for flag in KERNEL_FLAGS if flag in flags],
         "torch_capability": torch.backends.cpu.get_cpu_capability(),
     }
 
@@ -95,7 +95,7 @@ def _changed() -> bool | None:
 
 
 def _git(*arguments: str) -> str | None:
-    """Output of git on the project's own checkout; None where it is installed without one."""
+    """Return git's output on the project's own checkout, or None where it is installed without one."""
     folder = Path(__file__).parent
     try:
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True)

@@ -1,6 +1,6 @@
 """All runs of a results folder in one file, ``history.sqlite``: what each found of each point, and when.
 
-Runs are appended as they end; a run that is gone on with replaces its own rows. Read it with `trends` and
+Runs are appended as they end; a run that is resumed replaces its own rows. Read it with `trends` and
 `steps`, or with any tool that knows SQLite: there is one table, ``results``, with the columns of `Entry`.
 """
 
@@ -23,17 +23,19 @@ from strategies.errors import UserError
 
 NAME = "history.sqlite"
 VERSION = 2
-"""Of the table, in SQLite's ``user_version``."""
+"""The table's version, which stands in SQLite's ``user_version``."""
 PATIENCE = 5.0
 """Seconds to wait for another run that is writing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One point of one run. key: what makes it the same point in another run (see `harness.store.point_key`).
+    """One point of one run.
 
-    time: ISO 8601 in UTC. threads: torch's; with others, speed-ups are other ones. commit: of the code, None where that
-    is not known. The other columns are those of summary.csv; None is what was not measured."""
+    key: what makes it the same point in another run (see `harness.store.point_key`). time: ISO 8601 in UTC. threads:
+    torch's number, on which speed-ups depend. commit: that of the code, None where it is not known. The other columns
+    are those of summary.csv; None is what was not measured.
+    """
 
     run: str
     key: str
@@ -54,7 +56,7 @@ class Entry:
 
     @property
     def interval(self) -> Interval | None:
-        """Of the speed-up; None without one."""
+        """The speed-up with its interval, or None without one."""
         if self.speedup is None or self.speedup_lo is None or self.speedup_hi is None:
             return None
         return Interval(value=self.speedup, lo=self.speedup_lo, hi=self.speedup_hi)
@@ -63,14 +65,14 @@ class Entry:
 COLUMNS = tuple(field.name for field in fields(Entry))
 OF_ROW = COLUMNS[COLUMNS.index("status") :]
 TABLE = ", ".join(f'"{name}"' for name in COLUMNS)
-"""Quoted, because ``commit`` is a word of SQL."""
+"""The columns, quoted, because ``commit`` is a word of SQL."""
 
 
 def append(run: Path) -> bool:
-    """Put a run's results into the history beside its folder; whether that worked.
+    """Put a run's results into the history beside its folder, and return whether that worked.
 
-    Never raises for the store's sake: a run is worth more than its line in a history. Where the file is damaged, locked
-    for long or not to be written to, or two points of the run are one to it, a warning says so on standard error.
+    A history that fails raises nothing, because a run is worth more than its line in it. Where the file is damaged,
+    locked for long or not writable, or two points of the run have the same key, a warning says so on standard error.
     """
     store = run.parent / NAME
     try:
@@ -101,9 +103,9 @@ def _warn(sentence: str) -> None:
 
 
 def trends(store: Path, *, device: str, threads: int | None) -> dict[str, list[Entry]]:
-    """All that was found of each point on a device with so many threads, by key, oldest first.
+    """Return what was found of each point on a device with so many threads, by key, oldest first.
 
-    Whatever status it ended with. Empty where the store is not there yet; UserError where it can't be read.
+    Entries have any status. There are none where the store does not exist yet; raises UserError where it can't be read.
     """
     found: dict[str, list[Entry]] = {}
     with _reading(store) as connection:
@@ -115,12 +117,12 @@ def trends(store: Path, *, device: str, threads: int | None) -> dict[str, list[E
 
 
 def steps(entries: Sequence[Entry], *, margin: float = 0.1) -> dict[int, Interval]:
-    """Places in a trend at which the speed-up stepped up or down by more than ``margin``, each with its change.
+    """Return the places in a trend at which the speed-up stepped by more than ``margin``, each with its ratio.
 
-    Each entry is compared with all since the last step: it is a step where the whole interval of one of the quotients
-    lies beyond 1 + margin or 1 / (1 + margin), the gate's own rule, and its change is the largest of those. So neither
-    a run too noisy to tell nor a change little by little hides a step, and a single odd run shows as two, there and
-    back. Entries without an interval are passed over.
+    Each entry is compared with all since the last step: it is a step where the whole interval of one of the ratios, new
+    to old, lies beyond 1 + margin or 1 / (1 + margin), the gate's own rule, and its ratio is the most extreme of those.
+    So neither a run that is too noisy nor a slow drift hides a step, and a single odd run shows as two, there and back.
+    Entries without an interval are passed over.
     """
     found: dict[int, Interval] = {}
     since: list[Interval] = []
@@ -128,10 +130,10 @@ def steps(entries: Sequence[Entry], *, margin: float = 0.1) -> dict[int, Interva
         interval = entry.interval
         if interval is None:
             continue
-        changes = [quotient(interval, earlier) for earlier in since]
-        beyond = [change for change in changes if change.hi < 1 / (1 + margin) or change.lo > 1 + margin]
+        ratios = [quotient(interval, earlier) for earlier in since]
+        beyond = [ratio for ratio in ratios if ratio.hi < 1 / (1 + margin) or ratio.lo > 1 + margin]
         if beyond:
-            found[place] = max(beyond, key=lambda change: abs(math.log(change.value)))
+            found[place] = max(beyond, key=lambda ratio: abs(math.log(ratio.value)))
             since = []
         since.append(interval)
     return found
@@ -144,7 +146,7 @@ def _entry(one: Measured, run: str, known: dict[str, Any]) -> Entry:
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
-    """A table in a new file. sqlite3.DatabaseError where the file is of another version."""
+    """Make the table in a new file. Raises sqlite3.DatabaseError where the file is of another version."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == 0:
         connection.execute(f"CREATE TABLE IF NOT EXISTS results ({TABLE}, PRIMARY KEY (run, key))")
@@ -160,7 +162,7 @@ def _check_version(version: int) -> None:
 
 @contextmanager
 def _reading(store: Path) -> Iterator[sqlite3.Connection]:
-    """The store, or an empty one in memory where there is none."""
+    """Open the store, or an empty one in memory where none exists."""
     try:
         name = f"{store.resolve().as_uri()}?mode=ro" if store.exists() else "file::memory:"
         with closing(sqlite3.connect(name, uri=True, timeout=PATIENCE)) as connection:

@@ -1,4 +1,4 @@
-"""Hashes of what a result depends on besides its options, so that a resumed run trusts only what still holds."""
+"""Hashes of what a result depends on besides its options, so that a resumed run keeps only valid results."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from harness.options.points import Point
 PACKAGES = ("strategies", "harness", "conf")
 SUFFIXES = (".py", ".json", ".yaml", ".safetensors")
 DECISIVE = ("device", "cpu", "gpu", "python", "packages", "threads")
-"""Entries of environment.json that can change a result; `git_commit` can't, the code's own hash tells."""
+"""Entries of environment.json that can influence a result; the code has a hash of its own instead of `git_commit`."""
 
 
 def identity_of(point: Point, environment: dict[str, Any]) -> dict[str, str]:
-    """Of a point's options, of the code that measures it, and of the machine."""
+    """Return hashes of a point's options, of the code that measures it, and of the machine."""
     modules = {
         str(options.get("_target_")).rpartition(".")[0] for options in (point.config.strategy, point.config.baseline)
     }
@@ -33,7 +33,7 @@ def identity_of(point: Point, environment: dict[str, Any]) -> dict[str, str]:
 
 @cache
 def _code(modules: tuple[str, ...]) -> str:
-    """The project's own files, and those that hold strategies of the user's."""
+    """Hash the project's own files and those that hold the user's strategies."""
     files: list[Path] = []
     root = Path(__file__).parents[2]
     for package in PACKAGES:
@@ -44,9 +44,11 @@ def _code(modules: tuple[str, ...]) -> str:
 
 
 def _sources(module: str) -> list[Path]:
-    """The files of a module and of the packages around it, as far as there are any. Nothing is imported here: that is
-    the user's code, of which the sweep's process knows the constructor (see `harness.options.signature`), and which
-    runs in the points' own processes only."""
+    """Return the files of a module and of the packages around it, as far as they exist.
+
+    Nothing is imported here: that is the user's code, of which the sweep's process knows the constructor (see
+    `harness.options.signature`), and which runs in the points' own processes only.
+    """
     files: list[Path] = []
     places: Sequence[str] | None = None
     for name in filter(None, module.split(".")):

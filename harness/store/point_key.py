@@ -1,7 +1,7 @@
-"""Which measured point is the same as which, across runs, machines and versions of the code.
+"""Keys by which the same point is recognised across runs, machines and versions of the code.
 
-A point's name holds a hash of all its options, timing included, and of no use here: a key holds, in words, only what a
-person would call a different point.
+A point's name is of no use here, because it holds a hash of all options, timing included. A key holds, in words, only
+what a person would call a different point.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from harness.result import PointResult
 from harness.row import Row
 from strategies.errors import UserError
 
-if TYPE_CHECKING:  # the points' module brings torch, which reading keys does not need
+if TYPE_CHECKING:  # The points' module imports torch, which reading keys does not need.
     from harness.options.points import Point
 
 DATA_DEFAULTS = {
     option.name: option.default for kind in (SyntheticConfig, DavisConfig) for option in fields(kind)
-}  # their options' names differ
-"""Left out of keys, so that a new option of the data with a default leaves old keys as they are."""
-TOLD = ("seed", "model.weights", BASELINE)
-"""Options that keys hold in words of their own, as ``data.*``."""
+}  # Their options' names differ.
+"""Defaults that are left out of keys, so that a new option of the data leaves old keys as they are."""
+IN_OWN_WORDS = ("seed", "model.weights", BASELINE)
+"""Options that keys hold in words of their own, as they do ``data.*``."""
 
 
 def key_of(point: Point) -> str:
-    """Of a point that may not be measured yet."""
+    """Return the key of a point, which need not be measured yet."""
     return _key(point.strategy, point.variant, point.options, point.words)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A point's last result in a run's folder. time: when it was stored."""
+    """A point's last result in a run's folder. time: when the result was stored."""
 
     key: str
     row: Row
@@ -46,13 +46,16 @@ class Measured:
 
 
 def measured(run: Path) -> dict[str, Measured]:
-    """All points of a run that have a result, by key. A point that was measured again, as with longer timing, has the
-    key that it had, and its last result counts; files that are damaged are as good as none."""
+    """Return all points of a run that have a result, by key.
+
+    A point that was measured again, as with longer timing, has the same key, and its last result counts. Files that are
+    damaged are ignored.
+    """
     return {one.key: one for one in _results(run)}
 
 
 def planned(run: Path) -> list[tuple[str, str]]:
-    """Keys and names of the points that a run's last command asked for, of those that have a result."""
+    """Return keys and names of the points that a run's last command asked for and that have a result."""
     try:
         names = {one["point"] for one in json.loads((run / "plan.json").read_text(encoding="utf-8"))}
     except (OSError, ValueError, KeyError, TypeError):
@@ -61,7 +64,7 @@ def planned(run: Path) -> list[tuple[str, str]]:
 
 
 def refuse_twins(points: Iterable[tuple[str, str]]) -> None:
-    """UserError where two points, given by key and name, have one key: only one of them would count."""
+    """Raise UserError where two points, given by key and name, have one key: only one of them would count."""
     names: dict[str, str] = {}
     for key, name in points:
         if names.setdefault(key, name) != name:
@@ -72,7 +75,7 @@ def refuse_twins(points: Iterable[tuple[str, str]]) -> None:
 
 
 def _results(run: Path) -> list[Measured]:
-    """Oldest first."""
+    """Return a run's results, oldest first."""
     found: list[Measured] = []
     for path in sorted((run / "points").glob("*.json"), key=lambda file: file.stat().st_mtime_ns):
         try:
@@ -86,12 +89,12 @@ def _results(run: Path) -> list[Measured]:
 
 
 def stored_words(row: Row, options: Mapping[str, Any]) -> list[str]:
-    """A result's `Point.words`; from its options where it was stored before they were."""
+    """Return a result's `Point.words`, which follow from its options where it was stored before they were."""
     return words_of(options) if row.options is None else parted(row.options)
 
 
-def _key(strategy: str, variant: str, options: Mapping[str, Any], told: Sequence[str]) -> str:
-    """From options as JSON holds them, or as a composed point has them, and what `Point.words` tells of them."""
+def _key(strategy: str, variant: str, options: Mapping[str, Any], point_words: Sequence[str]) -> str:
+    """Make a key of options, as JSON holds them or as a composed point has them, and of `Point.words`."""
     model, data = options["model"], options["data"]
     words = [
         *filter(None, (strategy, variant)),
@@ -106,10 +109,12 @@ def _key(strategy: str, variant: str, options: Mapping[str, Any], told: Sequence
         if name not in ("name", "root") and value != DATA_DEFAULTS.get(name, MISSING)
     ]
     words += [f"{name}={options[name]}" for name in ("seed", "repeat") if options[name]]
-    against = (options.get("baseline") or options["reference"])["_target_"]  # as it was called before
+    against = (options.get("baseline") or options["reference"])["_target_"]  # Old files call it a reference.
     if against != strategies()[default_baseline()]["_target_"]:
         words.append(f"against={against.rpartition('.')[2]}")
-    words += [one for one in what_words(told) if option_of(one) not in TOLD and not one.startswith("data.")]
+    words += [
+        one for one in what_words(point_words) if option_of(one) not in IN_OWN_WORDS and not one.startswith("data.")
+    ]
     return " ".join(words)
 
 
@@ -118,5 +123,5 @@ def _all(count: int | None) -> int | str:
 
 
 def _last(path: str) -> str:
-    """A folder's own name: where it lies differs from machine to machine."""
+    """Return a folder's own name, because where it lies differs from machine to machine."""
     return Path(path).name

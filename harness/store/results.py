@@ -1,7 +1,7 @@
-"""A run's folder: what was asked, each point's result as it ends, and the summary of all.
+"""A run's folder, which holds what was asked, each point's result as it ends, and the summary of all.
 
 Every file is written beside its place and moved there, so that a reader never sees half a file; `summary.csv` only
-repeats what `points/*.json` say. So a run that was cut off anywhere can be read, and gone on with.
+repeats what `points/*.json` say. So a run that was interrupted anywhere can be read and resumed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from strategies.errors import UserError
 
 
 class RunFolder:
-    """Writes one run, a new one or one that was begun; points ``latest`` beside it at it."""
+    """Writes one run, a new one or one that is resumed, to which the link ``latest`` beside it then points."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -34,7 +34,7 @@ class RunFolder:
         _point_latest(path)
 
     def _read(self, stored: Path) -> None:
-        """A file that is damaged is as good as none: its point will be measured again."""
+        """Read a stored result; a damaged file is ignored, so its point will be measured again."""
         try:
             content = json.loads(stored.read_text(encoding="utf-8"))
             row = PointResult.from_json(content).row
@@ -49,7 +49,7 @@ class RunFolder:
     def add(self, result: PointResult, identity: Mapping[str, str] | None = None) -> None:
         """Store a point's result, then the summary that includes it.
 
-        identity: hashes of what the result depends on, by which `finished` knows it again.
+        identity: hashes of what the result depends on, by which `finished` recognises it.
         """
         name = result.row.point
         self.write_json(f"points/{name}.json", {"identity": identity or {}, **asdict(result)})
@@ -61,7 +61,7 @@ class RunFolder:
         _write(self.path / "summary.csv", _csv(self._rows.values()))
 
     def finished(self, name: str, identity: Mapping[str, str]) -> bool:
-        """Whether there is an ``ok`` result of the point, of the same options, code and environment."""
+        """Return whether the point has an ``ok`` result of the same options, code and environment."""
         return name in self._rows and self._rows[name].status == "ok" and self._identities[name] == identity
 
     @property
@@ -70,7 +70,7 @@ class RunFolder:
 
 
 def _finite(content: object) -> object:
-    """The same with null for numbers that JSON can't hold: infinities and NaN, as masks that overflowed give."""
+    """Replace by None the numbers that JSON can't hold: infinities and NaN, as masks that overflowed give."""
     match content:
         case float():
             return content if math.isfinite(content) else None
@@ -100,10 +100,10 @@ def _write(path: Path, text: str) -> None:
 
 
 def _point_latest(path: Path) -> None:
-    """Best effort: a file system without links, or a folder of that name, leaves no link."""
+    """Make the link ``latest``, unless the file system has no links or a folder has that name."""
     partial = path.parent / f".latest-{path.name}"
     with suppress(OSError):
-        partial.unlink(missing_ok=True)  # of a run that was killed here
+        partial.unlink(missing_ok=True)  # A run that was killed here left it.
         partial.symlink_to(path.name)
         try:
             partial.replace(path.parent / "latest")

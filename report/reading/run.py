@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 
 COUNTS = ("refs", "targets")
 MAY_VARY = ("model", "data", "device", "dtype", *COUNTS)
-"""Columns that tell a run's points apart besides strategy, variant, batch, objects and repeat."""
+"""Columns that distinguish a run's points besides strategy, variant, batch, objects and repeat."""
 OURS = "strategies."
 YES_OR_NO = {"True": True, "False": False}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """summary: a row a point, with all `COLUMNS` of summary.csv, and the names that `_labelled` gives it.
+    """What a run's folder holds.
+
+    summary: a row for each point, with all `COLUMNS` of summary.csv, and the names that `_labelled` gives it.
 
     points: what points/*.json hold, by the point's name; those that can't be read are missing. environment: empty where
     it can't be read.
@@ -54,16 +56,16 @@ class Run:
         return dig(self.points.get(row["point"]), *keys)
 
     def strategy_class(self, row: pd.Series) -> type[Strategy] | None:
-        """What a row's point was measured with; None where that is not of this package: nothing else is imported."""
+        """Return the strategy's class of a row's point, or None for one of another package, which is not imported."""
         target = self.of(row, "config", "strategy", "_target_")
         if not isinstance(target, str) or not target.startswith(OURS):
             return None
         module, _, name = target.rpartition(".")
         try:
-            from strategies.base import Strategy  # here, because it brings torch, which a report does not need
+            from strategies.base import Strategy  # It imports torch, which a report does not need.
 
             found = getattr(importlib.import_module(module), name, None)
-        except Exception:  # whatever a strategy that is gone, or being worked on, raises
+        except Exception:  # A strategy that is gone, or being worked on, may raise anything.
             return None
         return found if isinstance(found, type) and issubclass(found, Strategy) else None
 
@@ -144,7 +146,7 @@ def dig(content: Any, *keys: str) -> Any:
 
 
 def _typed(summary: pd.DataFrame) -> pd.DataFrame:
-    """With values as `harness.row.Row` has them: words, numbers, True and False; nothing for what is none of these."""
+    """Convert the texts to values as `harness.row.Row` has them, and to None or NaN where that fails."""
 
     def typed(column: Column) -> pd.Series:
         texts = summary[column.name]

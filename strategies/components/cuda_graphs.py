@@ -17,7 +17,7 @@ from strategies.errors import UnavailableError
 from strategies.vocabulary import VisionFeatures
 
 WARM_UPS = 3
-"""So many runs precede a recording, so that libraries have made their plans and workspaces, and code is compiled."""
+"""Runs before a recording, by which libraries make their plans and workspaces and code is compiled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class CudaRecorder:
     """A recorder for one CUDA device, whose graphs share their working memory, as no two run at once."""
 
     def __init__(self, device: torch.device) -> None:
-        """Raises UnavailableError where the device is no CUDA device."""
+        """Take a pool of graphs for the device. Raises UnavailableError where that is no CUDA device."""
         if device.type != "cuda":
             raise UnavailableError(
                 f"cuda_graphs=true needs a CUDA GPU, and the model is on {device}: set device=cuda where there is one, "

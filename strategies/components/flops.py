@@ -16,7 +16,7 @@ from itertools import pairwise
 from strategies.models.dimensions import Dimensions
 
 NO_PROMPT_TOKENS = 2
-"""The prompt encoder's answer to "no prompt": one empty point and its padding."""
+"""Tokens of the prompt encoder without a prompt, for which it takes one empty point and its padding."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,7 +78,7 @@ def condition_shared(model: Tracker, embedding: Tensor, bank: SharedBank) -> Ten
 
 
 def condition_per_pair(model: Tracker, embedding: Tensor, bank: MemoryBank, *, copies: bool) -> Tensor:
-    """The same result through the network's own module, keys and values projected for every pair.
+    """Return the result of `condition_shared` by the network's own module, keys and values projected for every pair.
 
     copies: the bank is repeated for all O*T pairs in one call; else each object's bank is expanded, a view, to T
     targets in a call of its own, because no view has both objects and copies of targets along one axis.

@@ -65,18 +65,18 @@ def _encode_references(model: Tracker, references: References, *, chunk: int) ->
     for start in range(0, frames * objects, chunk):
         embedding = references.features.embedding[frame_of_pair[start : start + chunk]]
         mask = masks[start : start + chunk].to(model.device, torch.float32)
-        seen = mask.flatten(1).any(dim=1, keepdim=True)
-        spatial.append(model.spatial_memory(embedding, mask, seen))
-        pointers.append(_object_pointers(model, embedding, mask, seen))
+        visible = mask.flatten(1).any(dim=1, keepdim=True)
+        spatial.append(model.spatial_memory(embedding, mask, visible))
+        pointers.append(_object_pointers(model, embedding, mask, visible))
     return _EncodedReferences(
         spatial=torch.cat(spatial).unflatten(0, (frames, objects)),
         pointers=torch.cat(pointers).unflatten(0, (frames, objects)),
     )
 
 
-def _object_pointers(model: Tracker, embedding: Tensor, mask: Tensor, seen: Tensor) -> Tensor:
+def _object_pointers(model: Tracker, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
     """``[N, C]``: pointers made of the decoder's best mask token under the mask prompt, or that of no object."""
     sparse, dense = model.mask_prompt(mask)
     candidates = decode_candidates(model, embedding + dense, sparse)
     token = candidates.best(candidates.mask_tokens)
-    return model.object_pointers(token, (candidates.object_scores > 0)[:, None] & seen)
+    return model.object_pointers(token, (candidates.object_scores > 0)[:, None] & visible)

@@ -1,4 +1,4 @@
-"""Which of torch's attention kernels runs: asked for by name, and seen in what really ran.
+"""The choice of torch's attention kernels by name, and counts of those that really ran.
 
 torch's `scaled_dot_product_attention` has several backends. ``flash``, ``efficient`` and ``cudnn`` go through the keys
 block by block; ``math`` makes the full matrix of scores. A CPU has ``flash`` and ``math``.
@@ -31,7 +31,7 @@ CHOICES: tuple[Sdpa, ...] = get_args(Sdpa)
 
 ON_CPU = ("auto", "flash", "math")
 REFUSALS = ("No available kernel", "No viable backend")
-"""What torch says where no backend that it may use takes the inputs, on any device."""
+"""The beginning of torch's message where no backend that it may use takes the inputs, on any device."""
 
 OPERATORS = {
     "aten::_scaled_dot_product_flash_attention": "flash",
@@ -80,9 +80,9 @@ def observed() -> Iterator[Counter[str]]:
     compiler takes apart and builds kernels of its own from; of CUDA graphs it sees what is captured, not what is
     replayed.
     """
-    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else the profiler tells stderr that it starts and stops
-    seen: Counter[str] = Counter()
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # Otherwise the profiler reports on stderr that it starts and stops.
+    counts: Counter[str] = Counter()
     every_thread = _ExperimentalConfig(profile_all_threads=True)
     with profile(activities=[ProfilerActivity.CPU], experimental_config=every_thread) as profiled:
-        yield seen
-    seen.update(OPERATORS[event.name] for event in profiled.events() if event.name in OPERATORS)
+        yield counts
+    counts.update(OPERATORS[event.name] for event in profiled.events() if event.name in OPERATORS)

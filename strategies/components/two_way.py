@@ -115,7 +115,7 @@ def _attend(attention: Attention, query: Tensor, key: Tensor, value: Tensor) -> 
 
 
 def _attend_few(attention: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """The same as `_attend`, for many queries of a handful of keys, at which attention kernels are slow.
+    """Attend as `_attend` does, for many queries of a handful of keys, at which attention kernels are slow.
 
     Keys stand in blocks, one for each head, between zeros, so that one product gives the scores of all heads. The
     output's product is taken of the values, which are few, instead of the queries.

@@ -80,7 +80,7 @@ def _step(x: Tensor) -> int:
 
 
 def _check(query: Tensor, keys: Tensor, values: Tensor, weight: Tensor, residual: Tensor, *tables: Tensor) -> None:
-    """ValueError for what the kernel would read wrongly without a word."""
+    """Raise ValueError for what the kernel would silently read wrongly."""
     (groups, count, width), columns, queries = keys.shape, weight.shape[0], query.shape[1]
     cos, sin, bias = tables
     fit = (
@@ -251,4 +251,4 @@ def _kernels() -> dict[int, triton.runtime.Autotuner]:
 
 
 KERNELS = _kernels()
-"""By the bytes of an element."""
+"""Tiles by the bytes of an element."""

@@ -27,7 +27,7 @@ FASTEST_FIRST = [
     SDPBackend.EFFICIENT_ATTENTION,
     SDPBackend.MATH,
 ]
-"""At heads of 256 on an H100 (DESIGN section 8); torch takes the first that knows device and dtype."""
+"""Backends, the fastest first at heads of 256 on an H100 (DESIGN section 8); torch takes the first that it can."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class FusedMemoryAttention:
 
 
 def _absorbed(attention: Attention, dtype: torch.dtype) -> _Output:
-    """From attended raw memory straight to the output; in fp64, which autocast leaves alone."""
+    """Return the product from attended raw memory straight to the output, made in fp64, which autocast leaves alone."""
     output = attention.o_proj.weight.double()
     bias = output @ attention.v_proj.bias.double() + attention.o_proj.bias.double()
     return _Output(weight=(output @ attention.v_proj.weight.double()).to(dtype), bias=bias.float())

@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 ELEMENTS = 4096
-"""Of one program: enough to keep loads in flight, few enough to leave every value in a register."""
+"""Values of one program: enough to keep loads in flight, few enough to leave every value in a register."""
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def computing_in(dtype: str, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _tf32(allowed: bool) -> Iterator[None]:
-    """Whether products and convolutions of fp32 tensors may use TF32 on CUDA GPUs; a setting of the whole process."""
+    """Set whether products and convolutions of fp32 tensors may use TF32 on CUDA GPUs, for the whole process."""
     products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
     before = products.allow_tf32, convolutions.allow_tf32
     products.allow_tf32 = convolutions.allow_tf32 = allowed

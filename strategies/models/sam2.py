@@ -97,13 +97,13 @@ class Sam2(Tracker):
 
     # --- the memory bank ---------------------------------------------------------------------------------------
 
-    def spatial_memory(self, embedding: Tensor, mask: Tensor, seen: Tensor) -> Tensor:
+    def spatial_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
         """The model stores it rounded to bf16 whatever the dtype (DESIGN section 3, trap 7)."""
         network, config = self.network, self.network.config
         scaled = mask * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
         features, _ = network.memory_encoder(embedding, scaled)
         if network.occlusion_spatial_embedding_parameter is not None:
-            absent = (~seen).float()[..., None, None]
+            absent = (~visible).float()[..., None, None]
             features = features + absent * network.occlusion_spatial_embedding_parameter[..., None, None]
         rounded: Tensor = features.to(torch.bfloat16).flatten(2).transpose(1, 2).float()
         return rounded
@@ -192,7 +192,7 @@ class Sam2(Tracker):
             memory_posision_embeddings=position.expand(memory.shape[0], -1, -1).transpose(0, 1),
             num_object_pointer_tokens=pointer_tokens,
         )
-        # The module answers with an axis of one before or behind the pairs; tokens and channels come last.
+        # The module returns an axis of one before or behind the pairs; tokens and channels come last.
         tokens: Tensor = out.reshape(memory.shape[0], *out.shape[-2:])
         return tokens
 

@@ -1,4 +1,4 @@
-"""What strategies need of a model, whichever family it is of.
+"""The interface of a model to strategies, whichever family it is of.
 
 Strategies, components, kernels and the harness know `Tracker` and `TrackerSession` alone. What a network calls its
 parts and how it prepares masks, pointers and memories is the affair of its family's adapter (`strategies.models.sam2`).
@@ -51,7 +51,7 @@ class TrackerSession(ABC):
         """Give a frame its masks, bool ``[O, S, S]``, and let the network make its memory before the next gets any.
 
         Masks added on several frames at once would condition on the first frame only (DESIGN section 3, trap 1). An
-        empty mask tells the network that the object is not there.
+        empty mask shows the network that the object is absent.
         """
 
     @abstractmethod
@@ -93,9 +93,9 @@ class Tracker(ABC):
     """
 
     pixel_mean: ClassVar[Channels]
-    """What is subtracted from every picture, for each channel."""
+    """The mean that is subtracted from every picture, for each channel."""
     pixel_std: ClassVar[Channels]
-    """What the rest is divided by, for each channel."""
+    """The deviation by which every picture is then divided, for each channel."""
 
     def __init__(self, *, name: str, device: str, dtype: str) -> None:
         self.name = name
@@ -189,7 +189,7 @@ class Tracker(ABC):
     @property
     @abstractmethod
     def horizon(self) -> int:
-        """How many frames back a session looks for memories and for pointers."""
+        """The number of frames that a session goes back for memories and for pointers."""
 
     @property
     def depends_on_time(self) -> bool:
@@ -200,11 +200,11 @@ class Tracker(ABC):
     # --- the memory bank ---------------------------------------------------------------------------------------
 
     @abstractmethod
-    def spatial_memory(self, embedding: Tensor, mask: Tensor, seen: Tensor) -> Tensor:
+    def spatial_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
         """``[N, memory tokens, W]`` of N references' image embeddings ``[N, C, h, w]`` with one object's mask each,
         rounded as the session stores it; fp32.
 
-        mask: fp32 ``[N, 1, S, S]`` of 0 and 1; seen: bool ``[N, 1]``, whether the mask holds a pixel.
+        mask: fp32 ``[N, 1, S, S]`` of 0 and 1; visible: bool ``[N, 1]``, whether the mask holds a pixel.
         """
 
     @abstractmethod
@@ -276,9 +276,9 @@ class Tracker(ABC):
     @property
     @abstractmethod
     def no_prompt_tokens(self) -> Tensor:
-        """``[1, 1, P, C]``: the prompt encoder's answer to "no prompt"."""
+        """``[1, 1, P, C]``: the prompt encoder's sparse output without a prompt."""
 
     @property
     @abstractmethod
     def no_prompt_dense(self) -> Tensor:
-        """``[1, C, 1, 1]``: the dense half of the same answer."""
+        """``[1, C, 1, 1]``: the prompt encoder's dense output without a prompt."""

@@ -47,7 +47,7 @@ def shipped_toy() -> Sam2VideoModel:
 def published(name: str) -> Sam2VideoModel:
     """The checkpoint from the hub's cache; only where it is not there, from the hub.
 
-    from_pretrained goes on asking a hub that does not answer for half a minute. One request without a retry says as
+    from_pretrained goes on asking a hub that does not respond for half a minute. One request without a retry says as
     much at once.
     """
     repository = f"facebook/{name.replace('_', '-')}"
@@ -110,7 +110,7 @@ def _differences(config: Sam2VideoConfig, expected: Sam2VideoConfig) -> list[tup
 
 
 def _fields(config: PreTrainedConfig, prefix: str = "") -> dict[str, Any]:
-    """All that a configuration says of the arithmetic, by dotted path; sections come after plain fields."""
+    """Return a configuration's fields that decide the arithmetic, by dotted path; sections come after plain fields."""
     general = PreTrainedConfig().to_dict()
     plain: dict[str, Any] = {}
     sections: dict[str, Any] = {}

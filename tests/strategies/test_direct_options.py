@@ -1,6 +1,6 @@
 """How `direct` runs: compiled, as CUDA graphs, with a chosen attention kernel, in TF32 or bf16.
 
-None of it may change a mask; what a machine can't do is told in one sentence.
+None of it may change a mask; what a machine can't do is refused in one sentence.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def references(model: Sam2, pictures: Pictures, *, frames: int = 2, objects: int
 
 
 def refusal(make: Callable[[], object]) -> str:
-    """The sentence with which it is told that this machine can't."""
+    """Return the sentence which says that this machine can't."""
     with pytest.raises(UnavailableError) as refused:
         make()
     sentence = str(refused.value)
@@ -52,13 +52,13 @@ def refusal(make: Callable[[], object]) -> str:
 
 
 def backends(strategy: Strategy, asked: References, targets: VisionFeatures) -> Counter[str]:
-    """Of one batch, by a strategy that is warm."""
+    """Count the backends of one batch, by a strategy that is warm."""
     with strategy:
         strategy.prepare(asked)
         strategy.predict(targets)
-        with observed() as seen:
+        with observed() as counts:
             strategy.predict(targets)
-    return seen
+    return counts
 
 
 # --- attention kernels -----------------------------------------------------------------------------------------------
@@ -77,11 +77,11 @@ def test_the_chosen_attention_runs_and_no_other_and_changes_no_mask(
 
 @every_bank
 def test_left_to_torch_a_cpu_takes_flash_for_every_attention(model: Sam2, pictures: Pictures, bank: str) -> None:
-    seen = backends(Direct(model, bank=bank), references(model, pictures), pictures.targets[:3])
-    assert set(seen) == {"flash"}
+    counts = backends(Direct(model, bank=bank), references(model, pictures), pictures.targets[:3])
+    assert set(counts) == {"flash"}
     decoder = 2 * model.network.config.mask_decoder_config.num_hidden_layers  # what is left of `TwoWay`
     memory = 2 * model.network.config.memory_attention_num_layers
-    assert seen["flash"] == decoder + (2 * memory if bank == "expand" else memory)
+    assert counts["flash"] == decoder + (2 * memory if bank == "expand" else memory)
 
 
 def test_what_other_strategies_and_their_threads_run_is_seen_too(model: Sam2, pictures: Pictures) -> None:
@@ -115,8 +115,8 @@ def narrow_values(model: Sam2) -> Sam2:
 
 
 def test_where_torch_has_to_mix_backends_both_are_seen(narrow_values: Sam2, pictures: Pictures) -> None:
-    seen = backends(Direct(narrow_values), references(narrow_values, pictures), pictures.targets[:2])
-    assert [backend for backend, _ in seen.most_common()] == ["flash", "math"]
+    counts = backends(Direct(narrow_values), references(narrow_values, pictures), pictures.targets[:2])
+    assert [backend for backend, _ in counts.most_common()] == ["flash", "math"]
 
 
 @pytest.mark.parametrize("compile", [False, True])
@@ -384,10 +384,10 @@ def test_gpus_run_the_chosen_attention(cuda_model: Sam2, cuda_pictures: Pictures
     reduced = Sam2(cuda_model.network, name="toy", device="cuda", dtype=dtype)
     for graphs in (False, True):
         direct = Direct(reduced, sdpa=sdpa, cuda_graphs=graphs)
-        with direct, observed() as seen:
+        with direct, observed() as counts:
             direct.prepare(references(reduced, cuda_pictures))
             direct.predict(cuda_pictures.targets)
-        assert set(seen) == {sdpa}
+        assert set(counts) == {sdpa}
 
 
 @needs_cuda

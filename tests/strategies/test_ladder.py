@@ -556,9 +556,9 @@ def test_memory_that_is_not_rounded_falls_off(
     assert_outside(limits, case.masks(Direct(model), pictures), expected)
 
 
-def unrounded_memory(model: Sam2, embedding: torch.Tensor, mask: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-    """As `Sam2.spatial_memory` for objects that are seen, without its rounding to bf16."""
-    assert seen.all()
+def unrounded_memory(model: Sam2, embedding: torch.Tensor, mask: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+    """Return `Sam2.spatial_memory` of objects that are visible, without its rounding to bf16."""
+    assert visible.all()
     features, _ = model.network.memory_encoder(embedding, mask * 20.0 - 10.0)
     return features.flatten(2).transpose(1, 2)
 

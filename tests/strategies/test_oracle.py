@@ -21,7 +21,7 @@ from tests.support.oracle import Array, MemoryAttention
 TARGETS, OBJECTS = 2, 3
 LAYERS = 2
 TOLERANCE = 1e-5
-"""fp32 against float64, relative to the largest value; seen: 1e-6."""
+"""fp32 against float64, relative to the largest value; 1e-6 was observed."""
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
@@ -54,12 +54,12 @@ def first_layers(model: Sam2, count: int) -> Iterator[None]:
 
 
 def session_calls(model: Sam2, references: References, pictures: Pictures) -> list[tuple[dict[str, Any], Tensor]]:
-    """What the session gives its memory attention and what that answers, for each (target, object) in this order."""
+    """Return inputs and outputs of the session's memory attention, for each (target, object) in this order."""
     calls: list[tuple[dict[str, Any], Tensor]] = []
     with Sequential(model) as strategy:
         strategy.prepare(references)
         hook = model.network.memory_attention.register_forward_hook(
-            lambda _module, _inputs, given, answer: calls.append((given, answer)), with_kwargs=True
+            lambda _module, _inputs, given, output: calls.append((given, output)), with_kwargs=True
         )
         try:
             strategy.predict(pictures.targets[:TARGETS])
@@ -78,7 +78,7 @@ def remembered(calls: list[tuple[dict[str, Any], Tensor]]) -> MemoryBank:
     )
 
 
-def oracle_answer(model: Sam2, given: dict[str, Any], layers: int) -> Array:
+def oracle_output(model: Sam2, given: dict[str, Any], layers: int) -> Array:
     height, width = model.network.backbone_feature_sizes[-1]
     oracle = MemoryAttention.of(model.network.memory_attention, grid=(height, width), layers=layers)
 
@@ -107,8 +107,8 @@ def test_the_session_computes_what_the_oracle_does(
     with first_layers(model, layers):
         calls = session_calls(model, references, pictures)
         assert len(calls) == TARGETS * OBJECTS
-        for given, answer in calls:
-            assert error(answer, oracle_answer(model, given, layers)) <= TOLERANCE
+        for given, output in calls:
+            assert error(output, oracle_output(model, given, layers)) <= TOLERANCE
 
 
 @pytest.mark.parametrize("way", ["shared", "expand", "repeat"])
@@ -121,14 +121,14 @@ def test_direct_computes_what_the_oracle_does_with_what_the_session_remembers(
         bank = remembered(calls)
         embedding = pictures.targets.embedding[:TARGETS]
         if way == "shared":
-            answers = condition_shared(model, embedding, project_bank(model, bank))
+            outputs = condition_shared(model, embedding, project_bank(model, bank))
         else:
-            answers = condition_per_pair(model, embedding, bank, copies=way == "repeat")
-        answers = answers.unflatten(0, (OBJECTS, TARGETS))
+            outputs = condition_per_pair(model, embedding, bank, copies=way == "repeat")
+        outputs = outputs.unflatten(0, (OBJECTS, TARGETS))
         for index, (given, _) in enumerate(calls):
             target, of_object = divmod(index, OBJECTS)
-            tokens = answers[of_object, target].flatten(1).T
-            assert error(tokens, oracle_answer(model, given, layers)) <= TOLERANCE
+            tokens = outputs[of_object, target].flatten(1).T
+            assert error(tokens, oracle_output(model, given, layers)) <= TOLERANCE
 
 
 @pytest.mark.parametrize("fault", ["angles", "pointers", "input", "values", "layers"])
@@ -136,7 +136,7 @@ def test_the_oracle_would_notice(
     model: Sam2, references: References, pictures: Pictures, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of the things that papers leave out matters by far more than the tolerance."""
-    given, answer = session_calls(model, references, pictures)[0]
+    given, output = session_calls(model, references, pictures)[0]
     layers, changed = LAYERS, dict(given)
     match fault:
         case "angles":
@@ -154,4 +154,4 @@ def test_the_oracle_would_notice(
             changed["memory_posision_embeddings"] = torch.zeros_like(given["memory_posision_embeddings"])
         case "layers":
             layers -= 1
-    assert error(answer, oracle_answer(model, changed, layers)) > 100 * TOLERANCE
+    assert error(output, oracle_output(model, changed, layers)) > 100 * TOLERANCE

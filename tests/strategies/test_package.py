@@ -11,7 +11,7 @@ import strategies
 
 
 @pytest.mark.parametrize("name", strategies.__all__)
-def test_every_name_is_there_and_told(name: str) -> None:
+def test_every_name_exists_and_is_listed(name: str) -> None:
     assert getattr(strategies, name) is not None
     assert name in dir(strategies)
 

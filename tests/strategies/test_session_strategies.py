@@ -330,10 +330,10 @@ def test_cores_are_shared_out_while_a_batch_runs_and_given_back(model: Sam2, pic
 
 def test_pool_threads_compute_in_the_models_dtype_and_without_gradients(model: Sam2, pictures: Pictures) -> None:
     reduced = Sam2(model.network, name="toy")
-    seen = []
+    recorded = []
 
-    def look(*_: object) -> None:
-        seen.append(
+    def record(*_: object) -> None:
+        recorded.append(
             (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"), torch.is_inference_mode_enabled())
         )
         raise Seen  # before anything is computed, as some CPUs die of bf16
@@ -341,11 +341,11 @@ def test_pool_threads_compute_in_the_models_dtype_and_without_gradients(model: S
     with MultiSession(reduced, sessions=2) as strategy:
         strategy.prepare(references_of(model, pictures))
         reduced.dtype = "bf16"
-        hook = model.network.register_forward_pre_hook(look)
+        hook = model.network.register_forward_pre_hook(record)
         with pytest.raises(Seen):
             strategy.predict(pictures.targets[:2])
         hook.remove()
-    assert seen == [(True, torch.bfloat16, True)] * 2
+    assert recorded == [(True, torch.bfloat16, True)] * 2
 
 
 # --- extended_session ----------------------------------------------------------------------------------------------

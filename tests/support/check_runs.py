@@ -39,10 +39,10 @@ Shape = tuple[int, int]
 
 @dataclass(kw_only=True)
 class Bench:
-    """The clock, and which points are slowed by how much and have a mask flipped."""
+    """The clock, and which points are throttled by how much and have a mask flipped."""
 
     now: float = 0.0
-    slowed: dict[Shape, float]
+    throttled: dict[Shape, float]
     flipped: set[Shape]
     noise: random.Random
 
@@ -53,7 +53,7 @@ class Bench:
         self.now += seconds * self.noise.uniform(0.99, 1.01)
 
 
-BENCH = Bench(slowed={}, flipped=set(), noise=random.Random(0))
+BENCH = Bench(throttled={}, flipped=set(), noise=random.Random(0))
 
 
 class TickingSequential(Sequential):
@@ -63,7 +63,7 @@ class TickingSequential(Sequential):
 
 
 class Ticking(Direct):
-    """Four times as fast as `TickingSequential`, where it is not slowed."""
+    """Four times as fast as `TickingSequential`, where it is not throttled."""
 
     def __init__(self, model: Sam2, *, exact: bool) -> None:
         super().__init__(model)
@@ -72,7 +72,7 @@ class Ticking(Direct):
     def _predict(self, targets: VisionFeatures) -> Predictions:
         right = super()._predict(targets)
         shape = len(targets), len(right.object_ids)
-        BENCH.spend(SECONDS / 4 * len(targets) * BENCH.slowed.get(shape, 1.0))
+        BENCH.spend(SECONDS / 4 * len(targets) * BENCH.throttled.get(shape, 1.0))
         if shape not in BENCH.flipped:
             return right
         logits = right.logits.clone()

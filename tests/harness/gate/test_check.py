@@ -82,13 +82,13 @@ def junit_cases(path: Path) -> dict[tuple[str, str], str]:
 
 @contextmanager
 def ticking(patch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The harness's clock is the one that the strategies move; nothing is slowed or flipped."""
+    """The harness's clock is the one that the strategies move; nothing is throttled or flipped."""
     patch.setattr("harness.measure.point.device_clock", lambda device: BENCH.clock)
     patch.setattr("harness.measure.point.measure_matrix_rate", lambda *_: 1e9)  # moves no clock
     BENCH.noise = random.Random(0)
-    BENCH.slowed, BENCH.flipped = {}, set()
+    BENCH.throttled, BENCH.flipped = {}, set()
     yield
-    BENCH.slowed, BENCH.flipped = {}, set()
+    BENCH.throttled, BENCH.flipped = {}, set()
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_without_a_change_it_passes(place: Place, capsys: pytest.CaptureFixture[
 def test_a_slow_down_by_20_percent_and_a_flipped_mask_fail_on_just_those_points(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    BENCH.slowed[3, 2] = 1.2
+    BENCH.throttled[3, 2] = 1.2
     BENCH.flipped.add((1, 2))
     capsys.readouterr()
     assert place.check() == 1
@@ -160,7 +160,7 @@ def row_of(place: Place, strategy: str, *, batch: int, objects: int) -> dict[str
 
 
 def test_the_command_that_it_names_finds_the_same_on_that_point_alone(place: Place) -> None:
-    BENCH.slowed[3, 2] = 1.2
+    BENCH.throttled[3, 2] = 1.2
     assert place.check("strategy=ticking", "check.subset=true") == 1
     command = row_of(place, "ticking", batch=3, objects=2)["command"]
     assert command in (place.latest / "junit.xml").read_text(encoding="utf-8")
@@ -188,7 +188,7 @@ def test_points_that_were_not_measured_leave_it_open_unless_that_is_meant(place:
 def test_what_is_unclear_is_measured_again_for_longer_and_only_that(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    BENCH.slowed[3, 2] = 1.1  # on the margin itself: it can't be told
+    BENCH.throttled[3, 2] = 1.1  # The slow-down is on the margin itself, so it is unclear.
     assert place.check("strategy=ticking", "check.subset=true", "timing.max_seconds=0.5") == 3
     assert place.unsettled()["ticking b3 o2", "speedup"] == "skipped"
     assert capsys.readouterr().err.count("1 of 2 points are unclear and are measured again") == 2
@@ -200,7 +200,7 @@ def test_what_is_unclear_is_measured_again_for_longer_and_only_that(
 def test_the_last_attempt_counts(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine that something else kept busy at first."""
     monkeypatch.setattr("harness.gate.check._longer", quiet_after(1))
-    BENCH.slowed[3, 2] = 1.1
+    BENCH.throttled[3, 2] = 1.1
     assert place.check("strategy=ticking", "batch=3", "check.subset=true") == 0
     assert len(summary(place.latest)) == 2, "one attempt more"
 
@@ -210,7 +210,7 @@ def quiet_after(attempts: int) -> Any:
 
     def longer(point: Point, attempt: int, run: Path) -> Point:
         if attempt == attempts:
-            BENCH.slowed.clear()
+            BENCH.throttled.clear()
         return _longer(point, attempt, run)
 
     return longer
@@ -220,7 +220,7 @@ def quiet_after(attempts: int) -> Any:
 
 
 def test_a_run_that_is_there_is_judged_without_measuring(place: Place) -> None:
-    BENCH.slowed[3, 2] = 1.2
+    BENCH.throttled[3, 2] = 1.2
     assert place.check() == 1
     slow, before = place.latest, sorted(place.folder.glob("results/*/points/*.json"))
     (slow / "junit.xml").unlink()
@@ -244,13 +244,13 @@ def test_another_machines_snapshot_serves_where_it_is_the_only_one(
     assert "peak_rss_mb" not in {quantity for _, quantity in place.cases()}
 
 
-def test_what_the_snapshot_was_made_with_is_told_where_it_differs(
+def test_what_the_snapshot_was_made_with_is_shown_where_it_differs(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (own,) = place.snapshots
     threads = strict_json(own)["environment"]["threads"]
-    told = own.read_text(encoding="utf-8").replace(f'"threads": {threads}', '"threads": 99')
-    own.write_text(told, encoding="utf-8")
+    text = own.read_text(encoding="utf-8").replace(f'"threads": {threads}', '"threads": 99')
+    own.write_text(text, encoding="utf-8")
     assert place.judge(f"check.run={place.latest}") == 0
     assert f"Made with threads 99, now {threads}." in capsys.readouterr().out
 
@@ -261,7 +261,7 @@ def test_what_the_snapshot_was_made_with_is_told_where_it_differs(
 def test_update_writes_a_new_snapshot_and_shows_what_it_changes(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    BENCH.slowed[3, 2] = 1.2
+    BENCH.throttled[3, 2] = 1.2
     before = load(place.snapshots[0])
     capsys.readouterr()
     assert place.check("--update", "strategy=ticking") == 0
@@ -287,7 +287,7 @@ def test_an_update_with_points_that_end_badly_is_written_and_not_green(place: Pl
     assert place.check("strategy=ticking") == 0, "as in the snapshot"
 
 
-def test_update_takes_a_run_that_is_there_and_writes_where_it_is_told(place: Place) -> None:
+def test_update_takes_a_run_that_exists_and_writes_where_it_should(place: Place) -> None:
     assert place.judge("--update", f"check.run={place.latest}", "check.snapshot=there/mine.json") == 0
     assert load(place.folder / "there" / "mine.json").points == load(place.snapshots[0]).points
     assert len(list((place.folder / "results").glob("*-check"))) == 1
@@ -299,15 +299,15 @@ def test_update_replaces_a_damaged_snapshot(place: Place) -> None:
     assert len(load(place.snapshots[0]).points) == 4
 
 
-# --- where it is told ----------------------------------------------------------------------------------------------
+# --- where it is shown ---------------------------------------------------------------------------------------------
 
 
 def test_the_summary_is_appended_where_github_asks_for_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = place.folder / "step.md"
-    told.write_text("before\n", encoding="utf-8")
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(told))
+    file = place.folder / "step.md"
+    file.write_text("before\n", encoding="utf-8")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(file))
     assert place.judge(f"check.run={place.latest}") == 0
-    assert told.read_text(encoding="utf-8") == "before\n" + (place.latest / "check.md").read_text(encoding="utf-8")
+    assert file.read_text(encoding="utf-8") == "before\n" + (place.latest / "check.md").read_text(encoding="utf-8")
 
 
 def test_checks_are_in_the_history(place: Place) -> None:

@@ -1,4 +1,4 @@
-"""How findings are told: JUnit XML that every reader takes, Markdown, a table."""
+"""Findings are shown as JUnit XML that every reader takes, as Markdown and as a table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SLOW = Finding(
     state="regressed",
     old=OLD,
     new=Interval(value=3.2, lo=3.1, hi=3.3),
-    change=Interval(value=0.8, lo=0.77, hi=0.83),
+    comparison=Interval(value=0.8, lo=0.77, hi=0.83),
     least=1 / 1.1,
     command="python -m harness.check batch=8",
 )
@@ -28,7 +28,7 @@ MASKS = Finding(
     state="pass",
     old=Interval.exact(0.9991),
     new=Interval.exact(0.9985),
-    change=Interval.exact(-0.0006),
+    comparison=Interval.exact(-0.0006),
     least=-0.005,
     command="python -m harness.check batch=8",
 )
@@ -38,15 +38,15 @@ HEAVY = Finding(
     state="regressed",
     old=Interval.exact(500.0),
     new=Interval.exact(625.0),
-    change=Interval.exact(0.8),
+    comparison=Interval.exact(0.8),
     least=1 / 1.1,
     command="python -m harness.check bank=repeat",
 )
 
 
-def plain(state: Any, told: str, **changes: Any) -> Finding:
+def plain(state: Any, text: str, **changes: Any) -> Finding:
     arguments = {"key": "a point", "quantity": "status", "command": "python -m harness.check a"} | changes
-    return Finding(state=state, detail=told, **arguments)
+    return Finding(state=state, detail=text, **arguments)
 
 
 UNCLEAR, NEW, MISSING = plain("unclear", "who knows"), plain("new", "never seen"), plain("missing", "gone")
@@ -83,14 +83,14 @@ def test_a_failure_says_the_old_and_the_new_interval_the_change_and_the_command(
     assert "python -m harness.check batch=8" in failure.text
 
 
-def test_memory_is_told_as_how_much_more_there_is() -> None:
+def test_memory_is_shown_as_how_much_more_there_is() -> None:
     message = cases([HEAVY])[0][0].get("message")
     assert message == "regressed: peak_rss_mb was 500 and is 625; the change is +25.0%, +10.0% is allowed"
 
 
-@pytest.mark.parametrize("told", ["\x00\x1b[31m it fell", "a < b & c > d", 'say "x"', "Größe 木", "]]>", "\ud800"])
-def test_whatever_a_crash_says_is_well_formed(told: str) -> None:
-    (case,) = cases([plain("regressed", told, key=told)])
+@pytest.mark.parametrize("text", ["\x00\x1b[31m it fell", "a < b & c > d", 'say "x"', "Größe 木", "]]>", "\ud800"])
+def test_whatever_a_crash_says_is_well_formed(text: str) -> None:
+    (case,) = cases([plain("regressed", text, key=text)])
     message = case[0].get("message")
     assert message is not None
     assert message.startswith("regressed: ")
@@ -114,9 +114,9 @@ def test_markdown_of_a_pass_has_no_commands() -> None:
     assert "0.9991 | 0.9985 | -0.0006 | -0.0050" in text
 
 
-@pytest.mark.parametrize("told", ["a|b", "line\nline", "<script>", "\\|"])
-def test_no_words_break_the_markdown_table(told: str) -> None:
-    lines = [line for line in markdown([plain("new", told)], code=3, notes=[]).splitlines() if line.startswith("|")]
+@pytest.mark.parametrize("text", ["a|b", "line\nline", "<script>", "\\|"])
+def test_no_words_break_the_markdown_table(text: str) -> None:
+    lines = [line for line in markdown([plain("new", text)], code=3, notes=[]).splitlines() if line.startswith("|")]
     assert len(lines) == 3
     assert len({line.replace("\\\\", "").replace("\\|", "").count("|") for line in lines}) == 1
     assert "<script>" not in lines[2]

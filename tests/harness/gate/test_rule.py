@@ -166,8 +166,8 @@ def test_a_finding_has_both_intervals_the_change_the_limit_and_the_command() -> 
     assert finding.old == Interval(value=4.0, lo=3.9, hi=4.1)
     assert finding.new is not None
     assert finding.new.value == 3.2
-    assert finding.change is not None
-    assert finding.change.value == pytest.approx(0.8)
+    assert finding.comparison is not None
+    assert finding.comparison.value == pytest.approx(0.8)
     assert finding.least == pytest.approx(1 / 1.1)
     assert finding.command == "measure it"
 

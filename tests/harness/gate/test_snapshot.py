@@ -25,17 +25,17 @@ KEPT = snapshot(
 
 def test_a_snapshot_is_readable_sorted_and_short(tmp_path: Path) -> None:
     store(KEPT, tmp_path / "baselines" / "a.json")
-    told = json.loads((tmp_path / "baselines" / "a.json").read_text(encoding="utf-8"))
-    assert list(told) == ["version", "made", "run", "environment", "points"]
-    assert told["environment"] == environment()
-    assert list(told["points"]) == ["broken", "direct"]
-    assert told["points"]["direct"] == {
+    stored = json.loads((tmp_path / "baselines" / "a.json").read_text(encoding="utf-8"))
+    assert list(stored) == ["version", "made", "run", "environment", "points"]
+    assert stored["environment"] == environment()
+    assert list(stored["points"]) == ["broken", "direct"]
+    assert stored["points"]["direct"] == {
         "status": "ok",
         "speedup": {"value": 4.34123, "lo": 4.2, "hi": 4.6, "over": "sequential"},
         **{"iou_mean": 0.999123, "iou_min": 0.97, "jf": 0.9, "peak_rss_mb": 512.5},
         "command": "measure it",
     }
-    assert told["points"]["broken"] == {"status": "crash", "command": "break it"}, (
+    assert stored["points"]["broken"] == {"status": "crash", "command": "break it"}, (
         "no words that name a machine's files"
     )
 
@@ -64,8 +64,8 @@ def test_a_snapshot_that_can_not_be_written_leaves_the_old_one(tmp_path: Path) -
 
 
 def stored() -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(KEPT.to_json())
-    return told
+    stored: dict[str, Any] = json.loads(KEPT.to_json())
+    return stored
 
 
 def test_the_stored_form_is_accepted() -> None:
@@ -88,7 +88,7 @@ def test_the_stored_form_is_accepted() -> None:
         (("points", "direct", "peak_rss_mb"), "many"),
     ],
 )
-def test_a_damaged_snapshot_is_told_in_one_sentence(place: tuple[str, ...], value: object, tmp_path: Path) -> None:
+def test_a_damaged_snapshot_is_refused_in_one_sentence(place: tuple[str, ...], value: object, tmp_path: Path) -> None:
     content = inner = stored()
     for name in place[:-1]:
         inner = inner[name]
