@@ -92,7 +92,7 @@ def _jobs(arguments: list[str], module: str) -> list[Job]:
         sys.argv = [f"python -m {module}", *flags, *words, scratch_dir]
         told = StringIO()
         try:
-            # Hydra's sweeper composes every job to see whether it can be, then again to launch it, which is all we want.
+            # Hydra's sweeper composes every job to see whether it can be, and again to launch it, which is enough.
             with redirect_stderr(told), patch.object(Sweeper, "validate_batch_is_legal"):
                 collect()
             sys.stderr.write(told.getvalue())
