@@ -272,7 +272,7 @@ def test_a_strategy_that_raises_has_crashed_with_a_reason_and_the_others_are_mea
 
 
 def test_in_this_process_what_a_strategy_raised_reaches_the_terminal_when_the_report_is_written(mixed: Sweep) -> None:
-    """As `python -m pdb` needs it."""
+    """The command `python -m pdb` needs the exception."""
     assert mixed.done.stderr.endswith("ZeroDivisionError: the third bolt is loose\nsecond line\n")
     assert "\nTraceback (most recent call last):\n" in mixed.done.stderr
     assert (mixed.run / "report.md").is_file()

@@ -95,20 +95,20 @@ def test_the_readmes_targets_of_make_are_there() -> None:
 
 
 def test_the_readmes_speed_ups_are_those_of_the_example() -> None:
-    told = re.findall(r"([\d.]+) times \(95 %\s+interval ([\d.]+) to ([\d.]+)\)", README)
-    assert len(told) >= 2
+    claimed = re.findall(r"([\d.]+) times \(95 %\s+interval ([\d.]+) to ([\d.]+)\)", README)
+    assert len(claimed) >= 2
     with (ROOT / "results" / "example" / "summary.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["speedup"]]
     names = ("speedup", "speedup_lo", "speedup_hi")
     measured = {tuple(f"{float(row[name]):.1f}" for name in names) for row in rows if row["strategy"] == "direct"}
-    assert set(told) <= measured
+    assert set(claimed) <= measured
 
 
 # --- what leads on -------------------------------------------------------------------------------------------------
 
 
 def anchors(text: str) -> set[str]:
-    """Of headings, as GitHub makes them."""
+    """Return the anchors of headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -139,7 +139,7 @@ def sections() -> dict[int, set[int]]:
 
 
 def citations() -> Iterator[tuple[Path, int, int | None]]:
-    """Where the code cites the design: the file, the section, the trap or rule in it."""
+    """Find where the code cites the design: the file, the section, the trap or rule in it."""
     for path in CODE:
         words = " ".join(line.strip().lstrip("#").strip() for line in path.read_text(encoding="utf-8").splitlines())
         for listed, items in CITATION.findall(words):
@@ -162,11 +162,13 @@ def test_the_designs_order_of_imports_is_the_one_that_is_tested() -> None:
     (order,) = (block for block in blocks(DESIGN, "text") if "harness:" in block)
     packages = {floor.split(".")[1] for floor in FLOORS if "." in floor and (ROOT / floor.replace(".", "/")).is_dir()}
     named = re.findall(r"[a-z]+", order.replace("strategies\n", "").replace("harness:", "").replace("report:", ""))
-    told = [word for word in named if word in packages]
-    assert told == [floor.split(".")[1] for floor in FLOORS if floor.split(".")[-1] in packages]
+    listed = [word for word in named if word in packages]
+    assert listed == [floor.split(".")[1] for floor in FLOORS if floor.split(".")[-1] in packages]
 
 
 def test_every_wing_is_in_the_designs_table() -> None:
     wings = {path.parent.name for path in (ROOT / "harness").glob("*/__init__.py")}
-    told = {name for row in re.findall(r"^\| (`[a-z`, ]+`) \|", DESIGN, flags=re.MULTILINE) for name in row.split("`")}
-    assert wings <= told
+    listed = {
+        name for row in re.findall(r"^\| (`[a-z`, ]+`) \|", DESIGN, flags=re.MULTILINE) for name in row.split("`")
+    }
+    assert wings <= listed

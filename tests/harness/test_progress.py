@@ -13,7 +13,7 @@ from harness.row import Row
 from tests.support.harness_runs import ended, row
 
 
-def told(rows: list[dict[str, Any]], *, total: int) -> list[str]:
+def printed(rows: list[dict[str, Any]], *, total: int) -> list[str]:
     """Lines for a reader that is not a terminal."""
     text = StringIO()
     with Progress(total, Console(file=text, soft_wrap=True, highlight=False)) as progress:
@@ -25,19 +25,19 @@ def told(rows: list[dict[str, Any]], *, total: int) -> list[str]:
 
 
 def test_every_point_is_one_line_with_its_place_its_status_and_its_speed() -> None:
-    first, second = told([row("one", fps=12.34), ended("two", "crash", "ValueError: it fell")], total=5)
+    first, second = printed([row("one", fps=12.34), ended("two", "crash", "ValueError: it fell")], total=5)
     assert first.startswith("[1/5] one: ok, 12.3 frames/s")
     assert second.startswith("[2/5] two: crash, ValueError: it fell")
 
 
 def test_brackets_in_a_reason_are_text_and_not_markup() -> None:
-    (line,) = told([ended("one", "crash", "IndexError: [red]shape[/red] [3, 4]")], total=1)
+    (line,) = printed([ended("one", "crash", "IndexError: [red]shape[/red] [3, 4]")], total=1)
     assert "IndexError: [red]shape[/red] [3, 4]" in line
 
 
 def test_a_long_reason_stays_on_its_line() -> None:
     reason = "RuntimeError: " + "no " * 200 + "end"
-    (line,) = told([ended("one", "crash", reason)], total=1)
+    (line,) = printed([ended("one", "crash", reason)], total=1)
     assert reason in line
 
 

@@ -59,13 +59,13 @@ def test_a_row_without_what_every_point_has_is_none(column: str) -> None:
         Row.from_json(given)
 
 
-# --- what is told of the columns -----------------------------------------------------------------------------------
+# --- the columns' descriptions -------------------------------------------------------------------------------------
 
 
 def test_the_reference_has_every_column_in_order_with_a_whole_sentence() -> None:
-    told = column_reference()
-    assert tuple(name for name, _, _ in told) == COLUMNS
-    for name, _, help in told:
+    columns = column_reference()
+    assert tuple(name for name, _, _ in columns) == COLUMNS
+    for name, _, help in columns:
         assert help[0].isupper(), name
         assert help.endswith("."), name
         assert len(help.split()) > 3, name

@@ -31,7 +31,7 @@ REFUSED = Outcome(failure=Failure(status="skipped", reason="the first target is 
 
 
 def well(point: Point) -> Outcome:
-    """As a point ends that went well."""
+    """Return the outcome of a point that went well."""
     return Outcome(result=PointResult(row=Row(**row(point.name, strategy=point.strategy)), config=point.options))
 
 
@@ -72,12 +72,12 @@ class Sweeps:
     path: Path
 
     def __call__(self, points: list[Point], launcher: Launcher) -> str:
-        """What is told of the progress."""
-        told = StringIO()
+        """Run a sweep and return what it printed of its progress."""
+        printed = StringIO()
         run = RunFolder(self.path)
-        with Progress(len(points), Console(file=told, soft_wrap=True)) as progress:
+        with Progress(len(points), Console(file=printed, soft_wrap=True)) as progress:
             run_sweep(points, run, progress, launch=launcher)
-        return told.getvalue()
+        return printed.getvalue()
 
     @property
     def rows(self) -> list[tuple[str, str]]:
@@ -93,7 +93,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweeps:
 
 A, B, C = (point(strategy, batch=2) for strategy in ("direct", "sequential", "rebuild"))
 OTHER = point("direct", batch=2, targets=5)
-"""Of another workload than A, B and C."""
+"""A point of another workload than A, B and C."""
 
 
 # --- order and storage ---------------------------------------------------------------------------------------------
@@ -128,11 +128,11 @@ def test_what_is_asked_is_stored_before_anything_starts_and_each_result_before_t
 
 
 def test_the_features_are_gone_as_soon_as_their_last_point_is_measured(sweep: Sweeps) -> None:
-    seen: list[list[str]] = []
+    observed: list[list[str]] = []
     temporary = Path(tempfile.gettempdir())
-    launcher = Launcher(watch=lambda job: seen.append([path.name for path in temporary.iterdir()]))
+    launcher = Launcher(watch=lambda job: observed.append([path.name for path in temporary.iterdir()]))
     sweep([A, OTHER], launcher)
-    assert all(names == [folder.name] for names, folder in zip(seen, launcher.folders, strict=True))
+    assert all(names == [folder.name] for names, folder in zip(observed, launcher.folders, strict=True))
     assert list(temporary.iterdir()) == []
 
 
@@ -144,14 +144,14 @@ def test_a_point_knows_where_pictures_go_and_when_it_was_asked_for(sweep: Sweeps
     assert 0 < first.began <= second.began
 
 
-def test_every_point_is_told_of_with_its_number(sweep: Sweeps) -> None:
-    told = sweep([A, B, C], Launcher(ends={B.name: CRASH})).splitlines()
-    assert [line.split(",")[0] for line in told] == [
+def test_every_point_is_reported_with_its_number(sweep: Sweeps) -> None:
+    printed = sweep([A, B, C], Launcher(ends={B.name: CRASH})).splitlines()
+    assert [line.split(",")[0] for line in printed] == [
         f"[1/3] {A.name}: ok",
         f"[2/3] {B.name}: crash",
         f"[3/3] {C.name}: ok",
     ]
-    assert "it fell" in told[1]
+    assert "it fell" in printed[1]
 
 
 # --- points that fail ----------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def test_where_a_workload_can_not_be_made_all_its_points_end_so_and_others_are_m
     assert {line["reason"] for line in summary(sweep.path)[:2]} == {"it fell"}
 
 
-def test_bad_input_of_a_point_is_told_when_all_others_are_measured(sweep: Sweeps) -> None:
+def test_bad_input_of_a_point_is_raised_when_all_others_are_measured(sweep: Sweeps) -> None:
     launcher = Launcher(ends={A.name: REFUSED})
     with pytest.raises(UserError, match="the first target is broken"):
         sweep([A, B, OTHER], launcher)
@@ -187,13 +187,13 @@ def test_bad_input_of_a_point_is_told_when_all_others_are_measured(sweep: Sweeps
     assert sweep.rows == [(A.name, "skipped"), (B.name, "ok"), (OTHER.name, "ok")]
 
 
-def test_bad_input_of_a_workload_is_told_when_all_others_are_measured(sweep: Sweeps) -> None:
+def test_bad_input_of_a_workload_is_raised_when_all_others_are_measured(sweep: Sweeps) -> None:
     with pytest.raises(UserError, match="the first target is broken"):
         sweep([A, B, OTHER], Launcher(encodings={A.name: REFUSED}))
     assert sweep.rows == [(A.name, "skipped"), (B.name, "skipped"), (OTHER.name, "ok")]
 
 
-def test_of_several_complaints_the_first_is_told(sweep: Sweeps) -> None:
+def test_of_several_complaints_the_first_is_raised(sweep: Sweeps) -> None:
     second = Outcome(failure=Failure(status="skipped", reason="so is the second", refused=True))
     with pytest.raises(UserError, match="the first target is broken"):
         sweep([A, B], Launcher(ends={A.name: REFUSED, B.name: second}))
@@ -235,10 +235,10 @@ def test_a_resumed_sweep_starts_only_what_has_no_result_yet(sweep: Sweeps) -> No
     with pytest.raises(KeyboardInterrupt):
         sweep([A, B, C], Launcher(ends={B.name: KeyboardInterrupt()}))
     again = Launcher()
-    told = sweep([A, B, C], again)
+    printed = sweep([A, B, C], again)
     assert again.asked == [("encode", B.name), ("measure", B.name), ("measure", C.name)]
     assert sweep.rows == [(A.name, "ok"), (B.name, "ok"), (C.name, "ok")]
-    assert told.startswith("1 of 3 points have their results already\n[2/3] ")
+    assert printed.startswith("1 of 3 points have their results already\n[2/3] ")
 
 
 def test_a_resumed_sweep_with_nothing_left_starts_nothing(sweep: Sweeps) -> None:
@@ -312,14 +312,14 @@ def test_what_killed_runs_left_behind_is_removed_by_the_next_and_what_is_in_use_
 
 
 def fallen() -> Outcome:
-    """As a point ends in this process whose strategy raised."""
+    """Return the outcome, in this process, of a point whose strategy raised."""
     try:
         raise ZeroDivisionError("it fell")
     except ZeroDivisionError as error:
         return Outcome(failure=failure_of(error), error=error)
 
 
-def test_a_traceback_is_stored_whole_and_told_below_its_points_line(sweep: Sweeps) -> None:
+def test_a_traceback_is_stored_whole_and_shown_below_its_points_line(sweep: Sweeps) -> None:
     fell = Outcome(failure=fallen().failure, output="the end of what it printed")
     lines = sweep([A, B], Launcher(ends={A.name: fell})).splitlines()
     stored = strict_json(sweep.path / "points" / f"{A.name}.json")["details"]

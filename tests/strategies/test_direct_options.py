@@ -84,7 +84,7 @@ def test_left_to_torch_a_cpu_takes_flash_for_every_attention(model: Sam2, pictur
     assert counts["flash"] == decoder + (2 * memory if bank == "expand" else memory)
 
 
-def test_what_other_strategies_and_their_threads_run_is_seen_too(model: Sam2, pictures: Pictures) -> None:
+def test_what_other_strategies_and_their_threads_run_is_counted_too(model: Sam2, pictures: Pictures) -> None:
     asked, targets = references(model, pictures, objects=1), pictures.targets[:2]
     one = backends(Sequential(model), asked, targets)
     assert set(one) == {"flash"}
@@ -114,7 +114,7 @@ def narrow_values(model: Sam2) -> Sam2:
     return Sam2(network.requires_grad_(False), name="toy")
 
 
-def test_where_torch_has_to_mix_backends_both_are_seen(narrow_values: Sam2, pictures: Pictures) -> None:
+def test_where_torch_has_to_mix_backends_both_are_counted(narrow_values: Sam2, pictures: Pictures) -> None:
     counts = backends(Direct(narrow_values), references(narrow_values, pictures), pictures.targets[:2])
     assert [backend for backend, _ in counts.most_common()] == ["flash", "math"]
 
@@ -130,7 +130,7 @@ def test_a_backend_that_refuses_a_shape_is_not_replaced_by_another(
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
-    """Of what torch's allocator gave out within, at most at once."""
+    """Return the most bytes that torch's allocator gave out within at once."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         work()
     events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
@@ -211,7 +211,7 @@ def test_tf32_needs_a_gpu_that_has_it(model: Sam2) -> None:
 
 @pytest.fixture
 def tf32_settings() -> Iterator[tuple[Any, Any]]:
-    """Of products and of convolutions, each with ``allow_tf32``; as they were afterwards."""
+    """The settings of products and of convolutions, each with ``allow_tf32``, which are restored afterwards."""
     settings = torch.backends.cuda.matmul, torch.backends.cudnn
     before = [setting.allow_tf32 for setting in settings]
     yield settings
@@ -420,7 +420,7 @@ def test_there_is_no_limit_to_the_shapes_and_each_is_compiled_once(monkeypatch: 
 
 
 def compiled_masks(direct: Direct, asked: References, targets: VisionFeatures) -> Predictions:
-    """With a batch that is not full at the end, for which nothing may be compiled again."""
+    """Predict with a last batch that is not full, for which nothing may be compiled again."""
     with direct:
         direct.prepare(asked)
         first = direct.predict(targets[:BATCH])

@@ -36,14 +36,14 @@ DEVICE = "cpu" if INTERPRETED else "cuda"
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 TABLE_ROWS = 24
-"""Of the rotary tables in these tests; no tile has as many queries."""
+"""The rows of the rotary tables in these tests; no tile has as many queries."""
 
 TOLERANCE = {torch.float32: 16 * 2**-23, torch.bfloat16: 2 * 2**-7, torch.float16: 2 * 2**-10}
-"""Of a row, relative to its norm, beside the same computation in float64.
+"""The tolerance of a row, relative to its norm, against the same computation in float64.
 
-Steps of the dtype (twice its rounding). Rotated query, shares and attended values are each rounded once, half a step at
-worst and independent of each other; the interpreter cuts bf16 off where a GPU rounds, which costs a step and points in
-one direction. In fp32 the roundings of up to 256 summands count.
+It is in steps of the dtype (twice its rounding). Rotated query, shares and attended values are each rounded once, half
+a step at worst and independent of each other; the interpreter cuts bf16 off where a GPU rounds, which costs a step and
+points in one direction. In fp32 the roundings of up to 256 summands count.
 """
 
 

@@ -257,7 +257,7 @@ def test_the_same_threads_are_needed_for_the_same_bits(model: Sam2, pictures: Pi
 @example(case=ABSENT_FROM_ALL_BUT_ONE)
 @example(case=NO_MASK_AT_ALL)
 def test_rebuild_gives_the_bits_of_sequential(model: Sam2, pictures: Pictures, case: Case) -> None:
-    """Where the references that `sequential` sees were encoded in a batch of the same size."""
+    """The references that `sequential` sees are encoded in a batch of the same size."""
     references = case.references(model, pictures)
     assert references.pixels is not None
     references = replace(references, features=model.encode_pixels(references.pixels))

@@ -110,7 +110,7 @@ def test_triton_equals_direct_without_pointers_in_memory(device_model: Sam2, dev
 def test_reduced_precision_is_as_near_to_fp32_as_that_of_direct(
     device_model: Sam2, device_pictures: Pictures, self_attention: str, dtype: str
 ) -> None:
-    """Where no pick flips, within three times direct's noise: the interpreter cuts off where a GPU rounds."""
+    """Without flipped picks they are in three times direct's noise: the interpreter cuts off where a GPU rounds."""
     reduced = Sam2(device_model.network, name="toy", device=str(device_model.device), dtype=dtype)
     shown = labelled(device_model, device_pictures, references=2, objects=2)
     targets = device_pictures.targets[:3]

@@ -19,8 +19,8 @@ PACKAGES = {"torch": "2.11.0", "triton": None}
 
 
 def environment(device: str = "a processor", **changes: Any) -> dict[str, Any]:
-    told = dict.fromkeys(ENVIRONMENT) | {"device": device, "python": "3.11.0", "packages": PACKAGES, "threads": 1}
-    return told | {"git_commit": COMMIT} | changes
+    entries = dict.fromkeys(ENVIRONMENT) | {"device": device, "python": "3.11.0", "packages": PACKAGES, "threads": 1}
+    return entries | {"git_commit": COMMIT} | changes
 
 
 def snapshot(*, device: str = "a processor", **rows: dict[str, Any]) -> Snapshot:

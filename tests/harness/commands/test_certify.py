@@ -63,7 +63,7 @@ def test_a_strategy_meets_itself_and_itself_slowed_down_each_time_in_a_point_of_
     assert len({one.workload for one in made}) == 1, "features are made once"
 
 
-def test_false_alarms_are_comparisons_with_itself_that_were_told_faster_or_slower(tmp_path: Path) -> None:
+def test_false_alarms_are_comparisons_with_itself_that_were_called_faster_or_slower(tmp_path: Path) -> None:
     alarms = certificate(tmp_path).false_alarms
     assert (alarms.found, alarms.count, alarms.rate) == (1, 4, 0.25)
     assert alarms.lo < 0.25 < alarms.hi

@@ -26,8 +26,8 @@ def text() -> str:
 
 
 def test_the_committed_file_is_what_the_code_says(text: str) -> None:
-    told = (ROOT / "REFERENCE.md").read_text(encoding="utf-8")
-    assert told == text, "write it anew with python -m harness.reference, and commit it"
+    stored = (ROOT / "REFERENCE.md").read_text(encoding="utf-8")
+    assert stored == text, "write it anew with python -m harness.reference, and commit it"
 
 
 def keys(options: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -67,13 +67,13 @@ def test_every_file_of_a_run_is_described(run: str) -> None:
 
 
 def test_the_command_writes_the_file_that_is_named(tmp_path: Path, text: str) -> None:
-    assert main([str(tmp_path / "told.md")]) == 0
-    assert (tmp_path / "told.md").read_text(encoding="utf-8") == text
+    assert main([str(tmp_path / "written.md")]) == 0
+    assert (tmp_path / "written.md").read_text(encoding="utf-8") == text
 
 
 def test_a_file_that_cannot_be_written_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "taken").write_text("")
-    assert main([str(tmp_path / "taken" / "told.md")]) == 2
+    assert main([str(tmp_path / "taken" / "written.md")]) == 2
     assert "can't be written" in capsys.readouterr().err
 
 

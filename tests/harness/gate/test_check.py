@@ -37,7 +37,7 @@ GRID = (
 
 
 NO_GRID = ("strategy=direct", "objects=1")
-"""For commands that measure nothing."""
+"""Options for commands that measure nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Place:
     search: str
 
     def judge(self, *more: str) -> int:
-        """Of a run that is there. The grid that is composed all the same is the smallest."""
+        """Check a run that exists, with the smallest grid, as one is composed all the same."""
         return main([*NO_GRID, *more])
 
     def check(self, *more: str) -> int:
@@ -64,7 +64,7 @@ class Place:
         return (self.folder / "results" / "latest").resolve()
 
     def cases(self) -> dict[tuple[str, str], str]:
-        """Of the last run's JUnit XML: ``failure``, ``skipped`` or ``passed``, by point in short and quantity."""
+        """Return ``failure``, ``skipped`` or ``passed`` of the last run's JUnit XML, by point in short and quantity."""
         return junit_cases(self.latest / "junit.xml")
 
     def unsettled(self) -> dict[tuple[str, str], str]:
@@ -198,7 +198,7 @@ def test_what_is_unclear_is_measured_again_for_longer_and_only_that(
 
 
 def test_the_last_attempt_counts(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a machine that something else kept busy at first."""
+    """Something else keeps the machine busy at first."""
     monkeypatch.setattr("harness.gate.check._longer", quiet_after(1))
     BENCH.throttled[3, 2] = 1.1
     assert place.check("strategy=ticking", "batch=3", "check.subset=true") == 0

@@ -29,7 +29,7 @@ def of(findings: list[Finding]) -> dict[str, str]:
 
 
 def states(old: dict[str, Any], new: dict[str, Any], **devices: str) -> dict[str, str]:
-    """Of a point whose row was GOOD but for ``old``, and now is but for ``new``."""
+    """Return the states of a point whose row was GOOD but for ``old``, and now is but for ``new``."""
     before = snapshot(point=row(**(GOOD | old)))
     now = snapshot(point=row(**(GOOD | new)), **devices)
     return of(compare(before, now, MARGINS))

@@ -113,7 +113,9 @@ def ended(code: int, output: str = "", *, oom_kills: int = 0) -> Failure:
         ),
     ],
 )
-def test_an_end_without_a_word_is_told_by_code_signal_and_output(failure: Failure, status: str, reason: str) -> None:
+def test_an_end_without_a_word_is_explained_by_code_signal_and_output(
+    failure: Failure, status: str, reason: str
+) -> None:
     assert failure == Failure(status=status, reason=reason)
     assert failure.status in STATUSES
 
@@ -136,6 +138,6 @@ def test_of_endless_words_a_part_is_quoted() -> None:
 
 
 def test_the_systems_kills_are_counted_where_it_tells_them() -> None:
-    told = [line for line in Path("/proc/vmstat").read_text().splitlines() if line.startswith("oom_kill ")]
+    lines = [line for line in Path("/proc/vmstat").read_text().splitlines() if line.startswith("oom_kill ")]
     assert count_oom_kills() >= 0
-    assert bool(told) or count_oom_kills() == 0
+    assert bool(lines) or count_oom_kills() == 0

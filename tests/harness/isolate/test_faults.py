@@ -141,7 +141,7 @@ def own_strategies(folder: Path) -> str:
 
 
 def command(folder: Path, *strategies: str) -> list[str]:
-    """Of a small grid with a worker for each point."""
+    """Return the words of a small grid with a worker for each point."""
     search = f"hydra.searchpath=[file://{folder / 'my_conf'}]"
     return [search, f"strategy={','.join(strategies)}", "batch=2", *TINY, "isolation=spawn", "compare=false"]
 
@@ -490,7 +490,7 @@ def test_a_results_folder_that_can_only_be_read_is_one_sentence_for_a_new_run_an
 
 @contextlib.contextmanager
 def no_file_larger_than(size: int) -> Iterator[None]:
-    """As a quota would have it; needs no rights."""
+    """Limit the size of files, as a quota would, but without special rights."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

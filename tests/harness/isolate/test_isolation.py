@@ -185,7 +185,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doing]:
 
 
 @pytest.mark.processes
-def test_the_result_comes_back_and_the_stages_are_told_in_order(done: Doing) -> None:
+def test_the_result_comes_back_and_the_stages_are_reported_in_order(done: Doing) -> None:
     one = done("print_megabytes_and_leave_a_thread")
     assert one.outcome.failure is None
     assert one.outcome.result == RESULT
@@ -397,7 +397,7 @@ def test_a_worker_that_ends_without_a_word_has_crashed_as_the_system_tells(
     assert words in failure.reason
 
 
-def test_a_worker_that_dies_before_it_takes_its_job_is_told_by_its_end(stand_in: StandIn) -> None:
+def test_a_worker_that_dies_before_it_takes_its_job_is_recognised_by_its_end(stand_in: StandIn) -> None:
     failure = stand_in.failure("print('no module named torch', flush=True); os._exit(1)", job=bytes(10_000_000))
     reason = "the worker exited with code 1, while starting; it last said: no module named torch"
     assert failure == Failure(status="crash", reason=reason)
@@ -423,7 +423,7 @@ def test_a_worker_that_closes_all_its_pipes_and_hangs_is_stopped_by_the_clock(st
     assert not stand_in.is_running
 
 
-def test_a_worker_that_closes_all_its_pipes_and_exits_later_is_told_by_its_end(stand_in: StandIn) -> None:
+def test_a_worker_that_closes_all_its_pipes_and_exits_later_is_recognised_by_its_end(stand_in: StandIn) -> None:
     failure = stand_in.failure("os.closerange(0, 100); time.sleep(0.5); os._exit(4)", timeout=None)
     assert failure.reason == "the worker exited with code 4, while starting"
 

@@ -1,4 +1,4 @@
-"""Where something went wrong: all of it in files, the last frames on a terminal."""
+"""Tracebacks of what went wrong are whole in files, and a terminal shows their last frames."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_message_of_any_length_leaves_the_frames() -> None:
     assert text.startswith("ValueError: x")
 
 
-def test_the_last_frames_are_told_with_how_many_there_are() -> None:
+def test_the_last_frames_are_shown_with_how_many_there_are() -> None:
     head, *lines = last_frames(traceback_of(raised(3)), root=Path("/nowhere"))
     assert head == f"  Traceback, the last {LAST} of 5 frames:"
     frames = [line for line in lines if line.startswith('    File "')]
@@ -62,7 +62,7 @@ def test_the_last_frames_are_told_with_how_many_there_are() -> None:
     assert "looks like a frame" not in "".join(lines).replace('raise ValueError(\'  File "looks like a frame"', "")
 
 
-def test_of_several_exceptions_the_last_ones_frames_are_told() -> None:
+def test_of_several_exceptions_the_last_ones_frames_are_shown() -> None:
     lines = last_frames(traceback_of(raised(9, KeyError())), root=Path("/nowhere"))
     assert lines[0] == "  Traceback, all frames:"
     assert [line.endswith(", in raised") for line in lines if line.startswith('    File "')] == [True]

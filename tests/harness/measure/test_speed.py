@@ -185,7 +185,7 @@ def test_alone_there_is_a_speed_and_no_speed_up(workload: Workload, model: Sam2)
 
 
 class Cramped(Direct):
-    """So large that, of all that were ever made, only one fits on the device."""
+    """A strategy so large that, of all that were ever made, only one fits on the device."""
 
     room = 1
     inside: set[int] = set()  # noqa: RUF012 - shared by all on purpose

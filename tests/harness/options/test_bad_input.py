@@ -121,7 +121,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_one_and_all_valid_ones(
         assert word in sentence
 
 
-def test_a_refused_flag_is_told_without_what_nobody_typed(refused: Refusals) -> None:
+def test_a_refused_flag_is_named_without_what_nobody_typed(refused: Refusals) -> None:
     assert "sweep.dir" not in refused.sentence("--updat", "strategy=direct")
 
 

@@ -63,13 +63,13 @@ def test_the_fields_claims_have_the_points_that_they_are_about(of_experiment: Ca
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["sweeps=['strategy=direct \"batch=1']"], "can't be split into words"),
         (["sweeps=['strategy=drect']"], "strategy=drect is not known; did you mean direct?"),
         (["+experiment=claims"], "experiment=claims is not known; .*valid: field_claims"),
     ],
 )
-def test_a_bad_sweep_is_told_in_a_sentence(words: list[str], told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_a_bad_sweep_is_refused_in_a_sentence(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         compose(words)

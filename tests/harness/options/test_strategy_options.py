@@ -1,4 +1,4 @@
-"""An option of a strategy stands in its constructor: it is checked and swept from there, and told wherever it differs.
+"""An option of a strategy stands in its constructor: it is checked and swept from there, and shown wherever it differs.
 
 `piecewise` is a strategy as a user adds one: a file and a YAML in a folder of their own, no line in this package.
 """
@@ -212,7 +212,7 @@ def test_a_default_that_is_given_is_no_other_point(search: str) -> None:
     assert [point.name for point in usual] != [point.name for point in other]
 
 
-def test_what_a_yaml_gives_is_said_by_its_name_and_what_differs_from_it_is_told(search: str) -> None:
+def test_what_a_yaml_gives_is_said_by_its_name_and_what_differs_from_it_is_shown(search: str) -> None:
     points = compose([search, "strategy=large", "strategy.piece=16,2"])
     assert variants(points) == [("large", ""), ("large", "piece=2")]
 
@@ -247,13 +247,13 @@ def test_a_knob_of_ones_own_is_an_option_at_the_top_level(search: str) -> None:
         *("strategy@baseline=sequential,direct", "timeout=1,2"),
     ],
 )
-def test_points_that_differ_in_an_option_are_told_apart_in_words(sweep: str) -> None:
+def test_points_that_differ_in_an_option_are_distinguished_in_words(sweep: str) -> None:
     points = compose(["strategy=direct", sweep])
     assert len(points) == (1 if sweep.startswith("timeout") else 2)
     assert len({tuple(point.words) for point in points}) == len(points)
 
 
-def test_points_whose_baselines_differ_are_told_apart() -> None:
+def test_points_whose_baselines_differ_are_distinguished() -> None:
     points = compose(["strategy=sequential", "strategy@baseline=direct", "bank=shared,repeat"])
     assert [point.words for point in points] == [
         ["strategy@baseline=direct"],

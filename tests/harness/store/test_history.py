@@ -158,8 +158,8 @@ def test_a_sweep_is_appended_and_ends_well_whatever_the_store(
     sweep = ("strategy=sequential", "batch=1", "paired=false", "reporter=null", *TINY)
     assert exit_code(*sweep) == 0
     store = tmp_path / "results" / NAME
-    told = strict_json(only_run(tmp_path / "results") / "environment.json")
-    ((entry,),) = trends(store, device=told["device"], threads=told["threads"]).values()
+    environment = strict_json(only_run(tmp_path / "results") / "environment.json")
+    ((entry,),) = trends(store, device=environment["device"], threads=environment["threads"]).values()
     assert entry.run == only_run(tmp_path / "results").name
     assert entry.fps is not None
     store.write_text("this is no database, however long it goes on" * 100)

@@ -1,4 +1,4 @@
-"""By what a point is known again in another run, and which of a run's results counts."""
+"""Keys recognise a point in another run, and decide which of a run's results counts."""
 
 from __future__ import annotations
 
