@@ -35,7 +35,7 @@ def test_it_segments_specimens_it_was_never_trained_on() -> None:
 
 @pytest.mark.processes
 def test_the_training_command_writes_scored_weights(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "harness.commands.train_toy", "--steps", "2", "--score-groups", "1"]
+    command = [sys.executable, "-m", "harness.train_toy", "--steps", "2", "--score-groups", "1"]
     subprocess.run(
         [*command, "--folder", str(tmp_path / "toy")],
         check=True,
