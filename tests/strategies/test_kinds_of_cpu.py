@@ -22,9 +22,8 @@ CORE = tuple(
         "test_oracle.py::test_direct_computes_what_the_oracle_does_with_what_the_session_remembers[sam2.1-2-shared]",
         "test_session_strategies.py::test_pinned_slots_give_the_bits_of_sequential",
         "test_ladder.py::test_direct_gives_the_same_bits_twice",
-        "test_ladder.py::test_the_same_threads_are_needed_for_the_same_bits",
         "test_ladder.py::test_direct_is_within_the_noise_of_sequential_at_the_extremes[one target left over]",
-        "test_ladder.py::test_targets_in_another_order_and_batch_get_the_same_bits[direct, a pair at once]",
+        "test_direct_options.py::test_the_chosen_attention_runs_and_no_other_and_changes_no_mask[flash-shared]",
     )
 )
 

@@ -330,9 +330,17 @@ def test_points_after_the_faults_are_measured_and_every_point_has_a_row(table: T
 
 
 @pytest.mark.processes
-def test_the_exit_code_says_that_not_all_is_well_and_there_is_no_traceback(table: Table) -> None:
+def test_the_exit_code_says_that_not_all_is_well_and_the_command_itself_has_no_traceback(table: Table) -> None:
     assert table.done.returncode == 1
-    assert "Traceback" not in table.done.stderr
+    assert "Traceback (most recent call last)" not in table.done.stderr
+
+
+@pytest.mark.processes
+def test_points_whose_strategy_raised_have_its_last_frames_below_their_line(table: Table) -> None:
+    lines = table.done.stderr.splitlines()
+    heads = [at for at, line in enumerate(lines) if line.startswith("  Traceback, ")]
+    assert [lines[at - 1].split()[1].partition("-")[0] for at in heads] == ["raising", "hoarding"]
+    assert any(line.endswith(", in fault") for line in lines[heads[0] : heads[1]])
 
 
 @pytest.mark.processes
