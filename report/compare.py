@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from harness.options.shipped import shipped
 from harness.options.words import BASELINE, option_of, parted, what_words, words_of
 from harness.row import CATALOGUE
 from harness.stats.interval import Interval, quotient
@@ -32,7 +33,7 @@ SAME_POINT = tuple(name for name, column in CATALOGUE.items() if column.identifi
 the options that have no column."""
 MACHINE = ("device", "GPU", "CPU", "CPU flags", "threads used", "platform")
 """Facts of the environment that must be equal for two runs to be of one machine."""
-DEFAULT_BAND = 0.05
+DEFAULT_BAND: float = shipped()["timing"]["same"]
 """By how much speeds may differ and still count as the same, where neither run stored its own."""
 
 

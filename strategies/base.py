@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from strategies.components.flops import PredictionFlops, session_flops
 from strategies.models.tracker import Tracker
@@ -20,6 +20,9 @@ class Strategy(ABC):
     Subclasses implement `_prepare`, `_predict` and, where they hold anything, `_release`; they run in inference
     mode and in the model's dtype.
     """
+
+    exact_where: ClassVar[str] = ""
+    """The condition under which a strategy is exact that is so only with some options or models, in words."""
 
     exact: bool = True
     """Whether the masks equal those of `sequential`, whatever the order and batch of targets (DESIGN section 1)."""

@@ -52,6 +52,8 @@ from strategies.models.tracker import Tracker
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
 Bank = Literal["shared", "expand", "repeat"]
+CHUNK_TOKENS = 65_536
+"""Image tokens that go through the network at once where nobody says otherwise: 16 pairs at 1024 px."""
 BANKS: tuple[Bank, ...] = get_args(Bank)
 
 
@@ -69,7 +71,7 @@ class Direct(Strategy):
         model: Tracker,
         *,
         bank: Bank = "shared",
-        chunk_tokens: int = 65_536,
+        chunk_tokens: int = CHUNK_TOKENS,
         compile: bool = False,
         cuda_graphs: bool = False,
         sdpa: Sdpa = "auto",

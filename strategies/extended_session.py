@@ -41,6 +41,7 @@ class ExtendedSession(Strategy):
     slots: B; a larger batch goes through them in rounds, and a smaller one leaves the last of them empty.
     """
 
+    exact_where = "positions are pinned, or the model knows no times"
     _session: ConditionedSession | None = None
 
     def __init__(self, model: Tracker, *, slots: int = 8, positions: Positions = "pinned") -> None:

@@ -9,8 +9,8 @@ section 3, trap 4).
 Costs: time = T * O forward passes of batch one, each over (R + 6) * h*w + (R + 15) * C/64 memory tokens (6 is
 num_maskmem - 1; `sequential` has R * (h*w + C/64)), plus T passes of the memory encoder over O masks. Memory = one
 session, at 1024 px R * O * 8.75 MB (outputs and masks of the references) and 15 * O * 4.75 MB for targets.
-As shipped it would be T * O * 4.75 MB (DESIGN section 3, trap 8, says 5.75: it counts a position encoding that frames
-share), 138 GB for 29,066 targets and one object. Here the session forgets what no later frame can see, which changes
+As shipped it would be T * O * 4.75 MB (DESIGN section 3, trap 8), 138 GB for 29,066 targets and one object. Here the
+session forgets what no later frame can see, which changes
 no bit of any mask; about 100 bytes a target stay.
 From: what a user of transformers gets out of the box (DESIGN section 1). Not exact: the report says by how much.
 """

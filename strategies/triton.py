@@ -23,7 +23,7 @@ from strategies.components.mask_decoder import decode_best
 from strategies.components.memory_bank import MemoryBank
 from strategies.components.stages import MASK_DECODER, MEMORY_ATTENTION, stage
 from strategies.components.static_shapes import Chunk, Outputs
-from strategies.direct import Direct
+from strategies.direct import CHUNK_TOKENS, Direct
 from strategies.errors import UnavailableError, UserError
 from strategies.models.tracker import Tracker
 from strategies.vocabulary import VisionFeatures
@@ -41,7 +41,7 @@ class Triton(Direct):
     """
 
     def __init__(
-        self, model: Tracker, *, self_attention: SelfAttention = "library", chunk_tokens: int = 65_536
+        self, model: Tracker, *, self_attention: SelfAttention = "library", chunk_tokens: int = CHUNK_TOKENS
     ) -> None:
         super().__init__(model, bank="shared", chunk_tokens=chunk_tokens)
         if self_attention not in SELF_ATTENTIONS:

@@ -1,1 +1,1 @@
-"""Commands beside the sweep: the certificate, the kernels, training the toy. May import all but `gate`."""
+"""Commands beside the sweep: certificate, kernels, training, reference. May import: all below but gate."""

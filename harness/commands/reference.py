@@ -187,6 +187,9 @@ def _class_of(text: str) -> type[Strategy] | None:
 
 
 def _exactness(strategy: type[Strategy]) -> str:
+    """Return whether the masks are promised to be those of `sequential`, and where."""
+    if strategy.exact_where:
+        return f"where {strategy.exact_where}"
     return "yes" if strategy.exact else "no"
 
 

@@ -1,1 +1,1 @@
-"""The sources of groups: synthetic specimens, DAVIS clips and a user's folder. May import `options`."""
+"""The sources of groups: synthetic specimens, DAVIS clips, a user's folder. May import: options, strategies."""

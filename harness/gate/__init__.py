@@ -1,1 +1,1 @@
-"""The regression gate: a run against a snapshot of an earlier one. May import all but `commands`."""
+"""The regression gate: a run against a snapshot of an earlier one. May import: all below."""

@@ -28,7 +28,7 @@ from harness.options.config import HarnessConfig
 from harness.options.points import Point
 from harness.store.atomic import write_whole
 from harness.store.environment import device_name
-from harness.store.point_key import key_of, refuse_twins
+from harness.store.point_key import key_of, refuse_duplicate_keys
 from strategies.errors import UserError
 
 UPDATE = "--update"
@@ -97,7 +97,7 @@ def _keys(points: Sequence[Point]) -> set[str]:
 
 def _measure(points: Sequence[Point]) -> Path:
     """Measure the points and return the run's folder."""
-    refuse_twins((key_of(point), point.name) for point in points)
+    refuse_duplicate_keys((key_of(point), point.name) for point in points)
     code, run = measure(points)
     if code == INTERRUPTED:
         raise KeyboardInterrupt

@@ -17,7 +17,7 @@ from typing import Any
 from harness.row import STATUSES, Row
 from harness.stats.interval import Interval
 from harness.store.atomic import write_whole
-from harness.store.point_key import measured, planned, refuse_twins
+from harness.store.point_key import measured, planned, refuse_duplicate_keys
 from strategies.errors import UserError
 
 VERSION = 1
@@ -91,7 +91,7 @@ class Snapshot:
             kept = {name: environment[name] for name in ENVIRONMENT}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{run} is not the folder of a run; give one as results/<time>-<name>") from error
-        refuse_twins(planned(run))
+        refuse_duplicate_keys(planned(run))
         return Snapshot(
             made=datetime.now().astimezone().isoformat(timespec="seconds"),
             run=run.resolve().name,

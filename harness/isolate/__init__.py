@@ -1,1 +1,1 @@
-"""A point in a process of its own, and what went wrong there. May import `measure` and what that may."""
+"""A point in a process of its own, and what went wrong there. May import: all below."""

@@ -1,1 +1,1 @@
-"""How masks are compared, scored, pictured and how far they may differ. May import `data` and `store`."""
+"""Masks compared, scored, pictured, and how far they may differ. May import: data, row, store, strategies."""

@@ -1,1 +1,1 @@
-"""One grid point: its masks, its speed, its cost. May import `workload`, `observe`, `stats` and what those may."""
+"""One grid point: its masks, its speed, its cost. May import: all below."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from harness.options.config import TimingConfig
 from harness.workload.encode import EncodedGroup
 from strategies.vocabulary import Predictions, VisionFeatures
 
@@ -55,3 +56,16 @@ def moved(features: VisionFeatures, step: int) -> VisionFeatures:
     return VisionFeatures(
         embedding=move(features.embedding), stride4=move(features.stride4), stride8=move(features.stride8)
     )
+
+
+def targets_per_block(
+    *, targets: int, batch: int, seconds_per_batch: float, bytes_per_target: int, options: TimingConfig
+) -> int:
+    """Return how many of a group's targets a block passes over: whole batches, at least one, or all targets.
+
+    seconds_per_batch: the slower side's. bytes_per_target: those of inputs and outputs, which stay on the device.
+    """
+    by_time = options.block_seconds / seconds_per_batch if seconds_per_batch > 0 else targets
+    by_memory = options.block_mb * 2**20 / (bytes_per_target * batch)
+    batches = max(1, int(min(by_time, by_memory, targets)))
+    return min(targets, batches * batch)

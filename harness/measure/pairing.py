@@ -213,16 +213,3 @@ def warm_up(call: Callable[[], object], *, clock: Clock, max_seconds: float) -> 
             return WarmUp(seconds=seconds, steady=True)
         if now - began >= max_seconds:
             return WarmUp(seconds=seconds, steady=False)
-
-
-def targets_per_block(
-    *, targets: int, batch: int, seconds_per_batch: float, bytes_per_target: int, options: TimingConfig
-) -> int:
-    """Return how many of a group's targets a block passes over: whole batches, at least one, or all targets.
-
-    seconds_per_batch: the slower side's. bytes_per_target: those of inputs and outputs, which stay on the device.
-    """
-    by_time = options.block_seconds / seconds_per_batch if seconds_per_batch > 0 else targets
-    by_memory = options.block_mb * 2**20 / (bytes_per_target * batch)
-    batches = max(1, int(min(by_time, by_memory, targets)))
-    return min(targets, batches * batch)

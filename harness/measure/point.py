@@ -70,7 +70,7 @@ def measure_point(
         sustained = None
         if model.device.type == "cuda" and config.timing.sustained_seconds > 0:
             sustained = run_sustained(
-                scenario.group(0),
+                scenario.timed_groups()[0],
                 targets_per_call=min(config.batch, len(workload.groups[0].targets)),
                 seconds=config.timing.sustained_seconds,
                 clock=clock,

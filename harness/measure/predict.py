@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 import torch
 
-from harness.measure.blocks import TargetBlock
+from harness.measure.blocks import TargetBlock, targets_per_block
 from harness.measure.correctness import Meters
-from harness.measure.pairing import targets_per_block
 from harness.measure.scenario import ReleasableSide
 from harness.options.config import HarnessConfig
 from harness.result import SideName
@@ -56,9 +55,9 @@ class Predict:
 
     def timed_groups(self) -> list[GroupPredictions]:
         """Return the work of at most ``timing.groups`` groups, spread over all."""
-        return [self.group(index) for index in spread(len(self._workload.groups), self._config.timing.groups)]
+        return [self._group(index) for index in spread(len(self._workload.groups), self._config.timing.groups)]
 
-    def group(self, index: int) -> GroupPredictions:
+    def _group(self, index: int) -> GroupPredictions:
         """Return the work of one of the workload's groups."""
         return GroupPredictions(
             self._config,

@@ -1,1 +1,1 @@
-"""The machine during a measurement: memory, processor time, the GPU through NVML. May import `strategies` alone."""
+"""The machine during a measurement: memory, processor time, the GPU through NVML. May import: strategies."""

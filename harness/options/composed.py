@@ -13,7 +13,7 @@ from omegaconf.errors import ValidationError
 
 from harness.options.config import HarnessConfig
 from harness.options.points import Point
-from harness.options.shipped import references, strategies
+from harness.options.shipped import interpolated, strategies
 from harness.options.signature import Signature, signature_of
 from harness.options.words import option_of, word
 from strategies.errors import UserError, did_you_mean
@@ -123,7 +123,7 @@ class Node:
     @property
     def read(self) -> set[str]:
         """The options at the top level that its YAML refers to."""
-        return {option for value in self._yaml.values() for option in references(value)}
+        return {option for value in self._yaml.values() for option in interpolated(value)}
 
     @property
     def _yaml(self) -> Mapping[str, Any]:
@@ -155,17 +155,27 @@ class Node:
 
         A knob that is a switch is shown by its name where it is on, a choice by its value where that is not ``auto``.
         """
-        knobs = [name for name, value in self._yaml.items() if references(value) & self.job.knobs.keys()]
+        knobs = [name for name, value in self._yaml.items() if interpolated(value) & self.job.knobs.keys()]
         defaults = self.signature.defaults if self.signature else {}
-        knob_words = [_knob_word(name, self.values.get(name), defaults.get(name)) for name in knobs]
+        knob_words = [
+            _knob_word(name, self.values.get(name), defaults.get(name), ambiguous=self._ambiguous(name, knobs))
+            for name in knobs
+        ]
         return "-".join([*filter(None, knob_words), *self.words(besides=knobs)])
+
+    def _ambiguous(self, name: str, knobs: Sequence[str]) -> bool:
+        """Return whether another of the knobs could have this one's value, so that the value alone does not say whose
+        it is."""
+        if self.signature is None:
+            return False
+        return any(self.signature.fits(other, self.values.get(name)) for other in knobs if other != name)
 
     def words(self, *, besides: Sequence[str] = ()) -> list[str]:
         """Return, in words, its options that differ from its YAML's, or for knobs from its constructor's defaults."""
         usual = dict(self.usual)
         if self.key == "baseline":
             defaults = self.signature.plain_defaults if self.signature else {}
-            usual |= {name: defaults.get(name) for name in self._yaml if references(self._yaml[name]) & self.knobs}
+            usual |= {name: defaults.get(name) for name in self._yaml if interpolated(self._yaml[name]) & self.knobs}
         prefix = "baseline." if self.key == "baseline" else ""
         return [
             word(f"{prefix}{name}", value)
@@ -245,13 +255,13 @@ def _resolved(composed: DictConfig, key: str, node: DictConfig) -> dict[str, Any
     return {str(name): value for name, value in found.items()}
 
 
-def _knob_word(name: str, value: Any, default: Any) -> str:
+def _knob_word(name: str, value: Any, default: Any, *, ambiguous: bool) -> str:
     """Return a knob as a word, which is empty for a switch that is off and for a choice that is left open."""
     if value is True:
         return name
     if value is False and default is not True:
         return ""
-    if isinstance(value, str):
+    if isinstance(value, str) and not ambiguous:
         return "" if value == "auto" else value
     return word(name, value)
 

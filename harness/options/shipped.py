@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from omegaconf import OmegaConf
 
 KindT = TypeVar("KindT", bound=type)
-REFERENCE = re.compile(r"\$\{\s*(\w+)")
+INTERPOLATION = re.compile(r"\$\{\s*(\w+)")
 """A pattern for the option at the top level that an interpolation begins with."""
 
 
@@ -32,14 +32,14 @@ def strategies() -> dict[str, dict[str, Any]]:
     return {name.removesuffix(".yaml"): shipped(f"strategy/{name}") for name in names}
 
 
-def references(value: Any) -> set[str]:
+def interpolated(value: Any) -> set[str]:
     """Return the options at the top level that a value in YAML refers to: ``${bank}`` refers to ``bank``."""
-    return set(REFERENCE.findall(json.dumps(value)))
+    return set(INTERPOLATION.findall(json.dumps(value)))
 
 
 def read_by_strategies() -> set[str]:
     """Return the options at the top level that any strategy that ships refers to."""
-    return {name for node in strategies().values() for name in references(node)}
+    return {name for node in strategies().values() for name in interpolated(node)}
 
 
 def default_baseline() -> str:

@@ -47,6 +47,10 @@ class Signature:
     def takes(self, name: str) -> bool:
         return self.open or name in self.types
 
+    def fits(self, name: str, value: Any) -> bool:
+        """Return whether the option could have the value."""
+        return _fits(value, self.types.get(name, Any))
+
     def check(self, name: str, value: Any, *, called: str) -> None:
         """Raise UserError where the value is none of the option's choices, or not of its type.
 

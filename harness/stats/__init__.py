@@ -1,1 +1,1 @@
-"""Speed-ups and intervals from paired measurements. May import `strategies.errors` alone."""
+"""Speed-ups and intervals from paired measurements. May import: strategies."""

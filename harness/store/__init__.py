@@ -1,1 +1,1 @@
-"""What is kept on disk: runs, their environment, their history. May import `result`, `stats` and `options`."""
+"""Runs on disk, their environment and their history. May import: options, result, row, stats, strategies."""

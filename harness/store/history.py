@@ -17,11 +17,14 @@ from typing import Any
 
 from rich.console import Console
 
+from harness.options.shipped import shipped
 from harness.stats.interval import Interval, quotient
-from harness.store.point_key import Measured, measured, planned, refuse_twins
+from harness.store.point_key import Measured, measured, planned, refuse_duplicate_keys
 from strategies.errors import UserError
 
 NAME = "history.sqlite"
+MARGIN: float = shipped()["check"]["margins"]["speedup"]
+"""The gate's own, by which a step in a trend is one."""
 VERSION = 2
 """The table's version, which stands in SQLite's ``user_version``."""
 PATIENCE = 5.0
@@ -82,7 +85,7 @@ def append(run: Path) -> bool:
             "threads": environment["threads"],
             "commit": environment["git_commit"],
         }
-        refuse_twins(planned(run))
+        refuse_duplicate_keys(planned(run))
         entries = [_entry(one, run.name, known) for one in measured(run).values()]
         with closing(sqlite3.connect(store, timeout=PATIENCE)) as connection, connection:
             _prepare(connection)
@@ -116,7 +119,7 @@ def trends(store: Path, *, device: str, threads: int | None) -> dict[str, list[E
     return found
 
 
-def steps(entries: Sequence[Entry], *, margin: float = 0.1) -> dict[int, Interval]:
+def steps(entries: Sequence[Entry], *, margin: float = MARGIN) -> dict[int, Interval]:
     """Return the places in a trend at which the speed-up stepped by more than ``margin``, each with its ratio.
 
     Each entry is compared with all since the last step: it is a step where the whole interval of one of the ratios, new

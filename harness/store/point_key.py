@@ -63,7 +63,7 @@ def planned(run: Path) -> list[tuple[str, str]]:
     return [(one.key, one.row.point) for one in _results(run) if one.row.point in names]
 
 
-def refuse_twins(points: Iterable[tuple[str, str]]) -> None:
+def refuse_duplicate_keys(points: Iterable[tuple[str, str]]) -> None:
     """Raise UserError where two points, given by key and name, have one key: only one of them would count."""
     names: dict[str, str] = {}
     for key, name in points:

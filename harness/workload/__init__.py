@@ -1,1 +1,1 @@
-"""The encoder's stage: groups with their features on disk, shared by points. May import `masks` and what that may."""
+"""The encoder's stage, whose features points share. May import: data, masks, options, store, strategies."""

@@ -1,1 +1,1 @@
-"""A run's folder, read back. May import `harness`, nothing else of `report`."""
+"""A run's folder, read back. May import: harness, strategies."""

@@ -1,1 +1,1 @@
-"""Documents as Markdown, HTML and figures. This package knows nothing of runs and imports nothing else of `report`."""
+"""Documents as Markdown, HTML and figures; nothing of runs is known here. May import: nothing of the project."""

@@ -1,1 +1,1 @@
-"""One file a section, named like its heading, and beside it what sections share. May import `reading` and `render`."""
+"""One file a section, named like its heading. May import: harness, reading, render, strategies."""

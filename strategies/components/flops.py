@@ -2,7 +2,7 @@
 
 Convention: a multiply-add is 2 FLOPs. Matrix products, convolutions and attention's two products count; biases,
 elementwise work, norms, softmax, rotary encoding and interpolation do not. This is the convention of torch's
-`FlopCounterMode`, and the numbers equal its numbers exactly (tests/test_flops.py).
+`FlopCounterMode`, and the numbers equal its numbers exactly (tests/strategies/test_flops.py).
 
 Letters: L image tokens (h*w), M memory tokens (of a bank made from R references), C the hidden size.
 "model" is short for a model's dimensions.

@@ -1,4 +1,4 @@
-"""Imports go one way: each package of the harness and the report may import those named before it."""
+"""Imports go one way: a package may import what its docstring lists, and nothing of a floor above its own."""
 
 from __future__ import annotations
 
@@ -12,38 +12,58 @@ from tests.support.paths import ROOT
 
 FLOORS = (
     *("strategies", "harness.stats", "harness.row", "harness.result", "harness.options", "harness.observe"),
-    *("harness.store",),
-    *("harness.data", "harness.masks", "harness.workload", "harness.measure", "harness.isolate"),
+    *("harness.store", "harness.data", "harness.masks", "harness.workload", "harness.measure", "harness.isolate"),
     *("harness.progress", "harness.sweep", "harness.cli", "harness.gate", "harness.commands"),
-    *("harness.check", "harness.certify", "harness.kernels", "harness.train_toy"),
-    *("harness.reference", "harness.__main__"),
-    *("report.reading", "report.render", "report.sections", "report.compare", "report.write", "report.__main__"),
+    *("harness.check", "harness.certify", "harness.kernels", "harness.train_toy", "harness.reference"),
+    *("harness.__main__", "report.reading", "report.render", "report.sections", "report.compare", "report.write"),
+    *("report.__main__", "report", "harness"),
 )
-APART = {"harness.gate": "harness.commands", "harness.commands": "harness.gate", "report.render": "report.reading"}
-"""Floors whose order means nothing: neither may import the other."""
+MODULES = sorted([*ROOT.glob("harness/**/*.py"), *ROOT.glob("report/**/*.py")])
+PACKAGES = [path for path in MODULES if path.name == "__init__.py" and path.parent.parent != ROOT]
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 def floor_of(module: str) -> str | None:
+    """The floor that a module stands on; None for modules of other projects."""
     parts = module.split(".")
     names = (".".join(parts[:length]) for length in (2, 1))
     return next((name for name in names if name in FLOORS), None)
 
 
 def imports_of(path: Path) -> Iterator[str]:
+    """Every module that a file names in an import, also as ``from package import module``."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+            whole = node.module if "." in node.module or node.module == "strategies" else ""
+            yield from [whole] if whole else (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
 
-@pytest.mark.parametrize("path", sorted([*ROOT.glob("harness/**/*.py"), *ROOT.glob("report/**/*.py")]), ids=str)
+def floors_under(path: Path) -> set[str]:
+    """The other floors that a file imports from."""
+    return {floor for module in imports_of(path) if (floor := floor_of(module)) and floor != floor_of(name_of(path))}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_module_imports_from_lower_floors_only(path: Path) -> None:
-    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    here = floor_of(module)
-    for imported in imports_of(path):
-        there = floor_of(imported)
-        if there is None or there == here or here is None:
-            continue
-        assert FLOORS.index(there) < FLOORS.index(here), f"{module} imports {imported}"
-        assert APART.get(here) != there, f"{module} imports {imported}"
+    here = floor_of(name_of(path))
+    assert here in FLOORS, f"{name_of(path)} stands on no floor"
+    assert {floor for floor in floors_under(path) if FLOORS.index(floor) >= FLOORS.index(here)} == set()
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=name_of)
+def test_a_package_imports_what_its_docstring_lists(package: Path) -> None:
+    text = ast.get_docstring(ast.parse(package.read_text(encoding="utf-8"))) or ""
+    what, _, listed = text.rstrip(".").partition(". May import: ")
+    assert what
+    assert "\n" not in text
+    imported = {floor for path in package.parent.glob("*.py") for floor in floors_under(path)}
+    if listed.startswith("all below"):
+        assert f"harness.{listed.partition(' but ')[2]}" not in imported
+        return
+    allowed = {f"{place}{name}" for name in listed.split(", ") for place in ("", "harness.", "report.")}
+    assert {floor for floor in imported if floor not in allowed and floor.partition(".")[0] not in allowed} == set()

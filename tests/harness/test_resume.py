@@ -1,6 +1,6 @@
 """A run that was cut off is read and gone on with: what is finished stays byte for byte, the rest is measured.
 
-Runs inline; `tests/test_faults.py` cuts off real ones.
+Runs inline; `tests/harness/isolate/test_faults.py` cuts off real ones.
 """
 
 from __future__ import annotations

@@ -425,7 +425,7 @@ def test_pictures_of_mixed_sizes_and_shapes(model: Sam2, limits: Limits) -> None
 def test_the_memory_bank_holds_what_a_session_stores(model: Sam2, pictures: Pictures, case: Case) -> None:
     ours, theirs = spatial_memories(model, case.references(model, pictures))
     assert ours.shape == theirs.shape
-    assert (ours != theirs).float().mean() < 1e-3  # rounding ties: see harness/noise.py
+    assert (ours != theirs).float().mean() < 1e-3  # rounding ties: see harness/masks/noise.py
     assert torch.allclose(ours, theirs, rtol=2**-7, atol=1e-5)  # by one step of bf16, or by noise near zero
 
 

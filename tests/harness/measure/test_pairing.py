@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.measure.pairing import Pairing, Rounds, StopRule, targets_per_block, warm_up
+from harness.measure.blocks import targets_per_block
+from harness.measure.pairing import Pairing, Rounds, StopRule, warm_up
 from harness.options.config import TimingConfig
 from harness.result import Block
 from harness.stats.speedup import BOOTSTRAP_ROUNDS

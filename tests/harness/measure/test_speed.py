@@ -249,7 +249,7 @@ def test_a_sustained_run_goes_on_for_its_time_and_counts_its_targets(workload: W
     )
     given_before: list[int] = []
     found = run_sustained(
-        scenario.group(0),
+        scenario.timed_groups()[0],
         targets_per_call=2,
         seconds=3,
         clock=lambda: float(next(ticks)),
