@@ -1,5 +1,4 @@
-"""A device's certificate: how reliable ``python -m harness.certify`` found the harness on it. Each device has a file.
-"""
+"""A device's certificate: how reliable ``python -m harness.certify`` found the harness on it. Each has a file."""
 
 from __future__ import annotations
 
