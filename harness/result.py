@@ -1,4 +1,4 @@
-"""How one grid point ended: its row (`harness.row`), its timed blocks and everything else that was measured."""
+"""The result of one grid point: its row (`harness.row`), its timed blocks and everything else that was measured."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class PointResult:
-    """How one grid point ended.
+    """The result of one grid point.
 
     config: the point's resolved options. samples: every timed block, in order. details: per-object agreement and
     scores, what was warmed up, sampled series and so on.

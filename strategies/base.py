@@ -47,7 +47,7 @@ class Strategy(ABC):
         self._reference_count = len(references)
 
     def predict(self, targets: VisionFeatures) -> Predictions:
-        """Masks of a batch of one or more targets, in their order."""
+        """Predict the masks of a batch of one or more targets, in their order."""
         if self._object_ids is None:
             raise RuntimeError("prepare a group before predicting its targets")
         if len(targets) == 0:
@@ -56,9 +56,9 @@ class Strategy(ABC):
             return self._predict(targets)
 
     def flops(self, targets: int) -> int:
-        """FLOPs of predicting that many targets of the prepared group: memory attention and mask decoder.
+        """Return the FLOPs of predicting that many targets of the prepared group, in memory attention and mask decoder.
 
-        The encoder and the bank are not in it, not even where a strategy computes them for every target.
+        The encoder and the bank do not count, not even where a strategy computes them for every target.
         """
         if self._object_ids is None:
             raise RuntimeError("prepare a group before counting the FLOPs of its targets")
@@ -66,13 +66,13 @@ class Strategy(ABC):
         return targets * (work.per_target + len(self._object_ids) * work.per_pair)
 
     def release(self) -> None:
-        """Forget the group and free its memory; harmless where there is none."""
+        """Forget the group and free its memory; this is harmless where no group is prepared."""
         self._object_ids = None
         self._release()
 
     @property
     def object_ids(self) -> tuple[int, ...]:
-        """Ids of the prepared group's objects."""
+        """The ids of the prepared group's objects."""
         return self._object_ids or ()
 
     @abstractmethod
@@ -82,7 +82,7 @@ class Strategy(ABC):
     def _predict(self, targets: VisionFeatures) -> Predictions: ...
 
     def _flops(self, references: int) -> PredictionFlops:
-        """The session's FLOPs, as it is the canonical way; a strategy that computes less overrides it."""
+        """Return the session's FLOPs, as it is the canonical way; a strategy that computes less overrides this."""
         return session_flops(self.model.dimensions, references)
 
     def _release(self) -> None:  # noqa: B027 - a strategy may have nothing to free

@@ -143,7 +143,7 @@ class Direct(Strategy):
         return replace(work, per_target=chunks_of_objects * work.per_target)
 
     def _shared_flops(self, references: int) -> PredictionFlops:
-        """FLOPs over what `_chunk_on` makes of a shared bank, where all objects go through it at once."""
+        """Return the FLOPs over what `_chunk_on` makes of a shared bank, where all objects go through it at once."""
         return shared_bank_flops(self.model.dimensions, references)
 
     def _release(self) -> None:

@@ -108,7 +108,7 @@ class _StreamedSession:
             self._stream.wait_stream(torch.cuda.current_stream(self._model.device))
 
     def predict(self, targets: list[VisionFeatures], watch: CandidateWatch, cores: int | None) -> list[Predictions]:
-        """Masks of the targets, one after another; it runs in a pool thread."""
+        """Predict the masks of the targets, one after another; this runs in a pool thread."""
         if cores is not None:
             torch.set_num_threads(cores)
         with self._model.computing(), torch.cuda.stream(self._stream):

@@ -49,10 +49,10 @@ class Propagate(Strategy):
         return predictions
 
     def flops(self, targets: int) -> int:
-        """FLOPs of the first so many targets of a group.
+        """Return the FLOPs of the first so many targets of a group.
 
         A remembered frame counts as a reference does; the pointers of frames that are remembered by nothing else, 9 of
-        them in the end, are not in it: less than 1 % at 1024 px.
+        them in the end, do not count: they are less than 1 % at 1024 px.
         """
         dimensions = self.model.dimensions
         one, two = (session_flops(dimensions, frames).per_pair for frames in (1, 2))

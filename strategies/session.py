@@ -37,13 +37,13 @@ class ConditionedSession:
         self.session.inject(frame, features)
 
     def predict(self, frame: int, watch: CandidateWatch) -> Predictions:
-        """Masks of the target in that frame, all objects; the session remembers nothing of them."""
+        """Predict the masks of the target in that frame, all objects; the session remembers nothing of them."""
         watch.start()
         logits, scores = self.session.predict(frame)
         return self._predictions(logits, scores, watch)
 
     def track(self, frame: int, watch: CandidateWatch) -> Predictions:
-        """Masks as by `predict`, but the session remembers the masks, and later frames see them."""
+        """Predict as `predict` does, but have the session remember the masks, so that later frames see them."""
         watch.start()
         logits, scores = self.session.track(frame)
         return self._predictions(logits, scores, watch)
@@ -61,7 +61,10 @@ class TargetSession:
         self._session = ConditionedSession(model, references, frames=self._slot + 1)
 
     def predict(self, target: VisionFeatures, watch: CandidateWatch | None = None) -> Predictions:
-        """Masks of one target, all objects of the group; watch: one that is entered already, else one of its own."""
+        """Predict the masks of one target, all objects of the group.
+
+        watch: one that is entered already, else the session makes one of its own.
+        """
         if watch is None:
             with CandidateWatch(self._model) as own:
                 return self.predict(target, own)
@@ -97,5 +100,5 @@ class CandidateWatch:
         self._of_thread.ious = []
 
     def ious(self) -> Tensor:
-        """fp32 ``[O, K]`` of this thread since its start: a session decodes its objects one at a time, in order."""
+        """Return this thread's IoUs since its start, fp32 ``[O, K]``; a session decodes its objects in order."""
         return torch.cat(self._of_thread.ious).flatten(0, 1).float()

@@ -19,7 +19,7 @@ VOID = 255
 
 @dataclass(frozen=True, kw_only=True)
 class VisionFeatures:
-    """What the vision encoder knows about N frames; every strategy starts from these.
+    """The output of the vision encoder for N frames; every strategy starts from it.
 
     embedding: ``[N, C, h, w]``, the stride-16 level that memory attention works on.
     stride4: ``[N, C/8, 4h, 4w]`` and stride8: ``[N, C/4, 2h, 2w]``, already projected for the mask decoder.
@@ -48,7 +48,7 @@ class VisionFeatures:
 
     @staticmethod
     def concatenate(parts: list[VisionFeatures]) -> VisionFeatures:
-        """Features of consecutive batches of frames, as one."""
+        """Join the features of consecutive batches of frames."""
         embedding, stride4, stride8 = (torch.cat(levels) for levels in zip(*(p._levels for p in parts), strict=True))
         return VisionFeatures(embedding=embedding, stride4=stride4, stride8=stride8)
 
@@ -107,7 +107,7 @@ class References:
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """Masks of T targets for the O objects of a group, at the model's low resolution.
+    """The masks of T targets for the O objects of a group, at the model's low resolution.
 
     logits: fp32 ``[T, O, H, W]``; above 0 is object. A closed gate (score <= 0) sets them all to -1024.
     object_scores: fp32 ``[T, O]``; above 0 the object is in the frame.
@@ -135,12 +135,12 @@ class Predictions:
 
     @property
     def picks(self) -> Tensor:
-        """Int64 ``[T, O]``: which candidate was taken; the first of equals, as the network does."""
+        """The candidate that was taken, int64 ``[T, O]``; the first of equals, as the network does."""
         return self.ious.argmax(dim=-1)
 
     @property
     def pick_margins(self) -> Tensor:
-        """fp32 ``[T, O]``: by how much the predicted IoU of the best candidate exceeds the second best's."""
+        """The predicted IoU of the best candidate less that of the second best, fp32 ``[T, O]``."""
         best, second = self.ious.topk(2, dim=-1).values.unbind(dim=-1)
         return best - second
 
@@ -154,7 +154,7 @@ class Predictions:
 
     @staticmethod
     def concatenate(parts: list[Predictions]) -> Predictions:
-        """Predictions of the same objects for consecutive batches of targets, as one."""
+        """Join the predictions of the same objects for consecutive batches of targets."""
         return Predictions(
             logits=torch.cat([part.logits for part in parts]),
             object_scores=torch.cat([part.object_scores for part in parts]),
@@ -163,11 +163,11 @@ class Predictions:
         )
 
     def masks(self, target: int, *, size: tuple[int, int]) -> Tensor:
-        """Bool ``[O, height, width]`` of one target, upsampled to ``size`` = (height, width)."""
+        """Return the masks of one target, bool ``[O, height, width]``, upsampled to ``size`` = (height, width)."""
         return self._upsampled(target, size) > 0
 
     def label_map(self, target: int, *, size: tuple[int, int]) -> Tensor:
-        """Int32 ``[height, width]`` of one target: each pixel's object id (the highest logit wins), 0 for none."""
+        """Return one target's object ids (the highest logit wins), 0 for none, as int32 ``[height, width]``."""
         best, index = self._upsampled(target, size).max(dim=0)
         ids = torch.tensor(self.object_ids, dtype=torch.int32, device=index.device)
         return torch.where(best > 0, ids[index], torch.zeros((), dtype=torch.int32, device=index.device))

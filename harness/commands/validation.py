@@ -1,4 +1,4 @@
-"""How well the toy model segments specimens that it was never trained on."""
+"""Scores of the toy model on specimens that it was never trained on."""
 
 from __future__ import annotations
 

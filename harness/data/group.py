@@ -1,4 +1,4 @@
-"""What every data source gives: groups of frames that are read only when asked for."""
+"""The groups of frames that every data source gives; frames are read only when asked for."""
 
 from __future__ import annotations
 

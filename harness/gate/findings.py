@@ -1,4 +1,4 @@
-"""What the regression gate found, for people and for machines: as a table, Markdown and JUnit XML."""
+"""The findings of the regression gate, for people and for machines: as a table, Markdown and JUnit XML."""
 
 from __future__ import annotations
 

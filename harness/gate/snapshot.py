@@ -31,7 +31,7 @@ DIGITS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """How one point ended.
+    """The stored end of one point.
 
     reason: why it ended so; it is not kept in files, because it may name files of the machine. baseline: the strategy
     that ``speedup`` is over. numbers: those of `NUMBERS` that were measured.

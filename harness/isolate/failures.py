@@ -1,4 +1,4 @@
-"""What went wrong, as a status and a reason that a person understands."""
+"""Failures of points, each with a status and a reason that a person understands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from strategies.errors import UnavailableError, UserError, out_of_memory, tells_
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """What went wrong with a point.
+    """A failure of a point.
 
     status: how the point ends by it. refused: whether the user's input has to be mended. traceback: its whole text;
     empty where there is none, and where the reason says what the user has to do. Two failures for the same reason are

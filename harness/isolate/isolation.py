@@ -34,7 +34,7 @@ GRACE = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a job ended.
+    """The outcome of a job.
 
     result: what a job that was done returned, if anything. failure: why a job was not done. output: the end of what was
     printed. error: what the job raised in this process, for a debugger; None where the reason says what to do.

@@ -1,4 +1,4 @@
-"""What a worker is asked to do: encode a workload, or measure a point. Jobs travel to it by pickle."""
+"""The jobs of a worker, which encode a workload or measure a point. Jobs travel to it by pickle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a speed costs: arithmetic beside the device's matrix rate, and the time of a whole job.
+"""The cost of a speed: arithmetic beside the device's matrix rate, and the time of a whole job.
 
 The matrix rate is measured in the same run, so that "achieved" can be read as a share of what this device does at this
 moment (DESIGN section 4, rule 11). It is a yardstick and not a limit: a strategy's own products may be of shapes that
@@ -25,7 +25,7 @@ MOST_REPEATS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a speed costs; a field is None where it is not known.
+    """The cost of a speed; a field is None where it is not known.
 
     gflops_per_target: FLOPs / 1e9 of predicting one target, all objects (convention: `strategies.components.flops`).
     achieved_gflops_per_s: the rate of the prediction stage. matrix_gflops_per_s: the rate of a large matrix product on

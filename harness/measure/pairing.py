@@ -35,7 +35,7 @@ class Side(Protocol[InputsT, OutputsT]):
 
 @dataclass(frozen=True, kw_only=True)
 class StopRule:
-    """When a group has been timed enough: for a minimum time and minimum rounds, with a narrow interval.
+    """The rule for ending a group's timing: after a minimum time and minimum rounds, with a narrow interval.
 
     max_seconds: the time after which timing ends although the rule is not satisfied.
     """
@@ -69,7 +69,7 @@ class StopRule:
 
 @dataclass(frozen=True, kw_only=True)
 class Rounds:
-    """What was timed of one group, in order.
+    """The rounds that were timed of one group, in order.
 
     log_ratios: one number for each round; empty where there was no pair.
     converged: whether the group's own rule was satisfied, rather than its time over.
@@ -184,7 +184,7 @@ class Pairing(Generic[Inputs, Outputs]):
 
 @dataclass(frozen=True, kw_only=True)
 class WarmUp:
-    """How a side was warmed up for one batch shape: seconds of each call, and whether they had become steady."""
+    """The warm-up of a side for one batch shape: seconds of each call, and whether they had become steady."""
 
     seconds: list[float]
     steady: bool

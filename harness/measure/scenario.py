@@ -1,4 +1,4 @@
-"""The protocol between a kind of work and its timing, which keeps what is measured apart from how.
+"""The protocol between a kind of work and its timing, which separates the work from how it is timed.
 
 A *scenario* says how the work of a point is cut into timed blocks, and how its outputs are checked. Pairing, warm-up,
 statistics and isolation know no more of it than this protocol, so that other kinds of work can be timed by the same
@@ -37,7 +37,7 @@ class TimedBlock(Protocol[InputsT_co, OutputsT_contra]):
 
     @property
     def shapes(self) -> Sequence[InputsT_co]:
-        """Inputs of each further shape that occurs in a block, for which both sides are warmed up as well."""
+        """The inputs of each further shape that occurs in a block, for which both sides are warmed up as well."""
 
     def inputs(self, turn: int) -> InputsT_co:
         """Return the inputs of one turn; each turn's are different, so that cached outputs are wrong."""
@@ -79,7 +79,7 @@ class Scenario(Protocol[Inputs, Outputs]):
 
     @property
     def paired(self) -> bool:
-        """Whether there is a baseline strategy to time against."""
+        """Return whether a baseline strategy is timed too."""
 
     def timed_groups(self) -> Sequence[GroupWork[Inputs, Outputs]]:
         """Return the groups on which speed is measured."""

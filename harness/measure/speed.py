@@ -26,7 +26,7 @@ CALLS_AT_ONCE = 4
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedMeasurement:
-    """What was timed of one point.
+    """The speed of one point as it was timed.
 
     speedup: None where no pair was timed; ``note`` says why, where one should have been.
     fps: targets per second over all groups that were timed, by each group's median block.

@@ -1,4 +1,4 @@
-"""Where a prediction's time goes: a batch is watched stage by stage, outside the timed blocks."""
+"""The time of a prediction by stage: a batch is watched stage by stage, outside the timed blocks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from strategies.vocabulary import VisionFeatures
 
 @dataclass(frozen=True, kw_only=True)
 class StageTimes:
-    """How long a batch took, in seconds.
+    """The times that a batch took, in seconds.
 
     targets: how many the batch has. predict: the time of each prediction of it. calls: by stage, the time of every call
     within all those predictions; a strategy that is static, or computes in other threads, has none. encode: the time of

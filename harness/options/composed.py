@@ -144,14 +144,14 @@ class Node:
 
     @property
     def completed(self) -> dict[str, Any]:
-        """Its options with the constructor's defaults, so that results hold every option and equal points are equal."""
+        """The options with the constructor's defaults, so that results hold every option and equal points are equal."""
         defaults = self.signature.plain_defaults if self.signature else {}
         names = [*(name for name in self.values if name.startswith("_")), *defaults, *self.values]
         return {name: self.values.get(name, defaults.get(name)) for name in dict.fromkeys(names)}
 
     @property
     def variant(self) -> str:
-        """How it differs from what its name says: the knobs that it takes, and what was changed in its YAML's options.
+        """The difference from what its name says: the knobs that it takes, and what was changed in its YAML's options.
 
         A knob that is a switch is shown by its name where it is on, a choice by its value where that is not ``auto``.
         """
@@ -171,7 +171,7 @@ class Node:
         return any(self.signature.fits(other, self.values.get(name)) for other in knobs if other != name)
 
     def words(self, *, besides: Sequence[str] = ()) -> list[str]:
-        """Return, in words, its options that differ from its YAML's, or for knobs from its constructor's defaults."""
+        """Return, in words, the options that differ from its YAML's, or for knobs from its constructor's defaults."""
         usual = dict(self.usual)
         if self.key == "baseline":
             defaults = self.signature.plain_defaults if self.signature else {}
@@ -188,7 +188,7 @@ class Node:
         return set(self.job.knobs)
 
     def _called(self, name: str) -> str:
-        """Return what the user calls an option: the name at the top level, where it was set through one."""
+        """Return the user's name of an option, which is the name at the top level where it was set through one."""
         only = re.fullmatch(r"\$\{\s*(\w+)\s*\}", str(self._yaml.get(name)))
         return only[1] if only and name not in self.typed else f"{self.key}.{name}"
 

@@ -1,4 +1,4 @@
-"""Grid points, which are what was composed, made distinct and named."""
+"""Grid points, made distinct and named, from what Hydra composed."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Point:
 
     @property
     def options(self) -> dict[str, Any]:
-        """All resolved options, as results store them."""
+        """The resolved options, all of them, as results store them."""
         return asdict(self.config) | self.knobs
 
     @property
     def words(self) -> list[str]:
-        """Every option besides the strategy's that differs from its default and has no column of its own."""
+        """The options besides the strategy's that differ from their defaults and have no column of their own."""
         baseline = [word(BASELINE, self.baseline)] if self.baseline != default_baseline() else []
         return [*words_of(self.options), *baseline, *self.baseline_words]
 

@@ -1,4 +1,4 @@
-"""How reliable the harness is on a device, as ``python -m harness.certify`` found it; each device has a file."""
+"""A device's certificate: how reliable ``python -m harness.certify`` found the harness on it. Each has a file."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Effect:
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """What the comparisons on one device showed.
+    """The results of the comparisons on one device.
 
     false_alarms: A/A comparisons whose verdict was "faster" or "slower". smallest_detected: the slow-down from which on
     at least 90 % were found; None where not even the largest was.

@@ -1,4 +1,4 @@
-"""What a result depends on besides its options, which is the machine, versions and code."""
+"""The environment that a result depends on besides its options: the machine, versions and code."""
 
 from __future__ import annotations
 

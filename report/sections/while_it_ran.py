@@ -1,4 +1,4 @@
-"""What the machine did while points were measured: memory, processor and GPU over time."""
+"""The machine while points were measured: its memory, processor and GPU over time."""
 
 from __future__ import annotations
 

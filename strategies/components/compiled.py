@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def compiled(function: Callable[Arguments, Result], *, literally: bool = False) -> Callable[Arguments, Result]:
-    """``function``, compiled as a whole at the first call with tensors of new shapes, which takes a minute on a CPU.
+    """Have ``function`` compiled as a whole at its first call with tensors of new shapes; that takes a minute on a CPU.
 
     The arguments are tensors, numbers, tuples and dataclasses of such. Tensors do not become part of the compiled code,
     so others of the same shapes and strides find it ready. However many layouts there are, each is compiled and none is
@@ -47,7 +47,7 @@ def compiled(function: Callable[Arguments, Result], *, literally: bool = False) 
 
 
 def _with_code_of_its_own(function: Callable[..., Result]) -> Callable[..., Result]:
-    """torch counts what it compiled by code object, over all functions that share one, and gives up after eight."""
+    """Wrap a function with a code object of its own, as torch gives up after eight compilations of one code object."""
 
     def call(*arguments: Any, **keywords: Any) -> Result:
         return function(*arguments, **keywords)
@@ -68,6 +68,6 @@ def _layout(value: Any) -> Hashable:
 
 
 def _cause(error: BackendCompilerFailed) -> str:
-    """The first line that says something, cut to a length that a sentence bears."""
+    """Return the error's first line, cut to a length that a sentence bears."""
     first = str(error.inner_exception).strip().splitlines()[0].rstrip(".:")
     return f"{type(error.inner_exception).__name__}: {first[:200]}"

@@ -22,7 +22,7 @@ WARM_UPS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """``replay`` does the work again; ``outputs`` are where it leaves them, each time the same tensors."""
+    """A recorded chunk: ``replay`` does the work again, and ``outputs`` are the tensors where it leaves its results."""
 
     replay: Callable[[], None]
     outputs: Outputs

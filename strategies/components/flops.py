@@ -21,14 +21,18 @@ NO_PROMPT_TOKENS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionFlops:
-    """per_target: FLOPs that are done once for a target, however many objects share it; per_pair: those of the rest."""
+    """The FLOPs of a prediction.
+
+    per_target: those that are done once for a target, however many objects share it. per_pair: those of the rest, which
+    are done for every (target, object) pair.
+    """
 
     per_target: int
     per_pair: int
 
 
 def session_flops(model: Dimensions, references: int) -> PredictionFlops:
-    """FLOPs of the HF session, which computes everything for every (target, object) pair.
+    """Return the FLOPs of the HF session, which computes everything for every (target, object) pair.
 
     It projects the bank's keys and values anew, makes all candidate masks and the single mask, and makes an object
     pointer for the target; it also computes again what never changes: the position encodings of the image, of the
@@ -45,12 +49,12 @@ def session_flops(model: Dimensions, references: int) -> PredictionFlops:
 
 
 def per_pair_flops(model: Dimensions, references: int) -> PredictionFlops:
-    """FLOPs of `components.memory_attention.condition_per_pair` and `components.mask_decoder.decode_best`."""
+    """Return the FLOPs of `components.memory_attention.condition_per_pair` and of the decoder's `decode_best`."""
     return PredictionFlops(per_target=0, per_pair=_memory_attention(model, references) + _decode_best(model))
 
 
 def shared_bank_flops(model: Dimensions, references: int) -> PredictionFlops:
-    """FLOPs of `components.memory_attention.condition_shared` and `components.mask_decoder.decode_best`.
+    """Return the FLOPs of `components.memory_attention.condition_shared` and of the decoder's `decode_best`.
 
     Keys and values belong to the bank, not to the prediction. Layer 0's self-attention and the projection of its
     cross-attention's queries know no object.
@@ -59,12 +63,18 @@ def shared_bank_flops(model: Dimensions, references: int) -> PredictionFlops:
 
 
 def raw_values_flops(model: Dimensions, references: int) -> PredictionFlops:
-    """FLOPs of `kernels.memory_attention.FusedMemoryAttention`, which attends over raw memory, and of the decoder."""
+    """Return the FLOPs of `kernels.memory_attention.FusedMemoryAttention` and of the decoder.
+
+    That attention goes over raw memory instead of projected values.
+    """
     return _projected_once(model, _raw_cross_attention(model, references))
 
 
 def _projected_once(model: Dimensions, cross_attention: int) -> PredictionFlops:
-    """FLOPs over a bank that is projected once; cross_attention: one layer's, from projected queries and keys on."""
+    """Return the FLOPs over a bank that is projected once.
+
+    cross_attention: the FLOPs of one layer, from projected queries and keys on.
+    """
     layers = model.memory_attention.layers
     per_target = _self_attention(model) + _query_projection(model)
     per_layer = per_target + cross_attention + _feed_forward(model)
@@ -72,7 +82,7 @@ def _projected_once(model: Dimensions, cross_attention: int) -> PredictionFlops:
 
 
 def memory_tokens(model: Dimensions, references: int) -> int:
-    """M: the tokens of the spatial memories that a target's session sees, and of the pointers of all references.
+    """Return M: the tokens of the spatial memories that a target's session sees, and of the pointers of all references.
 
     With more references than a target is conditioned on, the session keeps that many closest ones, and of the others
     those that are near enough to be recent memories (DESIGN section 3, trap 5).
@@ -86,7 +96,7 @@ def memory_tokens(model: Dimensions, references: int) -> int:
 
 
 def _memory_attention(model: Dimensions, references: int) -> int:
-    """FLOPs of the network's own module, in which each layer projects the bank's keys and values."""
+    """Return the FLOPs of the network's own module, in which each layer projects the bank's keys and values."""
     projected = 2 * _linear(memory_tokens(model, references), model.memory_width, model.memory_attention.width)
     per_layer = (
         _self_attention(model)
@@ -108,14 +118,17 @@ def _query_projection(model: Dimensions) -> int:
 
 
 def _cross_attention(model: Dimensions, references: int) -> int:
-    """FLOPs from projected queries, keys and values on: attention and the output's projection."""
+    """Return the FLOPs from projected queries, keys and values on: attention and the output's projection."""
     tokens, attention = model.image_tokens, model.memory_attention
     output = _linear(tokens, attention.width, attention.hidden)
     return _attention(tokens, memory_tokens(model, references), attention.width) + output
 
 
 def _raw_cross_attention(model: Dimensions, references: int) -> int:
-    """FLOPs from projected queries and keys on: scores, weighted raw memory, and the product that makes the output."""
+    """Return the FLOPs from projected queries and keys on.
+
+    They are those of scores, weighted raw memory, and the product that makes the output.
+    """
     tokens, memories = model.image_tokens, memory_tokens(model, references)
     scores = _linear(tokens, model.memory_attention.width, memories)
     weighted = _linear(tokens, memories, model.memory_width)
@@ -131,18 +144,18 @@ def _feed_forward(model: Dimensions) -> int:
 
 
 def _decode_best(model: Dimensions) -> int:
-    """FLOPs of `components.two_way.TwoWay`, the mask vectors of all candidates and the mask of one."""
+    """Return the FLOPs of `components.two_way.TwoWay`, the mask vectors of all candidates and the mask of one."""
     vectors = model.mask_decoder.candidates
     return _two_way_in_blocks(model) + _heads_and_masks(model, vectors=vectors, masks=1)
 
 
 def _mask_decoder(model: Dimensions, *, vectors: int, masks: int) -> int:
-    """FLOPs of the network's own module."""
+    """Return the FLOPs of the network's own module."""
     return _two_way_transformer(model) + _heads_and_masks(model, vectors=vectors, masks=masks)
 
 
 def _heads_and_masks(model: Dimensions, *, vectors: int, masks: int) -> int:
-    """FLOPs of the heads, ``vectors`` hypernetworks, the upscaled image and its product for ``masks``."""
+    """Return the FLOPs of the heads, ``vectors`` hypernetworks, the upscaled image and its product for ``masks``."""
     decoder, image = model.mask_decoder, model.image_tokens
     hidden, mask_tokens = decoder.hidden, decoder.candidates + 1
     iou_head = [hidden, *[decoder.iou_head_hidden] * (decoder.iou_head_depth - 1), mask_tokens]
@@ -171,7 +184,10 @@ def _two_way_transformer(model: Dimensions) -> int:
 
 
 def _two_way_in_blocks(model: Dimensions) -> int:
-    """FLOPs of `_two_way_transformer` but for the first layer's constants and the images' attention to the tokens."""
+    """Return the FLOPs of `_two_way_transformer` as `components.two_way.TwoWay` does its work.
+
+    The first layer's constants do not count, and the images' attention to the tokens is taken as plain products.
+    """
     decoder, image = model.mask_decoder, model.image_tokens
     tokens = 2 + decoder.candidates + 1 + NO_PROMPT_TOKENS
     hidden, width = decoder.hidden, decoder.width
@@ -185,12 +201,15 @@ def _two_way_in_blocks(model: Dimensions) -> int:
 
 
 def _across(tokens: int, image: int, hidden: int, width: int) -> int:
-    """FLOPs of attention between tokens and image: queries and output of one side, keys and values of the other."""
+    """Return the FLOPs of attention between tokens and image.
+
+    One side gives queries and takes the output, the other gives keys and values.
+    """
     return 2 * _linear(tokens, hidden, width) + 2 * _linear(image, hidden, width) + _attention(tokens, image, width)
 
 
 def _upscaling(image: int, hidden: int) -> int:
-    """FLOPs of two transposed convolutions, kernel and stride 2, to a quarter and an eighth of the channels."""
+    """Return the FLOPs of two transposed convolutions, of kernel and stride 2, to 1/4 and 1/8 of the channels."""
     return _linear(image, hidden, 4 * (hidden // 4)) + _linear(4 * image, hidden // 4, 4 * (hidden // 8))
 
 
@@ -203,7 +222,11 @@ def _pointer(model: Dimensions) -> int:
 
 
 def _repeated_constants(model: Dimensions, references: int) -> int:
-    """FLOPs of positions: of image and empty prompt from 2 coordinates each, of pointers from their sine encoding."""
+    """Return the FLOPs of position encodings.
+
+    Those of the image and of the empty prompt are made from 2 coordinates each, those of pointers from their sine
+    encoding.
+    """
     positions = _linear(model.prompt_tokens + NO_PROMPT_TOKENS, 2, model.prompt_width)
     if not model.pointers_depend_on_time:
         return positions
@@ -214,10 +237,10 @@ def _repeated_constants(model: Dimensions, references: int) -> int:
 
 
 def _linear(rows: int, *widths: int) -> int:
-    """FLOPs of ``rows`` tokens through matrices from each width to the next."""
+    """Return the FLOPs of ``rows`` tokens through matrices from each width to the next."""
     return sum(2 * rows * before * after for before, after in pairwise(widths))
 
 
 def _attention(queries: int, keys: int, width: int) -> int:
-    """FLOPs of scores and weighted values; heads split the width and change nothing."""
+    """Return the FLOPs of scores and weighted values; heads split the width and change nothing."""
     return 4 * queries * keys * width

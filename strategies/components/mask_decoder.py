@@ -33,13 +33,16 @@ class Candidates:
     image: Tensor
 
     def best(self, per_candidate: Tensor) -> Tensor:
-        """``[N, ...]``: the entry with the best predicted IoU of each pair's ``per_candidate`` ``[N, K, ...]``."""
+        """Return each pair's entry of ``per_candidate`` ``[N, K, ...]`` with the best predicted IoU: ``[N, ...]``."""
         picks = self.ious.argmax(dim=-1)
         return per_candidate[torch.arange(len(picks), device=picks.device), picks]
 
 
 def decode_candidates(model: Tracker, embedding: Tensor, sparse: Tensor) -> Candidates:
-    """The candidates of image embeddings ``[N, C, h, w]``, dense prompt added, and sparse prompts ``[N, 1, P, C]``."""
+    """Decode the candidates of image embeddings ``[N, C, h, w]``.
+
+    The dense prompt is added to the embeddings already; the sparse prompts are ``[N, 1, P, C]``.
+    """
     decoder = model.mask_decoder
     count = embedding.shape[0]
     tokens = torch.cat([output_tokens(decoder).expand(count, 1, -1, -1), sparse], dim=2)
@@ -53,7 +56,7 @@ def decode_candidates(model: Tracker, embedding: Tensor, sparse: Tensor) -> Cand
 
 
 def _read(model: Tracker, tokens: Tensor, image: Tensor) -> Candidates:
-    """The candidates that the heads read from tokens ``[N, Q, C]`` and their images ``[N, C, h, w]``."""
+    """Read the candidates off tokens ``[N, Q, C]`` and their images ``[N, C, h, w]`` by the heads."""
     decoder = model.mask_decoder
     # Token 0 is the object score, 1 the IoU, 2 the single mask; the candidates of multimask output follow.
     return Candidates(
@@ -65,7 +68,7 @@ def _read(model: Tracker, tokens: Tensor, image: Tensor) -> Candidates:
 
 
 def upscale(model: Tracker, image: Tensor, features: VisionFeatures, *, objects: int) -> Tensor:
-    """``[O, T, C/8, H*W]``: the image side of O*T pairs (object-major) at stride 4, skip connections added."""
+    """Upscale the image side of O*T pairs (object-major) to ``[O, T, C/8, H*W]``, stride 4, skip connections added."""
     decoder = model.mask_decoder
     pairs = (objects, -1)
     x = decoder.upscale_conv1(image).unflatten(0, pairs) + features.stride8
@@ -75,7 +78,7 @@ def upscale(model: Tracker, image: Tensor, features: VisionFeatures, *, objects:
 
 
 def hypernetworks(model: Tracker, mask_tokens: Tensor) -> Tensor:
-    """``[N, K, C/8]``: each candidate's mask vector from its token."""
+    """Make each candidate's mask vector, ``[N, K, C/8]``, from its token."""
     mlps = model.mask_decoder.output_hypernetworks_mlps[1:]
     return torch.stack([mlp(mask_tokens[:, index]) for index, mlp in enumerate(mlps)], dim=1)
 
@@ -83,7 +86,7 @@ def hypernetworks(model: Tracker, mask_tokens: Tensor) -> Tensor:
 def decode_best(
     model: Tracker, two_way: TwoWay, conditioned: Tensor, features: VisionFeatures, *, objects: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits ``[T, O, H, W]``, object scores ``[T, O]`` and predicted IoUs ``[T, O, K]`` of O*T pairs.
+    """Return logits ``[T, O, H, W]``, object scores ``[T, O]`` and predicted IoUs ``[T, O, K]`` of O*T pairs.
 
     two_way: that of the model. conditioned: ``[O*T, C, h, w]`` (object-major), the output of memory attention.
     """

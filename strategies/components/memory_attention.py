@@ -21,7 +21,7 @@ from strategies.models.tracker import Tracker
 
 @dataclass(frozen=True, kw_only=True)
 class SharedBank:
-    """Keys (rotated) and values of every layer's cross-attention, each ``[O, heads, M, d]``: a KV cache."""
+    """The keys (rotated) and values of every layer's cross-attention, each ``[O, heads, M, d]``: a KV cache."""
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
@@ -33,7 +33,7 @@ class SharedBank:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary encoding of ``[..., L, d]`` by tables ``[L, d]``, in fp32 as the original does (RoFormer, axial 2-d).
+    """Rotate ``[..., L, d]`` by tables ``[L, d]``, in fp32 as the original does (RoFormer, axial 2-d).
 
     Both columns of a pair share their angle. To turn a pair is to multiply a complex number, for which torch has one
     kernel; its compiler has none, and makes one of its own of the same arithmetic written out.
@@ -54,7 +54,7 @@ def project_bank(model: Tracker, bank: MemoryBank) -> SharedBank:
 
 
 def project_keys(model: Tracker, bank: MemoryBank) -> tuple[Tensor, ...]:
-    """Each layer's keys, ``[O, heads, M, d]``, rotated; pointer tokens take no rotary encoding."""
+    """Project each layer's keys, ``[O, heads, M, d]``, and rotate them; pointer tokens take no rotary encoding."""
     spatial = bank.memory.shape[1] - bank.pointer_tokens
     cos, sin = model.memory_rotary(spatial // model.dimensions.memory_tokens)
     keys = []
@@ -66,7 +66,7 @@ def project_keys(model: Tracker, bank: MemoryBank) -> tuple[Tensor, ...]:
 
 
 def condition_shared(model: Tracker, embedding: Tensor, bank: SharedBank) -> Tensor:
-    """``[O*T, C, h, w]`` (object-major) of embeddings ``[T, C, h, w]``, each conditioned on every object's memory."""
+    """Condition embeddings ``[T, C, h, w]`` on every object's memory; returns ``[O*T, C, h, w]`` (object-major)."""
     attention = model.memory_attention
     x = model.memory_attention_input(embedding)  # [T, L, C]: no object yet
     for layer, key, value in zip(attention.layers, bank.keys, bank.values, strict=True):
@@ -110,7 +110,7 @@ def _self_attention(model: Tracker, layer: MemoryAttentionLayer, x: Tensor) -> T
 
 
 def _cross_attention(model: Tracker, layer: MemoryAttentionLayer, x: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """``[O, T, L, C]`` from queries of ``[T, L, C]`` (shared by all objects) or ``[O, T, L, C]``."""
+    """Return ``[O, T, L, C]`` from queries of ``[T, L, C]`` (shared by all objects) or ``[O, T, L, C]``."""
     attention = layer.cross_attn_image
     cos, sin = model.rotary
     projected = attention.q_proj(layer.layer_norm2(x)).unflatten(-1, (attention.num_attention_heads, -1))
@@ -121,7 +121,7 @@ def _cross_attention(model: Tracker, layer: MemoryAttentionLayer, x: Tensor, key
 
 
 def _fold_targets(query: Tensor, *, objects: int) -> Tensor:
-    """``[O, heads, T*L, d]``: all targets of an object as one query axis; a view for objects that share it."""
+    """Return ``[O, heads, T*L, d]``: all targets of an object as one query axis; a view for objects that share it."""
     folded = query.flatten(-3, -2)
     return folded if folded.dim() == 4 else folded.expand(objects, -1, -1, -1)
 

@@ -1,8 +1,8 @@
-"""Reference frames and masks to a memory bank, all references and objects in one batch.
+"""The memory bank of a group, made of its reference frames and masks, all references and objects in one batch.
 
-Follows what the HF session does for a mask prompt on a conditioning frame (`Sam2VideoModel._use_mask_as_output`,
-`_encode_new_memory`, `_process_object_pointers`), with its multimask selection written per batch element
-(DESIGN section 3, traps 2 and 3).
+It follows what the HF session does for a mask prompt on a conditioning frame (`Sam2VideoModel._use_mask_as_output`,
+`_encode_new_memory`, `_process_object_pointers`), with its multimask selection written per batch element (DESIGN
+section 3, traps 2 and 3).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _EncodedReferences:
 
 
 def build_memory_bank(model: Tracker, references: References, *, chunk: int = 16) -> MemoryBank:
-    """The bank that a target at frame index R of a session of R+1 frames sees (DESIGN section 1).
+    """Build the bank that a target at frame index R of a session of R+1 frames sees (DESIGN section 1).
 
     chunk: how many (reference, object) pairs go through the memory encoder at once.
     """
@@ -75,7 +75,7 @@ def _encode_references(model: Tracker, references: References, *, chunk: int) ->
 
 
 def _object_pointers(model: Tracker, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
-    """``[N, C]``: pointers made of the decoder's best mask token under the mask prompt, or that of no object."""
+    """Make pointers ``[N, C]`` of the decoder's best mask token under the mask prompt, or that of no object."""
     sparse, dense = model.mask_prompt(mask)
     candidates = decode_candidates(model, embedding + dense, sparse)
     token = candidates.best(candidates.mask_tokens)

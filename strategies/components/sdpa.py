@@ -53,7 +53,7 @@ def check_choice(sdpa: str, device: torch.device) -> None:
 
 
 def attention_by(sdpa: str) -> AbstractContextManager[None]:
-    """A context in which torch uses that backend and no other; torch.compile understands it in what it compiles."""
+    """Return a context in which torch uses that backend and no other, also in what torch.compile compiles there."""
     context: AbstractContextManager[None] = nullcontext() if sdpa == "auto" else sdpa_kernel(BACKENDS[sdpa])
     return context
 

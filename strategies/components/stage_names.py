@@ -1,4 +1,4 @@
-"""What the stages of a prediction are called. This file needs no torch, so that a report can name them too."""
+"""The names of a prediction's stages. This file needs no torch, so that a report can name them too."""
 
 VISION_ENCODER, MEMORY_ENCODER = "vision_encoder", "memory_encoder"
 MEMORY_ATTENTION, MASK_DECODER = "memory_attention", "mask_decoder"

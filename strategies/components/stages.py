@@ -37,15 +37,18 @@ _watching: ContextVar[Watcher | None] = ContextVar("watching", default=None)
 
 
 def stage(name: str) -> AbstractContextManager[None]:
-    """A context around a strategy's own way through a stage; it does nothing unless watched."""
+    """Return a context around a strategy's own way through a stage; it does nothing unless watched."""
     watcher = None if torch.compiler.is_compiling() else _watching.get()
     return nullcontext() if watcher is None else _watched_by(watcher, name)
 
 
 @contextmanager
 def watched(model: Tracker, watcher: Watcher) -> Iterator[None]:
-    """Let the watcher see each stage that this thread enters: those that strategies mark, and calls of the network's
-    own modules. Of stages within stages it sees the outer one only."""
+    """Let the watcher see each stage that this thread enters.
+
+    These are the stages that strategies mark, and calls of the network's own modules. Of stages within stages it sees
+    the outer one only.
+    """
     with ExitStack() as undo:
         for name, module in vars(model.stage_modules).items():
             module.forward = _marked(module.forward, name)

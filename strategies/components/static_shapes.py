@@ -34,7 +34,10 @@ class Padded:
 
 
 def filled_up(targets: VisionFeatures, size: int) -> VisionFeatures:
-    """``size`` targets, the last one repeated; dense in memory, for compiled code is particular about strides, too."""
+    """Return ``size`` targets, of which the last one is repeated.
+
+    They are dense in memory, because compiled code is particular about strides, too.
+    """
     copies = [targets[-1:]] * (size - len(targets))
     filled = VisionFeatures.concatenate([targets, *copies]) if copies else targets
     embedding, stride4, stride8 = (level.contiguous() for level in (filled.embedding, filled.stride4, filled.stride8))

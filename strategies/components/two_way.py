@@ -1,7 +1,7 @@
 """The mask decoder's two-way transformer for many (target, object) pairs without prompts.
 
-The same arithmetic as the network's module (`Sam2VideoTwoWayTransformer` of transformers, whose names are kept: queries
-are the tokens, keys the image), in fewer and larger steps:
+It does the same arithmetic as the network's module (`Sam2VideoTwoWayTransformer` of transformers, whose names are kept:
+queries are the tokens, keys the image), in fewer and larger steps:
 
 - until its queries first attend to an image they are constants of the model, and made once;
 - what a layer needs of an image, keys and values for the tokens and queries to them, is one product, and what positions
@@ -29,7 +29,7 @@ class ImageProjection:
     offset: Tensor
 
     def __call__(self, image: Tensor) -> Tensor:
-        """``[N, L, P]`` of images ``[N, L, C]``."""
+        """Project images ``[N, L, C]`` to ``[N, L, P]``."""
         return F.linear(image, self.weight).add_(self.offset)
 
 
@@ -60,7 +60,10 @@ class TwoWay:
             )
 
     def __call__(self, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens ``[N, Q, C]`` and images ``[N, L, C]`` after it, of images ``[N, L, C]``, dense prompt added."""
+        """Return tokens ``[N, Q, C]`` and images ``[N, L, C]`` as the transformer leaves them.
+
+        keys: the images ``[N, L, C]`` that go in, dense prompt added.
+        """
         queries, query_point_embedding = self._first_queries, self._query_point_embedding
         for layer, projection in zip(self._transformer.layers, self._projections, strict=True):
             token_to_image, image_to_token = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
@@ -82,7 +85,7 @@ class TwoWay:
         return self._transformer.layer_norm_final_attn(queries + attn_out), keys
 
     def _self_attention(self, layer: TwoWayLayer, queries: Tensor) -> Tensor:
-        """Self-attention and norm of the tokens; the first layer knows no positions and has no residual."""
+        """Apply the tokens' self-attention and its norm; the first layer knows no positions and has no residual."""
         attention, first = layer.self_attn, layer.skip_first_layer_pe
         query = queries if first else queries + self._query_point_embedding
         attn_out = _attend(attention, attention.q_proj(query), attention.k_proj(query), attention.v_proj(queries))
@@ -90,14 +93,14 @@ class TwoWay:
 
 
 def output_tokens(decoder: MaskDecoder) -> Tensor:
-    """``[2 + masks, C]``: the tokens that the heads read: object score, IoUs, the single mask and the candidates."""
+    """Return the tokens that the heads read: object score, IoUs, single mask and candidates, ``[2 + masks, C]``."""
     return torch.cat([decoder.obj_score_token.weight, decoder.iou_token.weight, decoder.mask_tokens.weight])
 
 
 def _image_projection(
     position: Tensor, *, keys: nn.Linear, values: nn.Linear, queries: nn.Linear | None = None
 ) -> ImageProjection:
-    """One projection for all: keys and queries are projected with their position, values without."""
+    """Join the projections into one: keys and queries are projected with their position, values without."""
     modules = [keys, values] if queries is None else [keys, values, queries]
     offsets = [
         module.bias.expand(len(position), -1) if module is values else F.linear(position, module.weight, module.bias)
@@ -107,7 +110,7 @@ def _image_projection(
 
 
 def _attend(attention: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention's output ``[N, Lq, C]`` of projected ``[N, Lq, d]``, ``[N, Lk, d]`` and ``[N, Lk, d]``."""
+    """Return attention's output ``[N, Lq, C]`` of projected ``[N, Lq, d]``, ``[N, Lk, d]`` and ``[N, Lk, d]``."""
     heads = (attention.num_attention_heads, -1)
     query, key, value = (part.unflatten(-1, heads).transpose(1, 2) for part in (query, key, value))
     out = F.scaled_dot_product_attention(query, key, value, scale=attention.scaling)

@@ -38,12 +38,13 @@ def attend(
     *,
     scale: float,
 ) -> Tensor:
-    """``residual + softmax(scale * rotate(query) keys^T) values weight^T + bias``: ``[G, N, C]``, in residual's dtype.
+    """Return ``residual + softmax(scale * rotate(query) keys^T) values weight^T + bias``, ``[G, N, C]``.
 
+    The result has residual's dtype.
     query: ``[G, N, D]``, not yet rotated, or ``[1, N, D]`` for all groups; cos and sin: fp32 ``[L, D/2]``, query n
     takes row ``n % L``; keys: ``[G, M, D]``, rotated where they should be; values: ``[G, M, V]``; weight: ``[C, V]``;
-    bias: ``[C]``; residual: ``[G, N, C]``, or ``[1, N, C]`` for all groups. All are contiguous; query, keys, values
-    and weight share one dtype, in which products are taken with fp32 sums; D, V and C are powers of two from 16 on.
+    bias: ``[C]``; residual: ``[G, N, C]``, or ``[1, N, C]`` for all groups. All are contiguous; query, keys, values and
+    weight share one dtype, in which products are taken with fp32 sums; D, V and C are powers of two from 16 on.
     """
     _check(query, keys, values, weight, residual, cos, sin, bias)
     groups, count, width = keys.shape
@@ -75,7 +76,7 @@ def attend(
 
 
 def _step(x: Tensor) -> int:
-    """Elements from one group to the next; none where all groups share one."""
+    """Return the number of elements from one group to the next, 0 where all groups share one."""
     return 0 if x.shape[0] == 1 else x.stride(0)
 
 
@@ -196,14 +197,14 @@ def _attention(
 def _scores(
     q: tl.tensor, keys: tl.tensor, start: tl.tensor, count: int, width: tl.constexpr, block_k: tl.constexpr
 ) -> tl.tensor:
-    """``[block_q, block_k]``; 0 for keys past the end."""
+    """Return the scores of a tile, ``[block_q, block_k]``, with 0 for keys past the end."""
     k = _rows(keys, start, count, width, block_k)
     return _product(q, tl.trans(k), tl.zeros((q.shape[0], block_k), tl.float32))
 
 
 @triton.jit
 def _without_the_end(scores: tl.tensor, start: tl.tensor, count: int, block_k: tl.constexpr) -> tl.tensor:
-    """-inf for keys past the end: they get no share."""
+    """Set the scores of keys past the end to -inf, so that they get no share."""
     return tl.where((start + tl.arange(0, block_k) < count)[None, :], scores, float("-inf"))
 
 
@@ -211,7 +212,7 @@ def _without_the_end(scores: tl.tensor, start: tl.tensor, count: int, block_k: t
 def _take_in(
     scores: tl.tensor, v: tl.tensor, peak: tl.tensor, total: tl.tensor, mean: tl.tensor, scale: float
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """The online softmax with one more tile: its running maximum, sum of weights and weighted sum of values."""
+    """Go on with the online softmax by one tile: its running maximum, sum of weights and weighted sum of values."""
     higher = tl.maximum(peak, tl.max(scores, 1) * scale)
     shares = tl.exp2(scores * scale - higher[:, None])
     shrink = tl.exp2(peak - higher)
@@ -221,7 +222,7 @@ def _take_in(
 
 @triton.jit
 def _rows(x: tl.tensor, start: tl.tensor, count: int, width: tl.constexpr, block: tl.constexpr) -> tl.tensor:
-    """``[block, width]`` of x from row ``start`` on; 0 past the end."""
+    """Load ``[block, width]`` of x from row ``start`` on, with 0 past the end."""
     rows = start + tl.arange(0, block)
     at = rows[:, None] * width + tl.arange(0, width)[None, :]
     return tl.load(x + at, mask=(rows < count)[:, None], other=0.0)
@@ -229,7 +230,7 @@ def _rows(x: tl.tensor, start: tl.tensor, count: int, width: tl.constexpr, block
 
 @triton.jit
 def _product(a: tl.tensor, b: tl.tensor, onto: tl.tensor) -> tl.tensor:
-    """``onto + a b``, summed in fp32."""
+    """Return ``onto + a b``, summed in fp32."""
     if INTERPRETED:  # its numpy knows no bf16 and would multiply the bits; widening changes no product
         a = a.to(tl.float32)
         b = b.to(tl.float32)
@@ -237,9 +238,10 @@ def _product(a: tl.tensor, b: tl.tensor, onto: tl.tensor) -> tl.tensor:
 
 
 def tuned(tiles: tuple[triton.Config, ...]) -> triton.runtime.Autotuner:
-    """The kernel with the fastest of these tiles, measured anew for each pair of widths and each power of two of keys.
+    """Return the kernel with the fastest of these tiles.
 
-    Not for each number of queries: then a batch of another size could take another tile, and round differently.
+    They are measured anew for each pair of widths and each power of two of keys, but not for each number of queries:
+    then a batch of another size could take another tile, and round differently.
     """
     return triton.autotune(list(tiles), key=["width", "value_width", "count_bucket"], cache_results=True)(_attention)
 

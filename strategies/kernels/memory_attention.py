@@ -56,7 +56,7 @@ class FusedMemoryAttention:
         self._self_attention = self._fused_self_attention if fused_self_attention else self._library_self_attention
 
     def condition(self, embedding: Tensor, objects: slice) -> Tensor:
-        """``[O*T, C, h, w]`` (object-major) of embeddings ``[T, C, h, w]``, for a slice of the objects."""
+        """Condition embeddings ``[T, C, h, w]`` on a slice of the objects: ``[O*T, C, h, w]`` (object-major)."""
         x = self._model.memory_attention_input(embedding).contiguous()  # [T, L, C]: no object yet
         memory = self._memory[objects]
         for layer, keys, output in zip(self._attention.layers, self._keys, self._outputs, strict=True):
@@ -69,7 +69,7 @@ class FusedMemoryAttention:
     def _cross_attention(
         self, layer: MemoryAttentionLayer, x: Tensor, keys: Tensor, memory: Tensor, output: _Output
     ) -> Tensor:
-        """``[O, T, L, C]``, x added, of ``[T, L, C]`` (shared by all objects) or ``[O, T, L, C]``."""
+        """Return ``[O, T, L, C]``, x added, of ``[T, L, C]`` (shared by all objects) or ``[O, T, L, C]``."""
         attention = layer.cross_attn_image
         targets, tokens = x.shape[-3:-1]
         out = attend(
@@ -85,7 +85,7 @@ class FusedMemoryAttention:
         return out.unflatten(1, (targets, tokens))
 
     def _one_axis(self, x: Tensor) -> Tensor:
-        """``[1 or O, T*L, C]``: all targets of an object as queries of one key set."""
+        """Return ``[1 or O, T*L, C]``: all targets of an object as queries of one key set."""
         return x.reshape(-1, x.shape[-3] * x.shape[-2], x.shape[-1])
 
     def _fused_self_attention(self, layer: MemoryAttentionLayer, x: Tensor) -> Tensor:

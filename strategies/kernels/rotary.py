@@ -1,6 +1,6 @@
 """Axial rotary encoding in Triton: a whole tensor at once, or a tile inside another kernel.
 
-The same as `components.memory_attention.rotate` with half of its tables: the two columns of a pair share their angle.
+It is that of `components.memory_attention.rotate` with half of its tables: the two columns of a pair share their angle.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ELEMENTS = 4096
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary encoding of contiguous ``[..., L, d]`` by fp32 tables ``[L, d/2]``, computed in fp32, in x's dtype."""
+    """Rotate contiguous ``[..., L, d]`` by fp32 tables ``[L, d/2]``, computing in fp32; returns x's dtype."""
     out = torch.empty_like(x)
     width = x.shape[-1]
     rows = x.numel() // width
@@ -35,7 +35,7 @@ def rotated(
     table_rows: int,
     width: tl.constexpr,
 ) -> tl.tensor:
-    """Fp32 ``[rows, width]``: those rows of x, each pair turned by the angles of row modulo ``table_rows``."""
+    """Return fp32 ``[rows, width]``: those rows of x, each pair turned by the angles of row modulo ``table_rows``."""
     at = rows[:, None] * width + tl.arange(0, width)[None, :]
     values = tl.load(x + at, mask=inside[:, None], other=0.0).to(tl.float32)
     even, odd = tl.split(tl.reshape(values, (rows.shape[0], width // 2, 2)))

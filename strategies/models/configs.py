@@ -49,7 +49,7 @@ MODELS = ("toy", *(f"{version}_hiera_{size}" for version in VERSIONS for size in
 
 
 def model_config(name: str) -> Sam2VideoConfig:
-    """The architecture of a model of `MODELS`."""
+    """Return the architecture of a model of `MODELS`."""
     if name == "toy":
         return toy_config()
     version, _, size = name.partition("_hiera_")
@@ -57,7 +57,7 @@ def model_config(name: str) -> Sam2VideoConfig:
 
 
 def toy_config() -> Sam2VideoConfig:
-    """The toy: SAM2.1's architecture at 128 px with 1.8 M parameters."""
+    """Return the toy's: SAM2.1's architecture at 128 px with 1.8 M parameters."""
     sections = json.loads((TOY_FOLDER / "config.json").read_text())
     backbone = Sam2HieraDetConfig(**sections["backbone"])
     return Sam2VideoConfig(
@@ -69,7 +69,7 @@ def toy_config() -> Sam2VideoConfig:
 
 
 def sam2_config(version: str, size: str) -> Sam2VideoConfig:
-    """SAM2 or SAM2.1 (a key of `VERSIONS`) at 1024 px with the encoder of ``size`` (a key of `HIERA`)."""
+    """Return SAM2's or SAM2.1's (a key of `VERSIONS`) at 1024 px with the encoder of ``size`` (a key of `HIERA`)."""
     backbone = Sam2HieraDetConfig(**HIERA[size])
     vision = Sam2VisionConfig(backbone_config=backbone, backbone_channel_list=backbone.embed_dim_per_stage[::-1])
     return Sam2VideoConfig(

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryAttentionDimensions:
-    """heads: of each attention; hidden: between layers; width: of projected queries and keys, all heads together."""
+    """The sizes of memory attention.
+
+    heads: of each attention. hidden: the width between layers. width: of projected queries and keys, all heads
+    together.
+    """
 
     layers: int
     heads: int
@@ -22,7 +26,11 @@ class MemoryAttentionDimensions:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskDecoderDimensions:
-    """width: of attention between tokens and image; mlp: of each layer's network; candidates: masks to pick from."""
+    """The sizes of the mask decoder.
+
+    width: of attention between tokens and image. mlp: the width of each layer's network. candidates: the masks to pick
+    from.
+    """
 
     layers: int
     heads: int
@@ -36,7 +44,7 @@ class MaskDecoderDimensions:
 
 @dataclass(frozen=True, kw_only=True)
 class Dimensions:
-    """Tokens, widths and counts of one model.
+    """The tokens, widths and counts of one model.
 
     hidden: channels of the image embedding, and the width of an object pointer.
     image_tokens: of an image embedding (h*w); prompt_tokens: of the prompt encoder's image-wide positions, which are

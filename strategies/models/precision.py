@@ -34,7 +34,10 @@ def check_dtype_name(dtype: str) -> None:
 
 @contextmanager
 def computing_in(dtype: str, device: torch.device) -> Iterator[None]:
-    """Inference mode, autocast where ``dtype`` is narrower than fp32, and TF32 where it is asked for and only there."""
+    """Compute in inference mode, and in the dtype.
+
+    Autocast is on where ``dtype`` is narrower than fp32, and TF32 where it is asked for and only there.
+    """
     kind = DTYPES[dtype]
     reduced = kind != torch.float32
     with (

@@ -1,4 +1,4 @@
-"""Adapter of the HF SAM2 video model, for SAM2 and SAM2.1: what strategies need of it, by its own attributes."""
+"""The adapter of the HF SAM2 video model, for SAM2 and SAM2.1, which gives strategies what they need of it."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ class Sam2(Tracker):
 
     @torch.no_grad()
     def _memory_encoder_position(self) -> Tensor:
-        """``[h*w, W]``: the memory encoder's sine encoding, the same for every memory."""
+        """Return the memory encoder's sine encoding, ``[h*w, W]``, which is the same for every memory."""
         size = self.network.backbone_feature_sizes[-1]
         encoding = self.network.memory_encoder.position_encoding
         position = encoding(torch.Size((1, self.network.mem_dim, *size)), self.device, torch.float32)
@@ -247,7 +247,7 @@ class Sam2(Tracker):
 
 
 def sam2_dimensions(config: Sam2VideoConfig) -> Dimensions:
-    """The dimensions of the network that the config describes."""
+    """Return the dimensions of the network that the config describes."""
     height, width = config.vision_config.backbone_feature_sizes[-1]
     hidden, memory_width = config.vision_config.fpn_hidden_size, config.memory_encoder_output_channels
     pointers, limit = config.max_object_pointers_in_encoder > 0, config.max_cond_frame_num

@@ -1,4 +1,4 @@
-"""The HF session of SAM2: how it is given features and masks, what it remembers, and how it is made to forget."""
+"""The HF session of SAM2, which takes features and masks from outside and can be made to forget."""
 
 from __future__ import annotations
 
@@ -89,5 +89,5 @@ class Sam2Session(TrackerSession):
 
 
 def _of_one_target(logits: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-    """``[1, O, H, W]`` and ``[1, O]`` of the session's ``[O, 1, H, W]`` and one score an object."""
+    """Return ``[1, O, H, W]`` and ``[1, O]`` of the session's ``[O, 1, H, W]`` and one score an object."""
     return logits.float().transpose(0, 1), scores.float().reshape(1, -1)

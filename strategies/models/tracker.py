@@ -56,11 +56,11 @@ class TrackerSession(ABC):
 
     @abstractmethod
     def predict(self, frame: int) -> tuple[Tensor, Tensor]:
-        """fp32 logits ``[1, O, H, W]`` and object scores ``[1, O]`` of the target in a frame; it leaves no memory."""
+        """Predict a frame's logits, fp32 ``[1, O, H, W]``, and object scores, ``[1, O]``, without remembering them."""
 
     @abstractmethod
     def track(self, frame: int) -> tuple[Tensor, Tensor]:
-        """Masks as by `predict`, but the session remembers the masks, and later frames see them.
+        """Predict as `predict` does, but remember the masks, so that later frames see them.
 
         The frame is announced as one of a stream, so that a session needs not know how many will come.
         """
@@ -104,7 +104,7 @@ class Tracker(ABC):
         self.dtype = dtype
 
     def computing(self) -> AbstractContextManager[None]:
-        """Inference mode and the model's dtype; every strategy computes under it."""
+        """Return a context of inference mode and the model's dtype; every strategy computes under it."""
         return computing_in(self.dtype, self.device)
 
     # --- from pictures -----------------------------------------------------------------------------------------
@@ -112,22 +112,22 @@ class Tracker(ABC):
     @property
     @abstractmethod
     def side(self) -> int:
-        """Pixels along each side of the square input."""
+        """The number of pixels along each side of the square input."""
 
     @abstractmethod
     def vision_features(self, pixels: Tensor) -> VisionFeatures:
-        """Features of normalised ``[N, 3, S, S]``, within the caller's gradient and autocast modes."""
+        """Encode normalised ``[N, 3, S, S]``, within the caller's gradient and autocast modes."""
 
     def pixels(self, image: Image.Image | np.ndarray) -> Tensor:
-        """Normalised fp32 ``[3, S, S]`` of a picture of any size (PIL, or uint8 ``[height, width, 3]``)."""
+        """Return a picture of any size (PIL, or uint8 ``[height, width, 3]``) as normalised fp32 ``[3, S, S]``."""
         return image_to_pixels(image, side=self.side, mean=self.pixel_mean, std=self.pixel_std)
 
     def encode(self, images: Sequence[Image.Image | np.ndarray]) -> VisionFeatures:
-        """Features of pictures of any size."""
+        """Encode pictures of any size."""
         return self.encode_pixels(torch.stack([self.pixels(image) for image in images]))
 
     def encode_pixels(self, pixels: Tensor) -> VisionFeatures:
-        """Features of normalised ``[N, 3, S, S]``."""
+        """Encode normalised ``[N, 3, S, S]``."""
         with self.computing():
             return self.vision_features(pixels.to(self.device, non_blocking=True))
 
@@ -137,7 +137,7 @@ class Tracker(ABC):
         label_maps: Sequence[np.ndarray],
         object_ids: tuple[int, ...] | None = None,
     ) -> References:
-        """Labelled pictures as references.
+        """Make references of labelled pictures.
 
         label_maps: integers ``[height, width]``, 0 for background, else the object's id (`VOID` is none).
         object_ids: which objects to use, in which order; all ids that occur, ascending, where it is not given.
@@ -169,12 +169,14 @@ class Tracker(ABC):
 
     @abstractmethod
     def new_session(self, *, frames: int) -> TrackerSession:
-        """An empty session of ``frames`` frames, which keeps the features of all of them."""
+        """Return an empty session of ``frames`` frames, which keeps the features of all of them."""
 
     @abstractmethod
     def watch_candidates(self, note: Callable[[Tensor], None]) -> RemovableHandle:
-        """Call ``note`` with the predicted IoUs ``[1, 1, K]`` of every target and object that a session decodes, in the
-        thread that decodes it, until the handle is removed."""
+        """Call ``note`` with the predicted IoUs ``[1, 1, K]`` of every target and object that a session decodes.
+
+        It is called in the thread that decodes them, until the handle is removed.
+        """
 
     @property
     @abstractmethod
@@ -193,43 +195,56 @@ class Tracker(ABC):
 
     @property
     def depends_on_time(self) -> bool:
-        """Whether a target's masks depend on how long ago its references were: their encoding in object pointers does,
-        and so does the choice of the closest references where there is one (DESIGN section 3, traps 4 and 5)."""
+        """Return whether a target's masks depend on how long ago its references were.
+
+        Their encoding in object pointers does, and so does the choice of the closest references where there is one
+        (DESIGN section 3, traps 4 and 5).
+        """
         return self.dimensions.pointers_depend_on_time or self.dimensions.conditioning_frames is not None
 
     # --- the memory bank ---------------------------------------------------------------------------------------
 
     @abstractmethod
     def spatial_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
-        """``[N, memory tokens, W]`` of N references' image embeddings ``[N, C, h, w]`` with one object's mask each,
-        rounded as the session stores it; fp32.
+        """Return ``[N, memory tokens, W]``: the memories of N references with one object's mask each.
 
-        mask: fp32 ``[N, 1, S, S]`` of 0 and 1; visible: bool ``[N, 1]``, whether the mask holds a pixel.
+        They are rounded as the session stores them, in fp32.
+        embedding: the references' image embeddings ``[N, C, h, w]``; mask: fp32 ``[N, 1, S, S]`` of 0 and 1; visible:
+        bool ``[N, 1]``, whether the mask holds a pixel.
         """
 
     @abstractmethod
     def mask_prompt(self, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Sparse ``[N, 1, P, C]`` and dense ``[N, C, h, w]`` prompt of masks ``[N, 1, S, S]`` of 0 and 1, under which
-        the mask decoder makes the token that becomes an object pointer."""
+        """Return the sparse ``[N, 1, P, C]`` and the dense ``[N, C, h, w]`` prompt of masks.
+
+        The masks are ``[N, 1, S, S]`` of 0 and 1. Under their prompt the mask decoder makes the token that becomes an
+        object pointer.
+        """
 
     @abstractmethod
     def object_pointers(self, tokens: Tensor, present: Tensor) -> Tensor:
-        """Pointers ``[N, C]`` of the decoder's mask tokens ``[N, C]``; that of no object where ``present``, bool
-        ``[N, 1]``, is false."""
+        """Return the pointers ``[N, C]`` of the decoder's mask tokens ``[N, C]``.
+
+        Where ``present``, bool ``[N, 1]``, is false, the pointer is that of no object.
+        """
 
     @abstractmethod
     def memory_slots(self, references: int) -> list[tuple[int, int]]:
-        """(reference, temporal offset) of each spatial memory that a target right after so many references sees, in the
-        session's order; offset 0 is that of a conditioning frame."""
+        """Return (reference, temporal offset) of each spatial memory that a target right after so many references sees.
+
+        They are in the session's order; offset 0 is that of a conditioning frame.
+        """
 
     @abstractmethod
     def memory_position(self, offset: int) -> Tensor:
-        """``[memory tokens, W]``: positions of a spatial memory at a temporal offset."""
+        """Return the positions of a spatial memory at a temporal offset, ``[memory tokens, W]``."""
 
     @abstractmethod
     def pointer_memory(self, pointers: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens ``[O, R * pointer tokens, W]`` and their positions ``[R * pointer tokens, W]`` of the references'
-        object pointers ``[R, O, C]``."""
+        """Return the tokens ``[O, R * pointer tokens, W]`` of the references' object pointers ``[R, O, C]``.
+
+        The second tensor holds their positions, ``[R * pointer tokens, W]``.
+        """
 
     # --- memory attention --------------------------------------------------------------------------------------
 
@@ -240,23 +255,23 @@ class Tracker(ABC):
     @property
     @abstractmethod
     def rotary(self) -> tuple[Tensor, Tensor]:
-        """fp32 cos and sin ``[L, d]`` of the rotary encoding of image tokens; neighbouring channels make a pair."""
+        """The fp32 cos and sin ``[L, d]`` of the rotary encoding of image tokens; neighbouring channels make a pair."""
 
     @abstractmethod
     def memory_rotary(self, memories: int) -> tuple[Tensor, Tensor]:
-        """The same for the tokens of so many spatial memories, ``[memories * memory tokens, d]``."""
+        """Return `rotary` of the tokens of so many spatial memories, ``[memories * memory tokens, d]``."""
 
     @abstractmethod
     def memory_attention_input(self, embedding: Tensor) -> Tensor:
-        """``[T, L, C]``: what the first layer gets of image embeddings ``[T, C, h, w]``."""
+        """Return what the first layer gets of image embeddings ``[T, C, h, w]``, as ``[T, L, C]``."""
 
     @abstractmethod
     def feed_forward(self, layer: MemoryAttentionLayer, x: Tensor) -> Tensor:
-        """A layer's last step, its norm included and its residual not, of ``[..., C]``."""
+        """Apply a layer's last step to ``[..., C]``, with its norm and without its residual."""
 
     @abstractmethod
     def attend_to_memory(self, queries: Tensor, memory: Tensor, position: Tensor, *, pointer_tokens: int) -> Tensor:
-        """The network's own memory attention, ``[B, L, C]``, one memory for each image.
+        """Run the network's own memory attention, ``[B, L, C]``, with one memory for each image.
 
         queries: image embeddings ``[L, B, C]``; memory: ``[B, M, W]``, of which the last ``pointer_tokens`` are those
         of pointers; position: ``[1, M, W]``.
@@ -271,14 +286,14 @@ class Tracker(ABC):
     @property
     @abstractmethod
     def image_position(self) -> Tensor:
-        """``[1, C, h, w]``: the mask decoder's dense position encoding."""
+        """The mask decoder's dense position encoding, ``[1, C, h, w]``."""
 
     @property
     @abstractmethod
     def no_prompt_tokens(self) -> Tensor:
-        """``[1, 1, P, C]``: the prompt encoder's sparse output without a prompt."""
+        """The prompt encoder's sparse output without a prompt, ``[1, 1, P, C]``."""
 
     @property
     @abstractmethod
     def no_prompt_dense(self) -> Tensor:
-        """``[1, C, 1, 1]``: the prompt encoder's dense output without a prompt."""
+        """The prompt encoder's dense output without a prompt, ``[1, C, 1, 1]``."""

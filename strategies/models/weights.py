@@ -1,4 +1,4 @@
-"""Trained weights: the shipped toy's, a folder's, the hub's; complete, and those of the model that was asked for."""
+"""Loading of trained weights, which must be complete and those of the model that was asked for."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def shipped_toy() -> Sam2VideoModel:
 
 
 def published(name: str) -> Sam2VideoModel:
-    """The checkpoint from the hub's cache; only where it is not there, from the hub.
+    """Return the checkpoint from the hub's cache, or from the hub where the cache lacks it.
 
     from_pretrained goes on asking a hub that does not respond for half a minute. One request without a retry says as
     much at once.
@@ -60,7 +60,7 @@ def published(name: str) -> Sam2VideoModel:
 
 
 def pretrained(name: str, source: str, *, local: bool) -> Sam2VideoModel:
-    """The network in a folder or a repository of the hub; local: without asking the hub."""
+    """Load the network from a folder or a repository of the hub. local: whether to do without the hub."""
     with _reading(name, source), _quiet(downloading=not local):
         if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
             raise FileNotFoundError("it holds no config.json")  # transformers would take its defaults
@@ -82,8 +82,11 @@ def pretrained(name: str, source: str, *, local: bool) -> Sam2VideoModel:
 
 
 def _check_family(name: str, source: str, found: str | None) -> None:
-    """Refuse what is not SAM2's: its config class reads the configs of other families without complaint, as they share
-    names of fields (DESIGN section 3, trap 16)."""
+    """Refuse what is not SAM2's.
+
+    SAM2's config class reads the configs of other families without complaint, as they share names of fields (DESIGN
+    section 3, trap 16).
+    """
     if found != Sam2VideoConfig.model_type:
         raise UserError(
             f"the weights in {source} are of another family than model {name} (model_type is {found}, not "
@@ -102,7 +105,7 @@ def _check_architecture(name: str, source: str, config: Sam2VideoConfig) -> None
 
 
 def _differences(config: Sam2VideoConfig, expected: Sam2VideoConfig) -> list[tuple[str, Any, Any]]:
-    """Field, its value and the expected one, wherever the two compute something else."""
+    """Return field, value and expected value, wherever the two compute something else."""
     found, wanted = _fields(config), _fields(expected)
     return [
         (path.rpartition(".")[2], found.get(path), value) for path, value in wanted.items() if found.get(path) != value
@@ -156,7 +159,7 @@ def _reading(name: str, source: str) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    """The error's first line, with the one that it announces, cut to a length that a sentence bears."""
+    """Return the error's first line, with the one that it announces, cut to a length that a sentence bears."""
     lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
     line = " ".join(lines[:2] if lines[0].endswith(":") else lines[:1]).rstrip(".:")
     return line if len(line) <= 200 else f"{line[:200]}..."

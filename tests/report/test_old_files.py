@@ -34,23 +34,23 @@ def test_a_run_of_the_repository_is_reported_again(name: str, tmp_path: Path) ->
     text = write_report(tmp_path / name).read_text(encoding="utf-8")
     assert len(table_lines(text)) == len(summary(RESULTS / name))
     assert "## Verdict" in text
-    assert {"same"} <= {line.get("masks") for line in table_cells(text)}, "told by the old run's other columns"
+    assert {"same"} <= {line.get("masks") for line in table_cells(text)}, "the old run's other columns say so"
 
 
 def test_points_that_did_not_converge_are_marked_as_before(tmp_path: Path) -> None:
     """The old column holds the words True and False."""
     run = read_run(RESULTS / "example")
-    told = {row["point"]: row["converged"] for row in summary(RESULTS / "example")}
+    written = {row["point"]: row["converged"] for row in summary(RESULTS / "example")}
     read = {row["point"]: row["converged"] for _, row in run.summary.iterrows()}
-    assert set(told.values()) >= {"True", "False"}
-    assert read == {name: {"True": True, "False": False}.get(word) for name, word in told.items()}
+    assert set(written.values()) >= {"True", "False"}
+    assert read == {name: {"True": True, "False": False}.get(word) for name, word in written.items()}
 
 
 def test_runs_of_the_repository_are_compared() -> None:
     first, second = (read_run(RESULTS / name) for name in RUNS)
     assert comparison_of(first, second).sections
-    told = write_comparison(RESULTS / "example", RESULTS / "example", None)
-    assert f"{len(first.summary)} grid points are in both runs" in told
+    text = write_comparison(RESULTS / "example", RESULTS / "example", None)
+    assert f"{len(first.summary)} grid points are in both runs" in text
 
 
 @pytest.mark.parametrize("path", SNAPSHOTS, ids=lambda path: path.stem)
@@ -75,7 +75,7 @@ OLD_ROW: dict[str, Any] = {
     **{"reference": "sequential", "speedup": 4.0, "speedup_lo": 3.9, "speedup_hi": 4.1, "verdict": "faster"},
     **{"iou_mean": 1.0, "iou_p1": 1.0, "iou_min": 1.0, "max_abs_dlogit": 1e-5, "gate_flips": 0, "pick_flips": 0},
 }
-"""As a run wrote it before rows told `masks`: what was not measured is missing."""
+"""A row from before `masks` was a column, in which what was not measured is missing."""
 OLD_BLOCK = {"group": "bees", "round": 0, "place": 0, "targets": 16, "seconds": 1.0, "cpu_seconds": 1.0}
 
 

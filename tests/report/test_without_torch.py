@@ -49,10 +49,10 @@ def test_all_of_the_report_is_imported_without_torch() -> None:
     modules = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in ROOT.glob("report/**/*.py"))
     names = [name.removesuffix(".__init__") for name in modules if not name.endswith("__main__")]
     assert {"report", "report.write", "report.compare", "report.sections.are_the_masks_the_same"} <= set(names)
-    told = without_torch(
+    printed = without_torch(
         f"import importlib\nfor name in {names}: importlib.import_module(name)\nprint('torch' in sys.modules)"
     )
-    assert told.strip() == "False"
+    assert printed.strip() == "False"
 
 
 def test_a_run_is_reported_and_compared_without_torch(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_run_is_reported_and_compared_without_torch(tmp_path: Path) -> None:
     }
     for name in ("first", "second"):
         run_folder(tmp_path / name, [row("one", **AGREED, **FASTER)], config=CONFIG | options)
-    told = without_torch(
+    printed = without_torch(
         """
 from pathlib import Path
 from harness.store import history
@@ -78,6 +78,6 @@ print(write_comparison(first, second, None))
 """,
         *runs(tmp_path),
     )
-    assert "All points" in told
-    assert "1 grid points are in both runs" in told
-    assert "From run to run" in told
+    assert "All points" in printed
+    assert "1 grid points are in both runs" in printed
+    assert "From run to run" in printed

@@ -252,14 +252,14 @@ def test_trap_5_with_more_references_than_that_the_choice_depends_on_the_targets
     references = group(closest_two, pictures, frames=range(4), present=[[True]] * 4)
     target = pictures.targets[:1]
     session = conditioned_session(closest_two, references, frames=12)
-    seen = {
+    found = {
         frame: sum(
             memory is not None
             for _, memory in closest_two.network._gather_memory_frame_outputs(session.hf, obj_idx=0, frame_idx=frame)
         )
         for frame in (4, 7, 11)
     }
-    assert seen == {4: 4, 7: 3, 11: 2}, "unselected references come back as ordinary memories while they are recent"
+    assert found == {4: 4, 7: 3, 11: 2}, "unselected references come back as ordinary memories while they are recent"
 
     bank = build_memory_bank(closest_two, references)
     assert bank.memory.shape[1] - bank.pointer_tokens == 4 * TOKENS
@@ -276,7 +276,7 @@ def test_trap_5_with_more_references_than_that_the_choice_depends_on_the_targets
 def test_trap_6_rounding_flips_gates_and_picks_and_a_flip_is_no_small_difference(
     model: Sam2, pictures: Pictures
 ) -> None:
-    """Naive code looks at the largest difference and sees a broken strategy.
+    """Naive code compares by the largest difference, by which the strategy is broken.
 
     The rounding is of eight bits, which flips several picks on every kind of CPU; whether bf16 flips one is chance.
     """

@@ -139,5 +139,5 @@ def test_what_all_points_have_in_common_is_said_once(capsys: pytest.CaptureFixtu
     assert markdown(found[:1], code=3, notes=[]).count("direct batch=1 model=toy") == 1, "of one point all is said"
 
 
-def test_the_headline_of_nothing() -> None:
+def test_the_summary_line_of_no_findings() -> None:
     assert summary_line([], 3) == "unclear: no point"
