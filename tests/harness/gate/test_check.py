@@ -115,6 +115,7 @@ def place(with_snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     return Place(folder=tmp_path, search=ticking_strategies(tmp_path))
 
 
+@pytest.mark.slow
 def test_without_a_change_it_passes(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert place.check() == 0
@@ -127,6 +128,7 @@ def test_without_a_change_it_passes(place: Place, capsys: pytest.CaptureFixture[
     assert out.splitlines()[-1] == "pass: 24 pass"
 
 
+@pytest.mark.slow
 def test_a_slow_down_by_20_percent_and_a_flipped_mask_fail_on_just_those_points(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +161,7 @@ def row_of(place: Place, strategy: str, *, batch: int, objects: int) -> dict[str
     return found
 
 
+@pytest.mark.slow
 def test_the_command_that_it_names_finds_the_same_on_that_point_alone(place: Place) -> None:
     BENCH.throttled[3, 2] = 1.2
     assert place.check("strategy=ticking", "check.subset=true") == 1
@@ -176,6 +179,7 @@ def missing_but(point: str) -> set[tuple[str, str]]:
     return {(one, "status") for one in EVERY - {point}}
 
 
+@pytest.mark.slow
 def test_points_that_were_not_measured_leave_it_open_unless_that_is_meant(place: Place) -> None:
     assert place.check("batch=3", "strategy=ticking") == 3
     assert set(place.unsettled()) == missing_but("ticking b3 o2")
@@ -185,6 +189,7 @@ def test_points_that_were_not_measured_leave_it_open_unless_that_is_meant(place:
 # --- what is unclear -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_is_unclear_is_measured_again_for_longer_and_only_that(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,6 +202,7 @@ def test_what_is_unclear_is_measured_again_for_longer_and_only_that(
     assert timings == [(1, 0.5), (3, 0.5), (3, 1.0), (3, 2.0)]
 
 
+@pytest.mark.slow
 def test_the_last_attempt_counts(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Something else keeps the machine busy at first."""
     monkeypatch.setattr("harness.gate.check._longer", quiet_after(1))
@@ -219,6 +225,7 @@ def quiet_after(attempts: int) -> Any:
 # --- judging what is there -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_that_is_there_is_judged_without_measuring(place: Place) -> None:
     BENCH.throttled[3, 2] = 1.2
     assert place.check() == 1
@@ -231,6 +238,7 @@ def test_a_run_that_is_there_is_judged_without_measuring(place: Place) -> None:
     assert sorted(place.folder.glob("results/*/points/*.json")) == before
 
 
+@pytest.mark.slow
 def test_another_machines_snapshot_serves_where_it_is_the_only_one(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -244,6 +252,7 @@ def test_another_machines_snapshot_serves_where_it_is_the_only_one(
     assert "peak_rss_mb" not in {quantity for _, quantity in place.cases()}
 
 
+@pytest.mark.slow
 def test_what_the_snapshot_was_made_with_is_shown_where_it_differs(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,6 +267,7 @@ def test_what_the_snapshot_was_made_with_is_shown_where_it_differs(
 # --- the snapshot --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_update_writes_a_new_snapshot_and_shows_what_it_changes(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -280,6 +290,7 @@ def test_update_writes_a_new_snapshot_and_shows_what_it_changes(
     assert place.check("strategy=ticking") == 0
 
 
+@pytest.mark.slow
 def test_an_update_with_points_that_end_badly_is_written_and_not_green(place: Place) -> None:
     BENCH.flipped.add((1, 2))
     assert place.check("--update", "strategy=ticking") == 1
@@ -287,12 +298,14 @@ def test_an_update_with_points_that_end_badly_is_written_and_not_green(place: Pl
     assert place.check("strategy=ticking") == 0, "as in the snapshot"
 
 
+@pytest.mark.slow
 def test_update_takes_a_run_that_exists_and_writes_where_it_should(place: Place) -> None:
     assert place.judge("--update", f"check.run={place.latest}", "check.snapshot=there/mine.json") == 0
     assert load(place.folder / "there" / "mine.json").points == load(place.snapshots[0]).points
     assert len(list((place.folder / "results").glob("*-check"))) == 1
 
 
+@pytest.mark.slow
 def test_update_replaces_a_damaged_snapshot(place: Place) -> None:
     place.snapshots[0].write_text("{", encoding="utf-8")
     assert place.judge("--update", f"check.run={place.latest}") == 0
@@ -302,6 +315,7 @@ def test_update_replaces_a_damaged_snapshot(place: Place) -> None:
 # --- where it is shown ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_summary_is_appended_where_github_asks_for_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     file = place.folder / "step.md"
     file.write_text("before\n", encoding="utf-8")
@@ -310,6 +324,7 @@ def test_the_summary_is_appended_where_github_asks_for_it(place: Place, monkeypa
     assert file.read_text(encoding="utf-8") == "before\n" + (place.latest / "check.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_checks_are_in_the_history(place: Place) -> None:
     (snapshot,) = place.snapshots
     kept = load(snapshot)
@@ -348,6 +363,7 @@ def test_bad_input_is_one_sentence_and_nothing_is_measured(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_interrupt_judges_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
