@@ -30,12 +30,27 @@ def failure_of(error: BaseException) -> Failure:
     """Return the failure of an exception that a point raised."""
     if isinstance(error, UserError):
         return Failure(status="skipped", reason=str(error), refused=not isinstance(error, UnavailableError))
-    first = (str(error).strip() or "no message").splitlines()[0]
     return Failure(
-        status="oom" if out_of_memory(error) else "crash",
-        reason=f"{type(error).__name__}: {first}",
+        status="oom" if _for_want_of_memory(error) else "crash",
+        reason=f"{type(error).__name__}: {_first_line(error)}",
         traceback=traceback_of(error),
     )
+
+
+def _for_want_of_memory(error: BaseException) -> bool:
+    try:
+        return out_of_memory(error)
+    except Exception:  # Its message can't be read.
+        return False
+
+
+def _first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message, also where its own ``__str__`` fails."""
+    try:
+        text = str(error).strip()
+    except Exception:  # A strategy's exceptions are its author's.
+        text = "its message can't be read"
+    return (text or "no message").splitlines()[0]
 
 
 def failure_of_exit(code: int, *, output: str, doing: str, oom_kills: int) -> Failure:

@@ -54,6 +54,12 @@ def run_inline(job: Job, *, on_stage: Callable[[str], None]) -> Outcome:
         return Outcome(failure=failure_of(error))
     except Exception as error:
         return Outcome(failure=failure_of(error), error=error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, for one: it must end neither the sweep nor the command.
+        raised = RuntimeError(f"the strategy raised {type(error).__name__}")
+        raised.__cause__ = error
+        return Outcome(failure=failure_of(error), error=raised)
 
 
 def run_spawned(job: Job, *, timeout: float | None, on_stage: Callable[[str], None]) -> Outcome:

@@ -18,6 +18,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from harness.options.composed import NODES, Job, points_of
 from harness.options.config import register
@@ -43,10 +44,24 @@ def compose(arguments: list[str], *, module: str = "harness") -> list[Point]:
     try:
         jobs = _jobs(arguments, module)
         if jobs and jobs[0].composed.sweeps:
-            jobs = [job for words in jobs[0].composed.sweeps for job in _jobs(_joined(words, arguments), module)]
+            jobs = [job for words in _sweeps(jobs[0]) for job in _jobs(_joined(words, arguments), module)]
+        if not jobs and not PRINTING & set(arguments):
+            raise UserError("the options sweep nothing: a glob(...) or range(...) in them has no value; give it one")
         return distinct(points_of(jobs))
+    except YAMLError as error:
+        raise UserError(f"a YAML file can't be read ({' '.join(str(error).split())}); mend it") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explained(error)) from error
+
+
+def _sweeps(job: Job) -> list[str]:
+    """Return the words of each of several sweeps in one. Raises UserError where they are no list of texts."""
+    sweeps = job.composed.sweeps
+    if OmegaConf.is_config(sweeps):
+        sweeps = OmegaConf.to_container(sweeps, resolve=True)
+    if not isinstance(sweeps, list) or not all(isinstance(words, str) for words in sweeps):
+        raise UserError(f"sweeps={sweeps} is not valid: give a list of texts, each as typed after python -m harness")
+    return sweeps
 
 
 def _jobs(arguments: list[str], module: str) -> list[Job]:
@@ -87,7 +102,9 @@ def _jobs(arguments: list[str], module: str) -> list[Job]:
     with TemporaryDirectory(prefix="sambatch-") as scratch:  # Hydra wants a folder before anything is checked
         words = [word for word in arguments if word not in ("--multirun", "-m")]
         scratch_dir = f"hydra.sweep.dir={scratch}"
-        sys.argv = [f"python -m {module}", *flags, *words, scratch_dir]
+        overrides = [word for word in words if "=" in word and not word.startswith("-")]
+        others = [word for word in words if word not in overrides]  # Flags and their values may stand anywhere.
+        sys.argv = [f"python -m {module}", *flags, *others, *overrides, scratch_dir]
         errors = StringIO()
         try:
             with redirect_stderr(errors):
@@ -118,7 +135,7 @@ def _renamed(word: str) -> str:
     mark = word[: len(word) - len(word.lstrip("+~"))]
     option, equals, value = word[len(mark) :].partition("=")
     for old, new in RENAMED.items():
-        if equals and (option == old or option.startswith(f"{old}.")):
+        if (equals or "~" in mark) and (option == old or option.startswith(f"{old}.")):
             option = f"{new}{option.removeprefix(old)}"
     if equals and not mark and _of_strategy(option):
         mark = ANYWAY
@@ -160,7 +177,8 @@ def _explained(error: Exception) -> str:
             group, _, name = error.missing_cfg_file.rpartition("/")
             return f"{group}={name} is not known; {did_you_mean(name, error.options)}valid: {', '.join(error.options)}"
         case OverrideParseException():
-            return f"{error.override} can't be read as KEY=VALUE ({lines[0]}); quote values that hold , = [ or spaces"
+            word = _as_typed(str(error.override))
+            return f"{word} can't be read as KEY=VALUE ({lines[0]}); quote values that hold , = [ or spaces"
         case MissingMandatoryValue():
             return f"{error.full_key}= is missing: give it a value"
         case ConfigCompositionException() if isinstance(cause, ConfigAttributeError | ConfigKeyError):

@@ -118,7 +118,7 @@ class Node:
     @property
     def unknown(self) -> set[str]:
         """The `typed` options that its constructor does not take."""
-        return {name for name in self.typed if self.signature is not None and not self.signature.takes(name)}
+        return {name for name in self.typed if not self._takes(name)}
 
     @property
     def read(self) -> set[str]:
@@ -162,6 +162,10 @@ class Node:
             for name in knobs
         ]
         return "-".join([*filter(None, knob_words), *self.words(besides=knobs)])
+
+    def _takes(self, name: str) -> bool:
+        """Return whether the option may be given; those of Hydra, as ``_target_``, always may."""
+        return name.startswith("_") or self.signature is None or self.signature.takes(name)
 
     def _ambiguous(self, name: str, knobs: Sequence[str]) -> bool:
         """Return whether another of the knobs could have this one's value, so that the value alone does not say whose
@@ -251,7 +255,8 @@ def _resolved(composed: DictConfig, key: str, node: DictConfig) -> dict[str, Any
     OmegaConf.set_struct(job, False)
     job[key] = node
     found = OmegaConf.to_container(job[key], resolve=True, throw_on_missing=True)
-    assert isinstance(found, dict)
+    if not isinstance(found, dict):
+        raise UserError(f"{key}={found} is no mapping: its YAML gives the class as _target_, and options below it")
     return {str(name): value for name, value in found.items()}
 
 

@@ -85,4 +85,11 @@ def distinct(points: list[Point]) -> list[Point]:
 
 
 def _hash(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_with_text_keys(content), sort_keys=True).encode()).hexdigest()
+
+
+def _with_text_keys(value: Any) -> Any:
+    """Return the value as JSON would give it back: mappings of mixed keys can't be sorted."""
+    if isinstance(value, dict):
+        return {str(key): _with_text_keys(inner) for key, inner in value.items()}
+    return [_with_text_keys(inner) for inner in value] if isinstance(value, list | tuple) else value

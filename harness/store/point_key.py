@@ -82,7 +82,7 @@ def _results(run: Path) -> list[Measured]:
             result = PointResult.from_json(json.loads(path.read_text(encoding="utf-8")))
             row = result.row
             key = _key(row.strategy, row.variant, result.config, stored_words(row, result.config))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
         found.append(Measured(key=key, row=row, time=datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)))
     return found

@@ -6,6 +6,7 @@ import csv
 import importlib
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -90,7 +91,7 @@ def read_run(folder: Path) -> Run:
     rows = _summary_rows(folder / "summary.csv")
     for name, content in points.items():
         if rows.get(name, {}).get("status") != content["row"].get("status"):
-            rows[name] = _texts(content["row"])
+            rows[name] = _texts(content["row"] | {"point": name})
     if not rows:
         raise UserError(f"{folder} holds no finished point: give the folder of a run, as results/latest")
     places = planned(folder / "plan.json")
@@ -111,6 +112,7 @@ def planned(path: Path) -> dict[str, int]:
 def _summary_rows(path: Path) -> dict[str, dict[str, str]]:
     if not path.is_file():
         return {}
+    csv.field_size_limit(sys.maxsize)  # An exception's message may have any length.
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         return {row["point"]: row for row in csv.DictReader(file) if row.get("point") and row.get("status")}
 
@@ -129,7 +131,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -66,6 +66,9 @@ def tidy(panel: Axes) -> None:
 
 def batch_axis(panel: Axes, values: Sequence[float], title: str = "batch (targets)") -> None:
     """Make the x axis logarithmic, with a tick for each of the few values."""
+    values = [value for value in values if value > 0]
+    if not values:  # A summary that was edited by hand may have none.
+        return
     panel.set_xscale("log", base=2)
     panel.set_xticks(list(values), [f"{value:.0f}" for value in values])
     panel.xaxis.set_minor_locator(NullLocator())

@@ -533,3 +533,25 @@ def test_inline_the_exception_itself_is_kept_for_a_debugger_but_for_bad_input() 
 def test_inline_what_is_to_end_the_program_ends_it(error: type[BaseException]) -> None:
     with pytest.raises(error):
         inline(Here(error=error()))
+
+
+# --- in this process -----------------------------------------------------------------------------------------------
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no message for anybody")
+
+
+@pytest.mark.parametrize("raised", [SystemExit(0), GeneratorExit(), MuteError()])
+def test_whatever_is_raised_inline_ends_the_job_alone(raised: BaseException) -> None:
+    class Raising:
+        def run(self, on_stage: object) -> None:
+            raise raised
+
+    outcome = run_inline(Raising(), on_stage=print)  # type: ignore[arg-type]
+    assert outcome.failure is not None
+    assert outcome.failure.status == "crash"
+    assert type(raised).__name__ in outcome.failure.reason
+    assert isinstance(outcome.error, Exception), "which the command raises in the end"
+    assert raised in (outcome.error, outcome.error.__cause__)

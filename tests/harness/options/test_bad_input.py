@@ -125,6 +125,22 @@ def test_a_refused_flag_is_named_without_what_nobody_typed(refused: Refusals) ->
     assert "sweep.dir" not in refused.sentence("--updat", "strategy=direct")
 
 
+@pytest.mark.parametrize("words", [["strategy=glob(zzz*)"], ["batch=range(3,1)"], ["strategy=direct", "batch=glob(*)"]])
+def test_a_sweep_of_nothing_is_refused(refused: Refusals, words: list[str]) -> None:
+    assert "sweep nothing" in refused.sentence(*words)
+
+
+@pytest.mark.parametrize("value", ["3", "[3]", "[[a]]", "strategy=direct"])
+def test_several_sweeps_in_one_are_a_list_of_texts(refused: Refusals, value: str) -> None:
+    assert "give a list of texts" in refused.sentence(f"sweeps={value!r}" if "=" in value else f"sweeps={value}")
+
+
+@pytest.mark.parametrize("words", [["batch=2", "--cfg", "job"], ["--cfg", "job", "batch=2"]])
+def test_flags_may_stand_anywhere(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(*words) == 0
+    assert "batch: 2" in capsys.readouterr().out
+
+
 def test_an_unknown_name_is_refused_wherever_it_stands_in_a_sweep(refused: Refusals) -> None:
     assert "strategy=foo" in refused.sentence("strategy=direct,foo")
     assert "model=toi" in refused.sentence("strategy=direct", "model=toy,toi")

@@ -54,6 +54,11 @@ class Needy(Direct):
         super().__init__(model)
 
 
+class Doubtful(Direct):
+    def __init__(self, model, *, left: Literal["auto", "x"] = "auto", right: Literal["auto", "x"] = "auto"):
+        super().__init__(model)
+
+
 class Generous(Direct):
     def __init__(self, model, *, ratio: float | None = None, loud: bool = True, **others):
         super().__init__(model)
@@ -64,6 +69,8 @@ YAMLS = {
     "needy": "_target_: piecewise_strategy.Needy\n",
     "generous": "_target_: piecewise_strategy.Generous\n",
     "knobby": "# @package _global_\npace: 3\nstrategy:\n  _target_: piecewise_strategy.Piecewise\n  piece: ${pace}\n",
+    "doubtful": "# @package _global_\nleft: auto\nright: auto\nstrategy:\n  _target_: piecewise_strategy.Doubtful\n"
+    "  left: ${left}\n  right: ${right}\n",
     "stray": "_target_: piecewise_strategy.Piecewise\npiec: 3\n",
     "lost": "_target_: nowhere.at.all.Mine\n",
     "explosive": "_target_: explosive_strategy.Mine\n",
@@ -72,6 +79,8 @@ YAMLS = {
     "nameless": "colour: green\n",
     "bare": "_target_: Mine\n",
     "absent": "_target_: piecewise_strategy.Absent\n",
+    "broken": "n: [\n",
+    "listed": "- 1\n",
 }
 MODULES = {
     "piecewise_strategy": PIECEWISE,
@@ -362,3 +371,21 @@ def test_a_row_holds_its_words_as_one_field(swept: Path) -> None:
     text = (swept / "summary.csv").read_text(encoding="utf-8")
     (first, *_) = csv.DictReader(io.StringIO(text))
     assert "data.groups=1 data.parts=2" in first["options"]
+
+
+@pytest.mark.parametrize(("name", "words"), [("broken", "a YAML file can't be read"), ("listed", "no mapping")])
+def test_a_yaml_of_another_kind_is_one_sentence(search: str, name: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        compose([search, f"strategy={name}"])
+
+
+def test_mappings_with_keys_of_several_kinds_are_values_too(search: str) -> None:
+    one, other = (
+        compose([search, "strategy=generous", f"strategy.d={value}"])[0] for value in ("{1:a,b:c}", "{1:a,b:d}")
+    )
+    assert one.digest != other.digest
+
+
+def test_knobs_that_could_have_each_others_value_are_told_by_name(search: str) -> None:
+    variants = {compose([search, "strategy=doubtful", *words])[0].variant for words in (["left=x"], ["right=x"])}
+    assert variants == {"left=x-right=auto", "left=auto-right=x"}
