@@ -47,7 +47,7 @@ from strategies.components.sdpa import Sdpa, attention_by, check_choice, explain
 from strategies.components.stages import MASK_DECODER, MEMORY_ATTENTION, stage
 from strategies.components.static_shapes import Chunk, Outputs, Padded
 from strategies.components.two_way import TwoWay
-from strategies.errors import UserError
+from strategies.errors import UserError, one_of
 from strategies.models.tracker import Tracker
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
@@ -78,8 +78,7 @@ class Direct(Strategy):
     ) -> None:
         """Take the options. Raises UnavailableError where the device lacks CUDA graphs or that attention backend."""
         super().__init__(model)
-        if bank not in BANKS:
-            raise UserError(f"bank={bank} is not known; choose one of {', '.join(BANKS)}")
+        one_of("bank", bank, BANKS)
         if chunk_tokens < 1:
             raise UserError(f"chunk_tokens={chunk_tokens} must be at least 1")
         check_choice(sdpa, model.device)

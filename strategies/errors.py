@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 MEMORY_WORDS = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "bad_alloc", "Cannot allocate")
 """Messages of allocators that have no exception of their own: torch's on a CPU, CUDA's libraries, C++, the system."""
@@ -22,6 +22,12 @@ class UnavailableError(UserError):
 
     A sweep over all strategies goes on and counts the point as skipped.
     """
+
+
+def one_of(option: str, value: str, valid: Collection[str]) -> None:
+    """Raise UserError where an option's value is not one of the valid ones."""
+    if value not in valid:
+        raise UserError(f"{option}={value} is not known; choose one of {', '.join(valid)}")
 
 
 def out_of_memory(error: BaseException) -> bool:

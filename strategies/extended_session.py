@@ -26,7 +26,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from strategies.base import Strategy
-from strategies.errors import UserError
+from strategies.errors import UserError, one_of
 from strategies.models.tracker import Tracker
 from strategies.session import CandidateWatch, ConditionedSession
 from strategies.vocabulary import Predictions, References, VisionFeatures
@@ -48,8 +48,7 @@ class ExtendedSession(Strategy):
         super().__init__(model)
         if slots < 1:
             raise UserError(f"slots={slots} must be at least 1")
-        if positions not in POSITIONS:
-            raise UserError(f"positions={positions} is not known; choose one of {', '.join(POSITIONS)}")
+        one_of("positions", positions, POSITIONS)
         self.slots = slots
         self.positions = positions
         self.exact = positions == "pinned" or not model.depends_on_time

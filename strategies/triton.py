@@ -24,7 +24,7 @@ from strategies.components.memory_bank import MemoryBank
 from strategies.components.stages import MASK_DECODER, MEMORY_ATTENTION, stage
 from strategies.components.static_shapes import Chunk, Outputs
 from strategies.direct import CHUNK_TOKENS, Direct
-from strategies.errors import UnavailableError, UserError
+from strategies.errors import UnavailableError, UserError, one_of
 from strategies.models.tracker import Tracker
 from strategies.vocabulary import VisionFeatures
 
@@ -44,8 +44,7 @@ class Triton(Direct):
         self, model: Tracker, *, self_attention: SelfAttention = "library", chunk_tokens: int = CHUNK_TOKENS
     ) -> None:
         super().__init__(model, bank="shared", chunk_tokens=chunk_tokens)
-        if self_attention not in SELF_ATTENTIONS:
-            raise UserError(f"self_attention={self_attention} is not known; choose one of {', '.join(SELF_ATTENTIONS)}")
+        one_of("self_attention", self_attention, SELF_ATTENTIONS)
         _check_machine(model)
         _check_model(model)
         self.self_attention = self_attention

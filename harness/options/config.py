@@ -21,10 +21,9 @@ from harness.options.data import (
     SyntheticConfig,
     at_least,
     check_ids,
-    one_of,
 )
 from harness.options.shipped import defaults_from
-from strategies.errors import UserError
+from strategies.errors import UserError, one_of
 from strategies.models.precision import DTYPES
 
 ISOLATIONS = ("spawn", "inline")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from omegaconf import MISSING
 
 from harness.options.shipped import defaults_from
-from strategies.errors import UserError
+from strategies.errors import UserError, one_of
 
 PICKINGS = ("first", "even", "random")
 
@@ -55,11 +55,6 @@ class FolderConfig(DataConfig):
 def at_least(option: str, value: float, least: float) -> None:
     if not value >= least:  # so that NaN is refused too
         raise UserError(f"{option}={value} is too small: give {least} or more")
-
-
-def one_of(option: str, value: str, valid: tuple[str, ...]) -> None:
-    if value not in valid:
-        raise UserError(f"{option}={value} is not known; choose one of {', '.join(valid)}")
 
 
 def check_ids(option: str, count: int) -> None:

@@ -17,7 +17,7 @@ from torch._C._profiler import _ExperimentalConfig
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 
-from strategies.errors import UnavailableError, UserError
+from strategies.errors import UnavailableError, one_of
 
 BACKENDS = {
     "flash": SDPBackend.FLASH_ATTENTION,
@@ -44,8 +44,7 @@ OPERATORS = {
 
 def check_choice(sdpa: str, device: torch.device) -> None:
     """Raise UserError where there is no such choice, UnavailableError where this kind of device does not have it."""
-    if sdpa not in CHOICES:
-        raise UserError(f"sdpa={sdpa} is not known; choose one of {', '.join(CHOICES)}")
+    one_of("sdpa", sdpa, CHOICES)
     if device.type == "cpu" and sdpa not in ON_CPU:
         raise UnavailableError(
             f"sdpa={sdpa} needs a CUDA GPU, and the model is on {device}: on a CPU choose one of {', '.join(ON_CPU)}"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from strategies.errors import UnavailableError, UserError
+from strategies.errors import UnavailableError, one_of
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """What tensors of matrix products hold; tf32 is fp32 of which a GPU's matrix units read 10 bits of the mantissa."""
@@ -28,8 +28,7 @@ def check_dtype(dtype: str, device: torch.device) -> None:
 
 def check_dtype_name(dtype: str) -> None:
     """Raise UserError where there is no such dtype on any device."""
-    if dtype not in DTYPES:
-        raise UserError(f"dtype={dtype} is not known; choose one of {', '.join(DTYPES)}")
+    one_of("dtype", dtype, DTYPES)
 
 
 @contextmanager
