@@ -19,14 +19,6 @@ from harness.isolate.tracebacks import last_frames
 from harness.options.words import unlike
 from harness.row import CATALOGUE, Row
 
-TABLE = (
-    *("strategy", "variant", "batch", "objects", "status", "fps", "speedup", "speedup_lo", "speedup_hi", "verdict"),
-    *("bank_s", "iou_min", "jf", "peak_rss_mb", "vram_peak_mb"),
-)
-"""Columns of the closing table."""
-WHERE_DIFFERENT = ("model", "data", "dtype", "reference", "refs", "targets", "options")
-"""Columns that are added for runs whose points differ in them."""
-
 
 class Progress:
     """A line per finished point, and on a terminal a bar below them."""
@@ -104,8 +96,9 @@ def print_table(rows: Sequence[Row]) -> None:
     """Print the sweep's results, without the columns for which nothing was measured."""
     words = unlike([row.options or "" for row in rows])
     rows = [replace(row, options=one) for row, one in zip(rows, words, strict=True)]
-    different = [name for name in WHERE_DIFFERENT if len({getattr(row, name) for row in rows} - {None}) > 1]
-    columns = [name for name in (*different, *TABLE) if any(getattr(row, name) not in (None, "") for row in rows)]
+    found = {name: {getattr(row, name) for row in rows} - {None, ""} for name in CATALOGUE}
+    varying = [name for name, one in CATALOGUE.items() if one.shown == "where it varies" and len(found[name]) > 1]
+    columns = varying + [name for name, one in CATALOGUE.items() if one.shown == "always" and found[name]]
     table = Table()
     for name in columns:
         table.add_column(name, justify="right" if CATALOGUE[name].format else "left")

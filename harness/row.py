@@ -7,10 +7,10 @@ and numbers, and the reference documentation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from types import NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
+from harness.column import column, columns_of, measured
 from harness.stats.speedup import Verdict
 
 Status = Literal["ok", "oom", "timeout", "crash", "wrong", "skipped"]
@@ -20,17 +20,6 @@ SPEEDUP = ("speedup", "speedup_lo", "speedup_hi", "verdict")
 """Columns that a point has only if its masks are right."""
 
 
-def _column(help: str, *, unit: str = "", format: str = "", identifies: bool = False, default: Any = MISSING) -> Any:
-    """Return a field of `Row`; `Column` explains what is said of it."""
-    metadata = {"unit": unit, "format": format, "help": help, "identifies": identifies}
-    return field(default=default, metadata=metadata)
-
-
-def _measured(help: str, *, unit: str = "", format: str = "") -> Any:
-    """Return a field of `Row` that is None where it was not measured."""
-    return _column(help, unit=unit, format=format, default=None)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """What a grid point was and what was found of it; None is what was not measured.
@@ -38,205 +27,248 @@ class Row:
     Raises ValueError for a value that its column can't hold, and for a speed-up of a point that is not ok.
     """
 
-    point: str = _column(
+    point: str = column(
         "The point has this name: strategy, variant, batch, objects, and a hash of all options that decide what "
         "is measured."
     )
-    strategy: str = _column("The strategy has this name in `conf/strategy/`.", identifies=True)
-    variant: str = _column(
+    strategy: str = column("The strategy has this name in `conf/strategy/`.", identifies=True, shown="always")
+    variant: str = column(
         "The strategy's own options are set like this: a switch that is on stands by its name, others by their value.",
         identifies=True,
+        shown="always",
     )
-    model: str = _column("The model has this name in `conf/model/`.", identifies=True)
-    data: str = _column("The data source has this name in `conf/data/`.", identifies=True)
-    device: str | None = _measured("The GPU or the CPU that the point ran on has this name.")
-    dtype: str = _column("The model computes in this dtype.", identifies=True)
-    batch: int = _column(
-        "The strategy predicts this many targets at once.", unit="targets", format=".0f", identifies=True
+    model: str = column(
+        "The model has this name in `conf/model/`.", identifies=True, setting=True, shown="where it varies"
     )
-    objects: int | None = _column(
-        "The group with the most objects has this many.", unit="objects", format=".0f", identifies=True, default=None
+    data: str = column(
+        "The data source has this name in `conf/data/`.", identifies=True, setting=True, shown="where it varies"
     )
-    refs: int | None = _column(
+    device: str | None = column(
+        "The GPU or the CPU that the point ran on has this name.", setting=True, shown="where it varies", default=None
+    )
+    dtype: str = column("The model computes in this dtype.", identifies=True, setting=True, shown="where it varies")
+    batch: int = column(
+        "The strategy predicts this many targets at once.",
+        unit="targets",
+        format=".0f",
+        identifies=True,
+        shown="always",
+    )
+    objects: int | None = column(
+        "The group with the most objects has this many.",
+        unit="objects",
+        format=".0f",
+        identifies=True,
+        default=None,
+        shown="always",
+    )
+    refs: int | None = column(
         "The group with the most reference frames has this many.",
         unit="frames",
         format=".0f",
         identifies=True,
         default=None,
+        setting=True,
+        shown="where it varies",
     )
-    targets: int | None = _column(
-        "All groups together have this many target frames.", unit="frames", format=".0f", identifies=True, default=None
+    targets: int | None = column(
+        "All groups together have this many target frames.",
+        unit="frames",
+        format=".0f",
+        identifies=True,
+        default=None,
+        setting=True,
+        shown="where it varies",
     )
-    status: Status = _column("The point ended in this way, see Statuses.")
-    reason: str | None = _measured("This is why the status is not `ok`, or why a point that is `ok` has no speed-up.")
-    fps: float | None = _measured(
+    status: Status = column("The point ended in this way, see Statuses.", shown="always")
+    reason: str | None = measured("This is why the status is not `ok`, or why a point that is `ok` has no speed-up.")
+    fps: float | None = measured(
         "The prediction stage does this many targets per second of wall clock, by the median block of each group.",
         unit="targets/s",
         format=".1f",
+        shown="always",
     )
-    objects_per_s: float | None = _measured(
+    objects_per_s: float | None = measured(
         "The prediction stage does this many (target, object) pairs per second.", unit="pairs/s", format=".1f"
     )
-    encode_fps: float | None = _measured(
+    encode_fps: float | None = measured(
         "The vision encoder's stage does this many frames per second, from the first file read to the last "
         "feature on disk; all strategies share it.",
         unit="frames/s",
         format=".1f",
     )
-    bank_s: float | None = _measured(
+    bank_s: float | None = measured(
         "Building a group's memory bank takes this long; the cell is empty for a strategy that builds it for "
         "every target, whose `fps` includes it.",
         unit="s",
         format=".3f",
+        shown="always",
     )
-    setup_s: float | None = _measured(
+    setup_s: float | None = measured(
         "Starting the point's process and loading everything takes this long; it is never inside the clock.",
         unit="s",
         format=".1f",
     )
-    sdpa: str | None = _measured(
+    sdpa: str | None = measured(
         "These attention kernels of torch ran in one batch, the most frequent first; of compiled code they are "
         "all but `math`, which the compiler takes apart."
     )
-    reference: str | None = _measured(
-        "This is the baseline strategy that `speedup` is over; the cell is empty where a point is timed alone."
+    reference: str | None = measured(
+        "This is the baseline strategy that `speedup` is over; the cell is empty where a point is timed alone.",
+        shown="where it varies",
     )
-    speedup: float | None = _measured(
+    speedup: float | None = measured(
         "The baseline strategy takes this many times as long as this strategy, by the median of paired rounds; "
         "the cell is empty unless the status is `ok`.",
         unit="ratio",
         format=".2f",
+        shown="always",
+        gate="ratio",
     )
-    speedup_lo: float | None = _measured(
-        "The 95 % bootstrap interval of `speedup` begins here.", unit="ratio", format=".2f"
+    speedup_lo: float | None = measured(
+        "The 95 % bootstrap interval of `speedup` begins here.", unit="ratio", format=".2f", shown="always"
     )
-    speedup_hi: float | None = _measured(
-        "The 95 % bootstrap interval of `speedup` ends here.", unit="ratio", format=".2f"
+    speedup_hi: float | None = measured(
+        "The 95 % bootstrap interval of `speedup` ends here.", unit="ratio", format=".2f", shown="always"
     )
-    verdict: Verdict | None = _measured(
+    verdict: Verdict | None = measured(
         "The point is the `same` where the whole interval is within `timing.same` of 1, `faster` or `slower` "
-        "where all of it is on one side of 1, else `unclear`."
+        "where all of it is on one side of 1, else `unclear`.",
+        shown="always",
     )
-    blocks: int | None = _measured("This many passes were timed, of both sides together.", unit="blocks", format=".0f")
-    converged: bool | None = _measured(
+    blocks: int | None = measured("This many passes were timed, of both sides together.", unit="blocks", format=".0f")
+    converged: bool | None = measured(
         "The interval became (`True`) or did not become (`False`) as narrow as `timing.width` asks for before "
         "`timing.max_seconds` were over."
     )
-    masks: Masks | None = _measured(
+    masks: Masks | None = measured(
         "The masks count as those of `sequential` on the same targets (`same`) or they do not (`differ`); the "
         "rule is that for exact strategies, which allows for float noise, whichever strategy it is."
     )
-    iou_mean: float | None = _measured(
+    iou_mean: float | None = measured(
         "The masks have this mean IoU, over all pairs, with those of `sequential` on the same targets.",
         unit="0 to 1",
         format=".4f",
+        gate="difference",
     )
-    iou_p1: float | None = _measured("This is the first percentile of the same IoU.", unit="0 to 1", format=".4f")
-    iou_min: float | None = _measured("The worst pair has this IoU.", unit="0 to 1", format=".4f")
-    max_abs_dlogit: float | None = _measured(
+    iou_p1: float | None = measured("This is the first percentile of the same IoU.", unit="0 to 1", format=".4f")
+    iou_min: float | None = measured(
+        "The worst pair has this IoU.", unit="0 to 1", format=".4f", shown="always", gate="difference"
+    )
+    max_abs_dlogit: float | None = measured(
         "The logits of masks differ from those of `sequential` by no more than this, over pairs in which both "
         "sides see the object.",
         unit="logits",
         format=".1e",
     )
-    gate_flips: int | None = _measured(
+    gate_flips: int | None = measured(
         "The object-score gate came out differently in this many pairs; a point is `wrong` where one was no near tie.",
         unit="pairs",
         format=".0f",
     )
-    pick_flips: int | None = _measured(
+    pick_flips: int | None = measured(
         "Another one of the candidate masks was the best in this many pairs; a point is `wrong` where one was no "
         "near tie.",
         unit="pairs",
         format=".0f",
     )
-    j: float | None = _measured(
+    j: float | None = measured(
         "The masks have this region similarity with the ground truth: the IoU, mean over frames, then objects.",
         unit="0 to 1",
         format=".3f",
     )
-    f: float | None = _measured(
+    f: float | None = measured(
         "The masks have this boundary measure with the ground truth, mean over frames, then objects.",
         unit="0 to 1",
         format=".3f",
     )
-    jf: float | None = _measured("This is the mean of `j` and `f`.", unit="0 to 1", format=".3f")
-    peak_rss_mb: float | None = _measured(
+    jf: float | None = measured(
+        "This is the mean of `j` and `f`.", unit="0 to 1", format=".3f", shown="always", gate="difference"
+    )
+    peak_rss_mb: float | None = measured(
         "The point's process had this much memory at its peak while the strategy worked alone, model included.",
         unit="MiB",
         format=".0f",
+        shown="always",
+        gate="memory",
     )
-    cpu_s_per_1000: float | None = _measured(
+    cpu_s_per_1000: float | None = measured(
         "The strategy takes this much CPU time, of all cores, for 1,000 targets.", unit="s", format=".2f"
     )
-    vram_peak_mb: float | None = _measured(
-        "Torch's allocator gave out this much GPU memory at its peak.", unit="MiB", format=".0f"
+    vram_peak_mb: float | None = measured(
+        "Torch's allocator gave out this much GPU memory at its peak.",
+        unit="MiB",
+        format=".0f",
+        shown="always",
+        gate="memory",
     )
-    vram_reserved_mb: float | None = _measured(
+    vram_reserved_mb: float | None = measured(
         "Torch's allocator held this much GPU memory at its peak.", unit="MiB", format=".0f"
     )
-    vram_device_mb: float | None = _measured(
+    vram_device_mb: float | None = measured(
         "The GPU had this much memory in use at its peak, less what was in use before the point.",
         unit="MiB",
         format=".0f",
     )
-    gpu_util_mean: float | None = _measured(
+    gpu_util_mean: float | None = measured(
         "Any kernel ran on the GPU for this share of the time, by NVML, on average while the strategy ran alone.",
         unit="%",
         format=".0f",
     )
-    gpu_power_w: float | None = _measured(
+    gpu_power_w: float | None = measured(
         "The GPU drew this power, by NVML, on average while the strategy ran alone.", unit="W", format=".0f"
     )
-    energy_j_per_1000: float | None = _measured(
+    energy_j_per_1000: float | None = measured(
         "The GPU takes this much energy, by NVML, for 1,000 targets.", unit="J", format=".1f"
     )
-    gpu_temperature_c: float | None = _measured(
+    gpu_temperature_c: float | None = measured(
         "The GPU reached this temperature, by NVML, while the strategy ran alone.", unit="°C", format=".0f"
     )
-    gpu_clock_mhz: float | None = _measured(
+    gpu_clock_mhz: float | None = measured(
         "The GPU's multiprocessors ran at this clock, by NVML, on average while the strategy ran alone.",
         unit="MHz",
         format=".0f",
     )
-    throttle: str | None = _measured(
+    throttle: str | None = measured(
         "The GPU's clocks were held down by all of this, by NVML; the cell is empty where nothing did."
     )
-    foreign_processes: int | None = _measured(
+    foreign_processes: int | None = measured(
         "This many other processes at most, by NVML, computed on the GPU at once.", unit="processes", format=".0f"
     )
-    gflop_per_target: float | None = _measured(
+    gflop_per_target: float | None = measured(
         "Memory attention and mask decoder take this much arithmetic for one target, counted.",
         unit="GFLOP",
         format=".2f",
     )
-    gflop_per_s: float | None = _measured(
+    gflop_per_s: float | None = measured(
         "The strategy does this much of that arithmetic in each second.", unit="GFLOP/s", format=".1f"
     )
-    matrix_gflop_per_s: float | None = _measured(
+    matrix_gflop_per_s: float | None = measured(
         "A large matrix product reached this rate on this device in the same process.", unit="GFLOP/s", format=".1f"
     )
-    matrix_share: float | None = _measured(
+    matrix_share: float | None = measured(
         "The strategy reaches this share of `matrix_gflop_per_s`.", unit="0 to 1", format=".1%"
     )
-    projected_min: float | None = _measured(
+    projected_min: float | None = measured(
         "A job of `project_to` targets takes this long, encoding included.", unit="min", format=".1f"
     )
-    repeat: int = _column(
+    repeat: int = column(
         "The point was measured several times, and this is which of them, from 0.",
         format=".0f",
         identifies=True,
         default=0,
     )
-    options: str | None = _measured(
-        "These options differ from their defaults and have no column of their own, as they are typed on a command line."
+    options: str | None = measured(
+        "These options differ from their defaults and have no column of their own, as they are typed on a "
+        "command line.",
+        shown="where it varies",
     )
-    command: str = _column("This command measures the point again.")
+    command: str = column("This command measures the point again.")
 
     def __post_init__(self) -> None:
-        for column in CATALOGUE.values():
-            if not column.holds(value := getattr(self, column.name)):
-                raise ValueError(f"not a result row: its {column.name} can't be {value!r}")
+        for one in CATALOGUE.values():
+            if not one.holds(value := getattr(self, one.name)):
+                raise ValueError(f"not a result row: its {one.name} can't be {value!r}")
         if self.status != "ok" and any(getattr(self, name) is not None for name in SPEEDUP):
             raise ValueError(f"a point that is {self.status} has no speed-up: {self}")
 
@@ -252,63 +284,15 @@ class Row:
         return Row(**{name: content[name] for name in COLUMNS if name in content})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """The description of a column of `Row`.
-
-    kind: the type of its values; a float may be an int. choices: the only valid words, or none where any will do.
-    optional: whether the value may be None. required: whether a row must give it. unit: empty for words and pure
-    numbers. format: that of numbers, as `format` takes it; empty for words. help: a sentence that explains it.
-    identifies: whether points that differ in it are different points.
-    """
-
-    name: str
-    kind: type
-    choices: tuple[str, ...]
-    optional: bool
-    required: bool
-    unit: str
-    format: str
-    help: str
-    identifies: bool
-
-    def holds(self, value: object) -> bool:
-        """Return whether the column can hold the value."""
-        if value is None:
-            return self.optional
-        if isinstance(value, bool) or self.kind is bool:
-            return isinstance(value, bool) and self.kind is bool
-        if self.kind is float:
-            return isinstance(value, int | float)
-        return isinstance(value, self.kind) and (not self.choices or value in self.choices)
-
-
-def _catalogue() -> dict[str, Column]:
-    hints = get_type_hints(Row)
-    return {one.name: _described(one.name, hints[one.name], one.default, one.metadata) for one in fields(Row)}
-
-
-def _described(name: str, hint: Any, default: Any, metadata: Mapping[str, Any]) -> Column:
-    """Derive a column from its field's annotation, a type or a `Literal` of words, alone or with None."""
-    union = not isinstance(hint, type) and get_origin(hint) is not Literal
-    kinds = get_args(hint) if union else (hint,)
-    (kind,) = (one for one in kinds if one is not NoneType)
-    words = get_args(kind) if get_origin(kind) is Literal else ()
-    return Column(
-        name=name,
-        kind=str if words else kind,
-        choices=words,
-        optional=NoneType in kinds,
-        required=default is MISSING,
-        **metadata,
-    )
-
-
-CATALOGUE = _catalogue()
+CATALOGUE = columns_of(Row)
 """The columns of summary.csv by their names, in order."""
 COLUMNS = tuple(CATALOGUE)
+SETTING = tuple(name for name, one in CATALOGUE.items() if one.setting)
+"""Columns that say what strategies are compared on."""
+GATED = tuple(name for name, one in CATALOGUE.items() if one.gate)
+"""Columns that the regression gate compares."""
 
 
 def column_reference() -> list[tuple[str, str, str]]:
     """Return name, unit and meaning of every column, in order; the unit is empty for words and pure numbers."""
-    return [(column.name, column.unit, column.help) for column in CATALOGUE.values()]
+    return [(one.name, one.unit, one.help) for one in CATALOGUE.values()]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from strategies.direct import Direct
     from strategies.errors import UnavailableError, UserError
     from strategies.extended_session import ExtendedSession
-    from strategies.models import MODELS, load_model
+    from strategies.models.loading import MODELS, load_model
     from strategies.models.sam2 import Sam2
     from strategies.models.tracker import Tracker
     from strategies.multi_session import MultiSession
@@ -47,7 +47,7 @@ _MODULES = {
     "direct": ("Direct",),
     "errors": ("UnavailableError", "UserError"),
     "extended_session": ("ExtendedSession",),
-    "models": ("MODELS", "load_model"),
+    "models.loading": ("MODELS", "load_model"),
     "models.sam2": ("Sam2",),
     "models.tracker": ("Tracker",),
     "multi_session": ("MultiSession",),

@@ -33,8 +33,8 @@ from harness.data.synthetic import synthetic_groups
 from strategies.components.mask_decoder import decode_candidates, hypernetworks, upscale
 from strategies.components.memory_attention import condition_shared, project_bank
 from strategies.components.memory_bank import build_memory_bank
-from strategies.models.configs import TOY_FOLDER, toy_config
 from strategies.models.sam2 import Sam2
+from strategies.models.sam2_family import TOY_FOLDER, toy_config
 from strategies.models.tracker import Tracker
 from strategies.preprocessing import image_to_pixels, label_map_to_masks
 from strategies.vocabulary import References, VisionFeatures

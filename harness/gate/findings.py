@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.gate.rule import MEMORY, PASS, REGRESSED, UNCLEAR, Finding, State
+from harness.gate.rule import PASS, REGRESSED, UNCLEAR, Finding, State
+from harness.row import CATALOGUE
 from harness.stats.interval import Interval
 
 WORDS = {PASS: "pass", REGRESSED: "regressed", UNCLEAR: "unclear"}
@@ -142,7 +143,9 @@ def _comparison(finding: Finding) -> str:
     """Return how much more or less there is now: shares of speed and memory, differences of the rest."""
     if finding.comparison is None:
         return ""
-    if finding.quantity in MEMORY:  # It is decided by old / new, and shown as how much more there is now.
+    if (
+        CATALOGUE[finding.quantity].gate == "memory"
+    ):  # It is decided by old / new, and shown as how much more there is now.
         return f"{1 / finding.comparison.value - 1:+.1%}"
     if finding.quantity == "speedup":
         lo, hi = finding.comparison.lo - 1, finding.comparison.hi - 1
@@ -153,7 +156,7 @@ def _comparison(finding: Finding) -> str:
 def _allowed(finding: Finding) -> str:
     if finding.least is None:
         return ""
-    if finding.quantity in MEMORY:
+    if CATALOGUE[finding.quantity].gate == "memory":
         return f"{1 / finding.least - 1:+.1%}"
     return f"{finding.least - 1:+.1%}" if finding.quantity == "speedup" else f"{finding.least:+.4f}"
 

@@ -9,6 +9,8 @@ iou_*, jf     new - old                              below -margin
 status                                               neither ok nor as in the snapshot
 ============  =====================================  =================================
 
+The quantities are the columns of `harness.row.Row` that say how the gate compares them.
+
 Only speed-ups have intervals, because masks come out the same each time, and memory is measured once. Speed-ups are
 ratios from one run each, so they can be compared between machines as far as the two strategies react alike to the
 machine; memory is compared on the snapshot's own device only.
@@ -22,11 +24,10 @@ from typing import Literal
 
 from harness.gate.snapshot import Record, Snapshot
 from harness.options.config import MarginsConfig
+from harness.row import CATALOGUE, GATED
 from harness.stats.interval import Decision, Interval, difference, judge, quotient
 
 State = Decision | Literal["new", "missing"]
-QUANTITIES = ("speedup", "iou_mean", "iou_min", "jf", "peak_rss_mb", "vram_peak_mb")
-MEMORY = ("peak_rss_mb", "vram_peak_mb")
 PASS, REGRESSED, UNCLEAR = 0, 1, 3
 """Exit codes."""
 
@@ -60,7 +61,7 @@ class Finding:
 def compare(old: Snapshot, new: Snapshot, margins: MarginsConfig) -> list[Finding]:
     """Return all findings, point by point; a point that did not end well has only one of its status."""
     alike = old.device == new.device
-    quantities = [name for name in QUANTITIES if alike or name not in MEMORY]
+    quantities = [name for name in GATED if alike or CATALOGUE[name].gate != "memory"]
     findings: list[Finding] = []
     for key in sorted(old.points.keys() | new.points.keys()):
         before, now = old.points.get(key), new.points.get(key)
@@ -144,8 +145,10 @@ def _quantity(key: str, name: str, old: Record | None, new: Record, margins: Mar
 
 def _comparison(name: str, old: Interval, new: Interval, margins: MarginsConfig) -> tuple[Interval, float]:
     """Compare a quantity so that small values are worse; return also the least value that is no regression."""
-    if name == "speedup":
-        return quotient(new, old), 1 / (1 + margins.speedup)
-    if name in MEMORY:
-        return quotient(old, new), 1 / (1 + margins.memory)
-    return difference(new, old), -float(getattr(margins, name))
+    match CATALOGUE[name].gate:
+        case "ratio":
+            return quotient(new, old), 1 / (1 + margins.speedup)
+        case "memory":
+            return quotient(old, new), 1 / (1 + margins.memory)
+        case _:
+            return difference(new, old), -float(getattr(margins, name))

@@ -14,14 +14,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from harness.row import STATUSES, Row
+from harness.row import CATALOGUE, GATED, SPEEDUP, STATUSES, Row
 from harness.stats.interval import Interval
 from harness.store.atomic import write_whole
 from harness.store.point_key import measured, planned, refuse_duplicate_keys
 from strategies.errors import UserError
 
 VERSION = 1
-NUMBERS = ("iou_mean", "iou_min", "jf", "peak_rss_mb", "vram_peak_mb")
+NUMBERS = tuple(name for name in GATED if name not in SPEEDUP)
 """Columns without an interval."""
 ENVIRONMENT = ("device", "python", "packages", "threads", "git_commit", "git_changed")
 """Entries of environment.json that are kept."""
@@ -180,7 +180,7 @@ def _record_from_json(content: dict[str, Any]) -> Record:
     stored = content.get("speedup")
     speedup = None if stored is None else Interval(value=stored["value"], lo=stored["lo"], hi=stored["hi"])
     numbers = {name: float(content[name]) for name in NUMBERS if name in content}
-    positive = [number for name, number in numbers.items() if name.endswith("_mb")] + [
+    positive = [number for name, number in numbers.items() if CATALOGUE[name].gate == "memory"] + [
         1.0 if speedup is None else speedup.lo
     ]
     if min(positive) <= 0 or not all(map(math.isfinite, numbers.values())):

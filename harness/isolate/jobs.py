@@ -17,7 +17,7 @@ from harness.observe.nvml import memory_in_use_mb
 from harness.options.points import Point
 from harness.result import PointResult
 from harness.workload.encode import Workload, encode_workload
-from strategies.models import load_model, usable_device
+from strategies.models.devices import usable_device
 from strategies.models.tracker import Tracker
 
 
@@ -113,6 +113,8 @@ def resolve_device(device: str) -> torch.device:
 
 
 def _model(point: Point, *, known_usable: bool) -> Tracker:
+    from strategies.models.loading import load_model  # It imports transformers, which no command needs to start.
+
     config = point.config
     return load_model(
         config.model.name,

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from contextlib import redirect_stderr
+from contextlib import AbstractContextManager, redirect_stderr
 from io import StringIO
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import hydra
 from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -107,7 +109,7 @@ def _jobs(arguments: list[str], module: str) -> list[Job]:
         sys.argv = [f"python -m {module}", *flags, *others, *overrides, scratch_dir]
         errors = StringIO()
         try:
-            with redirect_stderr(errors):
+            with redirect_stderr(errors), _without_a_rehearsal():
                 collect()
             sys.stderr.write(errors.getvalue())
         except SystemExit as end:  # Hydra's parser of flags exits, after it has printed its usage.
@@ -120,6 +122,11 @@ def _jobs(arguments: list[str], module: str) -> list[Job]:
         finally:
             sys.argv = argv
     return jobs
+
+
+def _without_a_rehearsal() -> AbstractContextManager[Any]:
+    """Keep Hydra's sweeper from composing every job once more, to see that all can be: nothing runs before all are."""
+    return patch.object(Sweeper, "validate_batch_is_legal", lambda sweeper, batch: None)
 
 
 def _nodes(composed: DictConfig) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
@@ -47,10 +47,17 @@ class Job:
         options = cast(dict[str, Any], OmegaConf.to_container(self.composed, resolve=True))
         return {name: value for name, value in options.items() if name not in HarnessConfig.__dataclass_fields__}
 
-    def without(self, dropped: Iterable[str]) -> Job:
-        """Return the job as if these options of its strategies, by their full names, had not been given."""
-        composed, left = self.composed.copy(), self.overrides
+    def loose(self) -> DictConfig:
+        """Return a copy of the options that takes any further one."""
+        composed = self.composed.copy()
         OmegaConf.set_struct(composed, False)
+        return composed
+
+    def without(self, dropped: Collection[str]) -> Job:
+        """Return the job as if these options of its strategies, by their full names, had not been given."""
+        if not dropped:
+            return self
+        composed, left = self.loose(), self.overrides
         for option in dropped:
             key, name = option.split(".")
             del composed[key][name]
@@ -65,8 +72,7 @@ class Job:
         knobs = self.knobs
         for knob in knobs.keys() - strategy.read - baseline.read:
             _check_unread(knob, knobs[knob])
-        composed = self.composed.copy()
-        OmegaConf.set_struct(composed, False)
+        composed = self.loose()
         OmegaConf.resolve(composed)
         for node in self.nodes:
             composed[node.key] = node.completed
@@ -93,12 +99,14 @@ class Node:
     @cached_property
     def values(self) -> dict[str, Any]:
         """The class and the arguments of its constructor, by option and resolved."""
-        return _resolved(self.job.composed, self.key, self.job.composed[self.key])
+        return _resolved(self.job.composed, self.key)
 
     @cached_property
     def usual(self) -> dict[str, Any]:
         """The arguments that its YAML alone gives, completed by the constructor's defaults."""
-        given = _resolved(self.job.composed, self.key, OmegaConf.create(dict(self._yaml)))
+        as_in_yaml = self.job.loose()
+        as_in_yaml[self.key] = OmegaConf.create(dict(self._yaml))
+        given = _resolved(as_in_yaml, self.key)
         return (self.signature.plain_defaults if self.signature else {}) | given
 
     @cached_property
@@ -213,7 +221,7 @@ def points_of(jobs: Sequence[Job]) -> list[Point]:
             asked = [node for node in mine if name in node.typed]
             if all(name in node.unknown for node in asked):
                 raise UserError(_no_option(f"{key}.{name}", asked))
-    return [job.without(f"{node.key}.{name}" for node in job.nodes for name in node.unknown).point() for job in jobs]
+    return [job.without([f"{node.key}.{name}" for node in job.nodes for name in node.unknown]).point() for job in jobs]
 
 
 def _no_option(option: str, nodes: Sequence[Node]) -> str:
@@ -249,12 +257,9 @@ def _typed(composed: DictConfig) -> HarnessConfig:
     return config
 
 
-def _resolved(composed: DictConfig, key: str, node: DictConfig) -> dict[str, Any]:
-    """Return a node's values, resolved where it stands in a composed job."""
-    job = composed.copy()
-    OmegaConf.set_struct(job, False)
-    job[key] = node
-    found = OmegaConf.to_container(job[key], resolve=True, throw_on_missing=True)
+def _resolved(composed: DictConfig, key: str) -> dict[str, Any]:
+    """Return a strategy's values, resolved where they stand among a job's options."""
+    found = OmegaConf.to_container(composed[key], resolve=True, throw_on_missing=True)
     if not isinstance(found, dict):
         raise UserError(f"{key}={found} is no mapping: its YAML gives the class as _target_, and options below it")
     return {str(name): value for name, value in found.items()}

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t as student
+from scipy.special import stdtrit as student_quantile
 
 Verdict = Literal["faster", "slower", "same", "unclear"]
 
@@ -152,7 +152,7 @@ def _student_half_width(groups: Sequence[Floats], shares: Floats) -> float:
     # The sums are fsum's, which are exact, so that the order of groups does not matter.
     variance = math.fsum(len(group) * float(group.var()) for group in groups) / freedom
     spread = math.fsum(float(share**2) / len(group) for share, group in zip(shares, groups, strict=True))
-    return float(student.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(variance * spread)
+    return float(student_quantile(freedom, (1 + LEVEL) / 2)) * math.sqrt(variance * spread)
 
 
 def _medians(group: Floats, random: np.random.Generator, pairs: int) -> Floats:

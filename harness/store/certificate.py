@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import binomtest
-
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
@@ -25,6 +23,8 @@ class Share:
     @staticmethod
     def of(found: Iterable[bool]) -> Share:
         """Count what was found. Raises ValueError where nothing was compared."""
+        from scipy.stats import binomtest  # Its import takes a second, which commands that compare nothing do without.
+
         listed = list(found)
         interval = binomtest(sum(listed), len(listed)).proportion_ci()
         return Share(

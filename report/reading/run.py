@@ -15,16 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from harness.column import Column
 from harness.options.words import unlike
-from harness.row import CATALOGUE, COLUMNS, Column
+from harness.row import CATALOGUE, COLUMNS, SETTING
 from strategies.errors import UserError
 
 if TYPE_CHECKING:
     from strategies.base import Strategy
 
-COUNTS = ("refs", "targets")
-MAY_VARY = ("model", "data", "device", "dtype", *COUNTS)
-"""Columns that distinguish a run's points besides strategy, variant, batch, objects and repeat."""
 OURS = "strategies."
 YES_OR_NO = {"True": True, "False": False}
 
@@ -181,14 +179,14 @@ def _labelled(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.Da
     is the label without the number of references.
     """
     differing = unlike(["" if pd.isna(text) else str(text) for text in summary["options"]])
-    varying = [column for column in MAY_VARY if _asked(summary, column, points).nunique() > 1]
+    varying = [column for column in SETTING if _asked(summary, column, points).nunique() > 1]
 
     def family(row: pd.Series) -> str:
         return str(row["strategy"]) if pd.isna(row["variant"]) else f"{row['strategy']} ({row['variant']})"
 
     def label(row: pd.Series, columns: Sequence[str]) -> str:
         known = [column for column in columns if pd.notna(row[column])]
-        parts = [f"{column} {row[column]:g}" if column in COUNTS else row[column] for column in known]
+        parts = [f"{column} {row[column]:g}" if CATALOGUE[column].format else row[column] for column in known]
         return ", ".join(filter(None, [family(row), *parts, row["unlike"]]))
 
     rows = [row for _, row in summary.assign(unlike=differing).iterrows()]
@@ -202,7 +200,7 @@ def _labelled(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.Da
 
 def _asked(summary: pd.DataFrame, column: str, points: dict[str, dict[str, Any]]) -> pd.Series:
     """Return a column; for counts the values that were asked for, which a point that failed stores too."""
-    if column not in COUNTS:
+    if not CATALOGUE[column].format:
         return summary[column]
     asked = [dig(points.get(row["point"]), "config", column) for _, row in summary.iterrows()]
     known = [value if isinstance(value, int) else row for value, row in zip(asked, summary[column], strict=True)]

@@ -7,8 +7,9 @@ from functools import partial
 
 import pandas as pd
 
+from harness.row import SETTING
 from harness.stats.interval import Interval
-from report.reading.run import MAY_VARY, Run, finite
+from report.reading.run import Run, finite
 from report.render.document import Column, Paragraph, Section, Table, words
 from report.sections.claim_findings import (
     ABOUT,
@@ -30,7 +31,8 @@ from report.sections.points_table import memory_column
 from strategies.components.stage_names import MASK_DECODER, MEMORY_ATTENTION
 
 EXPERIMENT = "field_claims"
-SETTING = [name for name in MAY_VARY if name not in ("refs", "targets")]
+IN_A_TABLE = [name for name in SETTING if name not in ("refs", "targets")]
+"""Columns in which the points of one table agree."""
 LITTLE = 1.25
 """The speed-up below which a claimed "little speed-up" is confirmed."""
 NOTICED = 0.05
@@ -49,7 +51,8 @@ def claims_section(run: Run) -> Section | None:
     # A point that did not finish has no device in its row.
     summary = run.summary.assign(device=run.summary["device"].fillna(run.device))
     tables = (
-        _table(run, points, ", ".join(map(str, setting))) for setting, points in summary.groupby(SETTING, dropna=False)
+        _table(run, points, ", ".join(map(str, setting)))
+        for setting, points in summary.groupby(IN_A_TABLE, dropna=False)
     )
     note = (
         "A verdict holds for the model and device in its table's title; the claims were made of models of full size, "

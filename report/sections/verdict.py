@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from harness.row import CATALOGUE, SETTING
 from report.reading.mask_status import masks_of
-from report.reading.run import COUNTS, MAY_VARY, Run
+from report.reading.run import Run
 from report.render.document import Block, Cell, Code, Column, Paragraph, Section, filled, words
 from report.render.style import objects_title
 from report.sections.points_table import column_cell, memory_column, ratio, speedup_cell
@@ -17,7 +18,7 @@ from report.sections.points_table import column_cell, memory_column, ratio, spee
 if TYPE_CHECKING:
     from strategies.base import Strategy
 
-SETTING = (*MAY_VARY, "objects")
+COMPARED_IN = (*SETTING, "objects")
 """Columns that a user's job decides and not the strategy; only points that agree in them are compared."""
 UNKNOWN = "unknown"
 MOST_NAMED = 2
@@ -60,7 +61,7 @@ def choices(run: Run) -> list[Choice]:
     finished = run.summary[(run.summary["status"] == "ok") & (run.summary["fps"] > 0)]
     finished = finished.assign(masks=[masks_of(run, row) or UNKNOWN for _, row in finished.iterrows()])
     right = finished[finished["masks"] != "differ"]
-    varying = [name for name in SETTING if right[name].nunique() > 1]
+    varying = [name for name in COMPARED_IN if right[name].nunique() > 1]
     settings = [of_one for _, of_one in right.groupby(varying, dropna=False)] if varying else [right]
     found = [_best(of_one) for of_one in settings if len(of_one)]
     return sorted(found, key=lambda choice: (choice.row["objects"], choice.row["objects_per_s"]))
@@ -154,7 +155,7 @@ def _each(run: Run, found: list[Choice]) -> Block | None:
     """Make the table of settings, with a column for each thing in which they differ."""
     column = memory_column(run.summary)
     rows = [choice.row for choice in found]
-    varying = [name for name in SETTING if pd.Series([row[name] for row in rows]).nunique(dropna=False) > 1]
+    varying = [name for name in COMPARED_IN if pd.Series([row[name] for row in rows]).nunique(dropna=False) > 1]
     return filled(
         [
             *(_setting(name, rows) for name in varying),
@@ -170,7 +171,7 @@ def _each(run: Run, found: list[Choice]) -> Block | None:
 
 
 def _setting(name: str, rows: list[pd.Series]) -> tuple[Column, list[Cell]]:
-    if name in (*COUNTS, "objects"):
+    if CATALOGUE[name].format:
         return Column(title=name), [column_cell(row, name) for row in rows]
     return Column(title=name, words=True), [words(row[name]) for row in rows]
 

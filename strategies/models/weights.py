@@ -12,64 +12,48 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_c
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from huggingface_hub.utils import logging as hub_logging
 from safetensors.torch import load_file
-from transformers import PreTrainedConfig, Sam2VideoConfig, Sam2VideoModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from strategies.errors import UserError
-from strategies.models.configs import MODELS, TOY_FOLDER, model_config, toy_config
-
-NO_EFFECT = frozenset(
-    {
-        "initializer_range",
-        "memory_fuser_layer_scale_init_value",
-        "memory_attention_dropout",
-        "memory_attention_rope_dropout",
-        "mask_decoder_config.dynamic_multimask_via_stability",
-        "mask_decoder_config.dynamic_multimask_stability_delta",
-        "mask_decoder_config.dynamic_multimask_stability_thresh",
-        "vision_config.initializer_range",
-        "vision_config.backbone_config.initializer_range",
-        "vision_config.backbone_config.num_attention_heads",
-    }
-)
-"""Fields of a configuration that change no mask: what weights are drawn from, what only training does, how a single
-mask is judged (`Sam2` serves the best of three), and a number that the encoder replaces by one for each stage."""
+from strategies.models.family import Family
 
 
-def shipped_toy() -> Sam2VideoModel:
-    network = Sam2VideoModel(toy_config())
-    path = TOY_FOLDER / "model.safetensors"
-    with _reading("toy", str(path)):
+def shipped(name: str, family: Family) -> PreTrainedModel:
+    """Return the network of a model whose weights come with this project."""
+    network = family.network(family.architecture(name))
+    path = family.shipped[name]
+    with _reading(name, str(path)):
         network.load_state_dict(load_file(path))
     return network
 
 
-def published(name: str) -> Sam2VideoModel:
+def published(name: str, family: Family) -> PreTrainedModel:
     """Return the checkpoint from the hub's cache, or from the hub where the cache lacks it.
 
     from_pretrained goes on asking a hub that does not respond for half a minute. One request without a retry says as
     much at once.
     """
-    repository = f"facebook/{name.replace('_', '-')}"
+    repository = family.repository(name)
     files = ("config.json", "model.safetensors")
     cached = all(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
     if not cached:
         with _reading(name, repository), _quiet(downloading=True):
             get_hf_file_metadata(hf_hub_url(repository, files[0]))
-    return pretrained(name, repository, local=cached)
+    return pretrained(name, family, repository, local=cached)
 
 
-def pretrained(name: str, source: str, *, local: bool) -> Sam2VideoModel:
+def pretrained(name: str, family: Family, source: str, *, local: bool) -> PreTrainedModel:
     """Load the network from a folder or a repository of the hub. local: whether to do without the hub."""
     with _reading(name, source), _quiet(downloading=not local):
         if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
             raise FileNotFoundError("it holds no config.json")  # transformers would take its defaults
-        fields, _ = Sam2VideoConfig.get_config_dict(source, local_files_only=local)
-        _check_family(name, source, fields.get("model_type"))
-        config = Sam2VideoConfig.from_pretrained(source, local_files_only=local)
-        _check_architecture(name, source, config)
+        fields, _ = family.config.get_config_dict(source, local_files_only=local)
+        _check_family(name, family, source, fields.get("model_type"))
+        config = family.config.from_pretrained(source, local_files_only=local)
+        _check_architecture(name, family, source, config)
         # A checkpoint saved in another dtype would load in that; and a tensor of another shape is reported below.
-        network, info = Sam2VideoModel.from_pretrained(
+        network, info = family.network.from_pretrained(
             source,
             config=config,
             local_files_only=local,
@@ -81,38 +65,40 @@ def pretrained(name: str, source: str, *, local: bool) -> Sam2VideoModel:
     return network
 
 
-def _check_family(name: str, source: str, found: str | None) -> None:
-    """Refuse what is not SAM2's.
+def _check_family(name: str, family: Family, source: str, found: str | None) -> None:
+    """Refuse what is another family's.
 
-    SAM2's config class reads the configs of other families without complaint, as they share names of fields (DESIGN
+    The config class of one family reads the configs of others without complaint, as they share names of fields (DESIGN
     section 3, trap 16).
     """
-    if found != Sam2VideoConfig.model_type:
+    expected = family.config.model_type
+    if found != expected:
         raise UserError(
             f"the weights in {source} are of another family than model {name} (model_type is {found}, not "
-            f"{Sam2VideoConfig.model_type}); give a folder of SAM2 video weights as model.weights=FOLDER"
+            f"{expected}); give a folder of {family.title} weights as model.weights=FOLDER"
         )
 
 
-def _check_architecture(name: str, source: str, config: Sam2VideoConfig) -> None:
-    differing = _differences(config, model_config(name))
+def _check_architecture(name: str, family: Family, source: str, config: PreTrainedConfig) -> None:
+    differing = _differences(family, config, family.architecture(name))
     if not differing:
         return
     differences = ", ".join(f"{field} is {found}, not {expected}" for field, found, expected in differing[:3])
-    meant = next((other for other in MODELS if not _differences(config, model_config(other))), None)
+    others = (other for other in family.names if not _differences(family, config, family.architecture(other)))
+    meant = next(others, None)
     advice = f"use model={meant} with it" if meant else "give another folder as model.weights=FOLDER"
     raise UserError(f"the weights in {source} are not those of model {name} ({differences}); {advice}")
 
 
-def _differences(config: Sam2VideoConfig, expected: Sam2VideoConfig) -> list[tuple[str, Any, Any]]:
+def _differences(family: Family, config: PreTrainedConfig, expected: PreTrainedConfig) -> list[tuple[str, Any, Any]]:
     """Return field, value and expected value, wherever the two compute something else."""
-    found, wanted = _fields(config), _fields(expected)
+    found, wanted = _fields(family, config), _fields(family, expected)
     return [
         (path.rpartition(".")[2], found.get(path), value) for path, value in wanted.items() if found.get(path) != value
     ]
 
 
-def _fields(config: PreTrainedConfig, prefix: str = "") -> dict[str, Any]:
+def _fields(family: Family, config: PreTrainedConfig, prefix: str = "") -> dict[str, Any]:
     """Return a configuration's fields that decide the arithmetic, by dotted path; sections come after plain fields."""
     general = PreTrainedConfig().to_dict()
     plain: dict[str, Any] = {}
@@ -120,8 +106,8 @@ def _fields(config: PreTrainedConfig, prefix: str = "") -> dict[str, Any]:
     for name, value in vars(config).items():
         path = f"{prefix}{name}"
         if isinstance(value, PreTrainedConfig):
-            sections |= _fields(value, f"{path}.")
-        elif not name.startswith("_") and name not in general and path not in NO_EFFECT:
+            sections |= _fields(family, value, f"{path}.")
+        elif not name.startswith("_") and name not in general and path not in family.no_effect:
             plain[path] = list(value) if isinstance(value, tuple) else value
     return plain | sections
 

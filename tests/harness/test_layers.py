@@ -11,7 +11,15 @@ import pytest
 from tests.support.paths import ROOT
 
 FLOORS = (
-    *("strategies", "harness.stats", "harness.row", "harness.result", "harness.options", "harness.observe"),
+    *(
+        "strategies",
+        "harness.stats",
+        "harness.column",
+        "harness.row",
+        "harness.result",
+        "harness.options",
+        "harness.observe",
+    ),
     *("harness.store", "harness.data", "harness.masks", "harness.workload", "harness.measure", "harness.isolate"),
     *("harness.progress", "harness.sweep", "harness.cli", "harness.gate", "harness.commands"),
     *("harness.check", "harness.certify", "harness.kernels", "harness.train_toy", "harness.reference"),

@@ -19,8 +19,8 @@ from strategies import Direct, Rebuild, References, Sam2, Sequential, Strategy, 
 from strategies.components.flops import memory_tokens, per_pair_flops, session_flops, shared_bank_flops
 from strategies.components.memory_bank import build_memory_bank
 from strategies.direct import BANKS
-from strategies.models.configs import HIERA, MODELS, model_config
 from strategies.models.sam2 import sam2_dimensions
+from strategies.models.sam2_family import HIERA, NAMES, model_config
 from tests.support.models import MOST_REFERENCES, TOKENS, Pictures, draw_pictures, group, lively_model
 
 MakeStrategy = Callable[[Sam2], Strategy]
@@ -150,7 +150,7 @@ def test_the_bank_has_as_many_tokens_as_are_counted(
 
 @settings(deadline=None, derandomize=True)
 @given(
-    name=st.sampled_from(MODELS),
+    name=st.sampled_from(NAMES),
     references=st.integers(1, 16),
     objects=st.integers(1, 64),
 )

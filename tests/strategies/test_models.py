@@ -25,10 +25,11 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from strategies import MODELS, Direct, Sam2, Sequential, UserError, load_model, models
+from strategies import MODELS, Direct, Sam2, Sequential, UserError, load_model
 from strategies.cpu_features import usable_on_cpu
-from strategies.models import usable_device
-from strategies.models.configs import FLAGS, VERSIONS, model_config, toy_config
+from strategies.models import loading
+from strategies.models.devices import usable_device
+from strategies.models.sam2_family import FLAGS, SAM2, VERSIONS, model_config, toy_config
 from tests.support.models import Pictures, assert_same_masks, draw_pictures, group, masks_of
 from tests.support.paths import ROOT
 
@@ -98,7 +99,7 @@ def test_a_cuda_device_beyond_those_that_there_are_is_refused(monkeypatch: pytes
 def test_a_dtype_that_kills_the_process_is_answered_with_the_way_out(
     monkeypatch: pytest.MonkeyPatch, dtype: str
 ) -> None:
-    monkeypatch.setattr("strategies.models.usable_on_cpu", lambda asked: False)
+    monkeypatch.setattr("strategies.models.loading.usable_on_cpu", lambda asked: False)
     sentence = refusal(weights="random", dtype=dtype)
     assert f"dtype={dtype} is not usable on this CPU" in sentence
     assert "set ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 in the environment, or use dtype=fp32" in sentence
@@ -122,7 +123,7 @@ def test_the_probe_foretells_whether_encoding_kills_the_process(dtype: str) -> N
     name = {"bfloat16": "bf16", "float16": "fp16"}[dtype]
     script = (
         "import torch; from transformers import Sam2VideoModel; from strategies import Sam2; "
-        "from strategies.models.configs import toy_config; torch.set_num_threads(1); "
+        "from strategies.models.sam2_family import toy_config; torch.set_num_threads(1); "
         f"model = Sam2(Sam2VideoModel(toy_config()).eval(), name='toy', dtype='{name}'); "
         "assert model.encode_pixels(torch.zeros(1, 3, 128, 128)).embedding.isfinite().all()"
     )
@@ -174,16 +175,16 @@ def test_tensors_lie_in_memory_of_torchs_own(
     borrowed: list[Tensor] = []
 
     def spied(name: str) -> None:
-        make = getattr(models, name)
+        make = getattr(loading, name)
 
         def made(*arguments: Any, **named: Any) -> Sam2VideoModel:
             network = make(*arguments, **named)
             borrowed.extend(tensor.data for tensor in (*network.parameters(), *network.buffers()))
             return network
 
-        monkeypatch.setattr(models, name, made)
+        monkeypatch.setattr(loading, name, made)
 
-    for name in ("shipped_toy", "pretrained", "_random"):
+    for name in ("shipped", "pretrained", "_random"):
         spied(name)
     model.network.save_pretrained(tmp_path)
     loaded = load_model("toy", weights={"shipped": None, "folder": str(tmp_path), "random": "random"}[weights])
@@ -245,7 +246,7 @@ def test_a_truncated_file_of_weights_is_refused(toy_folder: Path) -> None:
 
 def test_the_toys_own_weights_where_they_are_truncated(toy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cut(toy_folder / "model.safetensors")
-    monkeypatch.setattr("strategies.models.weights.TOY_FOLDER", toy_folder)
+    monkeypatch.setitem(SAM2.shipped, "toy", toy_folder / "model.safetensors")
     assert f"the weights of model toy can't be read from {toy_folder}" in refusal()
 
 
@@ -430,7 +431,7 @@ def test_a_published_checkpoint_in_the_cache_is_read_without_asking_the_hub(
     (cache / "refs").mkdir()
     (cache / "refs" / "main").write_text(commit)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("strategies.models.configs.sam2_config", lambda version, size: toy_config())
+    monkeypatch.setattr("strategies.models.sam2_family.sam2_config", lambda version, size: toy_config())
 
     def asked(*_: object, **__: object) -> None:
         raise AssertionError("the hub was asked")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from strategies import References, Sam2, Sequential
 from strategies.components.memory_attention import condition_per_pair, condition_shared, project_bank
 from strategies.components.memory_bank import MemoryBank
-from strategies.models.configs import VERSIONS
+from strategies.models.sam2_family import VERSIONS
 from tests.support.models import Pictures, draw_pictures, group, lively_model
 from tests.support.oracle import Array, MemoryAttention
 

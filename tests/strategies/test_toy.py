@@ -14,7 +14,7 @@ import pytest
 from harness.commands.train_toy import TRAINING_SEED
 from harness.commands.validation import VALIDATION_SEED, validation_scores
 from strategies import load_model
-from strategies.models.configs import TOY_FOLDER
+from strategies.models.sam2_family import TOY_FOLDER
 from tests.support.paths import ROOT
 
 

@@ -46,7 +46,7 @@ from strategies.components.mask_decoder import decode_best
 from strategies.components.memory_attention import condition_per_pair, condition_shared, project_bank
 from strategies.components.memory_bank import build_memory_bank
 from strategies.components.two_way import TwoWay
-from strategies.models.configs import MODELS, TOY_FOLDER, model_config
+from strategies.models.sam2_family import NAMES, TOY_FOLDER, model_config
 from strategies.models.sam2_session import Sam2Session
 from strategies.preprocessing import image_to_pixels, label_map_to_masks
 from tests.support.models import (
@@ -398,7 +398,7 @@ def test_trap_10_a_session_fails_where_the_hidden_size_equals_the_memorys() -> N
     with pytest.raises(RuntimeError, match="same number of dimensions"):
         masks_of(Sequential(narrow), references, features[1:])
 
-    for config in map(model_config, MODELS):
+    for config in map(model_config, NAMES):
         assert config.vision_config.fpn_hidden_size > config.memory_encoder_output_channels == 64
 
 

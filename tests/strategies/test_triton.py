@@ -19,8 +19,8 @@ import torch
 from strategies import Direct, References, Sam2, Sequential, UserError
 from strategies.components.flops import raw_values_flops, shared_bank_flops
 from strategies.components.memory_bank import build_memory_bank
-from strategies.models.configs import HIERA, model_config
 from strategies.models.sam2 import sam2_dimensions
+from strategies.models.sam2_family import HIERA, model_config
 from strategies.triton import SELF_ATTENTIONS, Triton
 from tests.support.models import (
     TOKENS,

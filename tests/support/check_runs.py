@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.gate.snapshot import ENVIRONMENT, Record, Snapshot
 from harness.row import Row
-from strategies import Direct, Predictions, Sam2, Sequential, VisionFeatures
+from strategies import Direct, Predictions, Sam2, VisionFeatures
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PACKAGES = {"torch": "2.11.0", "triton": None}
@@ -56,14 +56,14 @@ class Bench:
 BENCH = Bench(throttled={}, flipped=set(), noise=random.Random(0))
 
 
-class TickingSequential(Sequential):
+class TickingBaseline(Direct):
     def _predict(self, targets: VisionFeatures) -> Predictions:
         BENCH.spend(SECONDS * len(targets))
         return super()._predict(targets)
 
 
 class Ticking(Direct):
-    """Four times as fast as `TickingSequential`, where it is not throttled."""
+    """Four times as fast as `TickingBaseline`, where it is not throttled."""
 
     def __init__(self, model: Sam2, *, exact: bool) -> None:
         super().__init__(model)
@@ -83,7 +83,7 @@ class Ticking(Direct):
 YAMLS = {
     "ticking": "_target_: tests.support.check_runs.Ticking\nexact: true\n",
     "loose": "_target_: tests.support.check_runs.Ticking\nexact: false\n",
-    "ticking_sequential": "_target_: tests.support.check_runs.TickingSequential\n",
+    "ticking_baseline": "_target_: tests.support.check_runs.TickingBaseline\n",
 }
 
 

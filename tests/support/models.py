@@ -18,7 +18,7 @@ from transformers import Sam2VideoModel
 from harness.data.synthetic import synthetic_groups
 from strategies import Direct, Predictions, References, Sam2, Strategy, VisionFeatures
 from strategies.components.memory_bank import build_memory_bank
-from strategies.models.configs import VERSIONS, toy_config
+from strategies.models.sam2_family import VERSIONS, toy_config
 from strategies.models.sam2_session import Sam2Session
 
 MOST_REFERENCES = 17

@@ -29,7 +29,7 @@ from tests.support.harness_runs import TINY, complaint, run, run_here, strict_js
 EVERY = {"ticking b1 o2", "ticking b3 o2", "loose b1 o2", "loose b3 o2"}
 """Points of `GRID`, in short."""
 GRID = (
-    *("strategy=ticking,loose", "strategy@baseline=ticking_sequential", "batch=1,3", "objects=2"),
+    *("strategy=ticking,loose", "strategy@baseline=ticking_baseline", "batch=1,3", "objects=2"),
     *("data.groups=1", "data.parts=2", "targets=3", "pictures=0", "isolation=inline", "reporter=null"),
     *("timing.min_seconds=0", "timing.max_seconds=1", "timing.warmup_seconds=0"),
     "check.margins.memory=9",  # the tests' own process grows

@@ -21,6 +21,7 @@ from harness.options.compose import compose
 from harness.options.config import HarnessConfig, SyntheticConfig
 from harness.options.points import Point
 from harness.options.shipped import shipped, strategies
+from harness.options.signature import signature_of
 from harness.store.point_key import key_of, measured
 from report.compare import comparison_of
 from report.reading.run import read_run
@@ -293,6 +294,17 @@ def test_defaults_are_those_of_the_yamls() -> None:
     made = HarnessConfig()
     for name in ("timing", "encode", "check", "certify", "seed", "reporter", "timeout"):
         assert getattr(point.config, name) == getattr(made, name)
+
+
+@pytest.mark.parametrize("name", strategies())
+def test_an_option_that_strategies_share_has_the_default_of_their_constructors(name: str) -> None:
+    """A constructor is called from a notebook, too. What is named after the batch follows the batch instead."""
+    signature = signature_of(strategies()[name]["_target_"], named=f"strategy={name}")
+    assert signature is not None
+    shared = {option: f"${{{option}}}" for option in signature.defaults}
+    for option, value in strategies()[name].items():
+        if value == shared.get(option):
+            assert signature.defaults[option] == shipped()[option], option
 
 
 def test_no_module_of_the_harness_imports_a_strategy_by_name() -> None:

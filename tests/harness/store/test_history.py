@@ -13,9 +13,9 @@ import pytest
 
 from harness.options.points import Point
 from harness.result import PointResult
-from harness.row import Row
+from harness.row import GATED, Row
 from harness.store import history
-from harness.store.history import NAME, Entry, append, steps, trends
+from harness.store.history import COLUMNS, NAME, Entry, append, steps, trends
 from harness.store.point_key import key_of
 from harness.store.results import RunFolder
 from strategies.errors import UserError
@@ -66,6 +66,10 @@ def test_a_run_is_appended_with_all_its_points(tmp_path: Path) -> None:
     ]
     (crashed,) = trends(tmp_path / NAME, device="a processor", threads=1)[key_of(SEQUENTIAL)]
     assert (crashed.status, crashed.speedup, crashed.interval) == ("crash", None, None)
+
+
+def test_a_run_keeps_all_that_the_gate_compares() -> None:
+    assert set(GATED) <= set(COLUMNS)
 
 
 def test_a_trend_goes_from_old_to_new_however_runs_were_appended(tmp_path: Path) -> None:

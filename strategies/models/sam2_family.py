@@ -1,4 +1,4 @@
-"""Architectures of the models that can be built without a network, as HF configurations.
+"""SAM2 and SAM2.1 as a family: the architectures of its models, as HF configurations, and how they are loaded.
 
 The sizes are those of the published SAM2 and SAM2.1 checkpoints (hiera tiny, small, base_plus, large) and of the toy
 model that this project trains itself.
@@ -10,11 +10,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import Sam2HieraDetConfig, Sam2VideoConfig, Sam2VisionConfig
+import torch
+from transformers import Sam2HieraDetConfig, Sam2VideoConfig, Sam2VideoModel, Sam2VisionConfig
 from transformers.models.sam2_video.configuration_sam2_video import (
     Sam2VideoMaskDecoderConfig,
     Sam2VideoPromptEncoderConfig,
 )
+
+from strategies.models.family import Family
+from strategies.models.sam2 import Sam2
 
 TOY_FOLDER = Path(__file__).parent / "toy"
 
@@ -45,11 +49,28 @@ FLAGS = ("enable_temporal_pos_encoding_for_object_pointers", "enable_occlusion_s
 VERSIONS: dict[str, dict[str, bool]] = {"sam2.1": dict.fromkeys(FLAGS, True), "sam2": dict.fromkeys(FLAGS, False)}
 """The fields in which the published configs of the two versions differ, as the converter of transformers sets them."""
 
-MODELS = ("toy", *(f"{version}_hiera_{size}" for version in VERSIONS for size in HIERA))
+NAMES = ("toy", *(f"{version}_hiera_{size}" for version in VERSIONS for size in HIERA))
+
+NO_EFFECT = frozenset(
+    {
+        "initializer_range",
+        "memory_fuser_layer_scale_init_value",
+        "memory_attention_dropout",
+        "memory_attention_rope_dropout",
+        "mask_decoder_config.dynamic_multimask_via_stability",
+        "mask_decoder_config.dynamic_multimask_stability_delta",
+        "mask_decoder_config.dynamic_multimask_stability_thresh",
+        "vision_config.initializer_range",
+        "vision_config.backbone_config.initializer_range",
+        "vision_config.backbone_config.num_attention_heads",
+    }
+)
+"""Fields of a configuration that change no mask: what weights are drawn from, what only training does, how a single
+mask is judged (`Sam2` serves the best of three), and a number that the encoder replaces by one for each stage."""
 
 
 def model_config(name: str) -> Sam2VideoConfig:
-    """Return the architecture of a model of `MODELS`."""
+    """Return the architecture of a model of `NAMES`."""
     if name == "toy":
         return toy_config()
     version, _, size = name.partition("_hiera_")
@@ -78,3 +99,31 @@ def sam2_config(version: str, size: str) -> Sam2VideoConfig:
         mask_decoder_config=Sam2VideoMaskDecoderConfig(),
         **VERSIONS[version],
     )
+
+
+def repository(name: str) -> str:
+    """Return where the hub has a model's weights."""
+    return f"facebook/{name.replace('_', '-')}"
+
+
+def open_gates(network: Sam2VideoModel) -> None:
+    """Raise the object scores of drawn weights by 1.
+
+    As initialised, every object score is some thousandths below 0, so that all gates are closed and every mask is the
+    same -1024: strategies would agree on masks that nobody computed.
+    """
+    torch.nn.init.ones_(network.mask_decoder.pred_obj_score_head.proj_out.bias)
+
+
+SAM2 = Family(
+    title="SAM2 video",
+    names=NAMES,
+    config=Sam2VideoConfig,
+    network=Sam2VideoModel,
+    tracker=Sam2,
+    architecture=model_config,
+    repository=repository,
+    shipped={"toy": TOY_FOLDER / "model.safetensors"},
+    no_effect=NO_EFFECT,
+    open_gates=open_gates,
+)

@@ -1,0 +1,38 @@
+"""A family of models: what loading has to know of it. What strategies have to know is in its `Tracker`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from strategies.models.tracker import Tracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Models of one kind of network, which differ in their configuration and weights.
+
+    title: what people call it. names: of its models, as in ``model=NAME``.
+    config: the class of its configurations, whose ``model_type`` tells its weights from those of other families.
+    network: the class of its networks. tracker: makes the adapter of one, given ``name``, ``device`` and ``dtype``.
+    architecture: the configuration of a model, by name.
+    repository: where the hub has the weights of a model, by name.
+    shipped: the files of weights that come with this project, by the name of the model.
+    no_effect: fields of the configuration that change no mask, by dotted path.
+    open_gates: changes drawn weights so that networks of this family show objects at all.
+    """
+
+    title: str
+    names: tuple[str, ...]
+    config: type[PreTrainedConfig]
+    network: type[PreTrainedModel]
+    tracker: Callable[..., Tracker]
+    architecture: Callable[[str], PreTrainedConfig]
+    repository: Callable[[str], str]
+    shipped: Mapping[str, Path] = field(default_factory=dict)
+    no_effect: frozenset[str] = frozenset()
+    open_gates: Callable[[Any], None]
