@@ -13,6 +13,7 @@ targets in any order, one target, a last batch that is not full. For the fused k
 from __future__ import annotations
 
 import copy
+import functools
 import os
 import subprocess
 import sys
@@ -83,6 +84,12 @@ class Case:
     def masks(self, strategy: Strategy, pictures: Pictures) -> Predictions:
         references = self.references(strategy.model, pictures)
         return masks_of(strategy, references, pick(pictures.targets, self.targets), batch=self.batch)
+
+
+@functools.cache
+def expected_of(case: Case, model: Sam2, pictures: Pictures) -> Predictions:
+    """What `sequential` predicts, computed once, because several rungs are climbed with the same case."""
+    return case.masks(Sequential(model), pictures)
 
 
 @st.composite
@@ -174,7 +181,7 @@ every_extreme = pytest.mark.parametrize("case", EXTREMES.values(), ids=list(EXTR
 
 def test_the_network_to_climb_with_is_lively(model: Sam2, pictures: Pictures) -> None:
     """On one that is not, every shortcut would look exact."""
-    predictions = EVERYTHING_AT_ONCE.masks(Sequential(model), pictures)
+    predictions = expected_of(EVERYTHING_AT_ONCE, model, pictures)
     opened = predictions.object_scores > 0
     assert 0.2 < opened.float().mean() < 0.9
     assert predictions.picks.flatten().bincount(minlength=3).min() >= 3
@@ -223,7 +230,7 @@ SESSIONS: dict[str, Callable[[Sam2, int], Strategy]] = {
 def test_many_sessions_or_slots_give_the_bits_of_sequential(
     model: Sam2, pictures: Pictures, limits: Limits, make: Callable[[Sam2, int], Strategy], case: Case, count: int
 ) -> None:
-    strategy, expected = make(model, count), case.masks(Sequential(model), pictures)
+    strategy, expected = make(model, count), expected_of(case, model, pictures)
     assert_same_bits_on_as_many_cores(strategy, case.masks(strategy, pictures), expected, limits)
 
 
@@ -315,7 +322,7 @@ def limits_of(model: Sam2, pictures: Pictures, cases: Iterable[Case]) -> Limits:
     for case in cases:
         references = case.references(model, pictures)
         targets = pick(pictures.targets, case.targets)
-        samples.append(Sample(references=references, targets=targets, expected=case.masks(Sequential(model), pictures)))
+        samples.append(Sample(references=references, targets=targets, expected=expected_of(case, model, pictures)))
     return Limits.above(measure_noise(model, samples))
 
 
@@ -361,7 +368,7 @@ def test_the_limits_are_narrow_in_fp32(limits: Limits) -> None:
 @example(case=ABSENT_FROM_THE_FIRST)
 @example(case=EVERYTHING_AT_ONCE)
 def test_direct_is_within_the_noise_of_sequential(model: Sam2, pictures: Pictures, limits: Limits, case: Case) -> None:
-    expected = case.masks(Sequential(model), pictures)
+    expected = expected_of(case, model, pictures)
     for bank in BANKS:
         note(f"bank={bank}")
         assert_within(limits, case.masks(Direct(model, bank=bank, chunk_tokens=case.chunk_tokens), pictures), expected)
@@ -371,7 +378,7 @@ def test_direct_is_within_the_noise_of_sequential(model: Sam2, pictures: Picture
 def test_direct_is_within_the_noise_of_sequential_at_the_extremes(
     model: Sam2, pictures: Pictures, limits: Limits, case: Case
 ) -> None:
-    expected = case.masks(Sequential(model), pictures)
+    expected = expected_of(case, model, pictures)
     for bank in BANKS:
         assert_within(limits, case.masks(Direct(model, bank=bank, chunk_tokens=case.chunk_tokens), pictures), expected)
 
@@ -383,7 +390,7 @@ def test_with_more_references_than_a_session_conditions_on(
     closest_two = Sam2(copy.deepcopy(model.network), name="toy")
     closest_two.network.config.max_cond_frame_num = 2
     case = Case(present=all_present(frames, 2), object_ids=(1, 2), targets=(0, 1), batch=2, seed=frames)
-    expected = case.masks(Sequential(closest_two), pictures)
+    expected = expected_of(case, closest_two, pictures)
     for bank in BANKS:
         assert_within(limits, case.masks(Direct(closest_two, bank=bank), pictures), expected)
     assert_same_bits(case.masks(ExtendedSession(closest_two), pictures), expected)
@@ -394,7 +401,7 @@ def test_with_more_references_than_a_session_conditions_on(
 def test_where_all_gates_are_closed(model: Sam2, pictures: Pictures, limits: Limits) -> None:
     closed = Sam2(copy.deepcopy(model.network), name="toy")
     closed.network.mask_decoder.pred_obj_score_head.proj_out.bias.sub_(10)
-    expected = EVERYTHING_AT_ONCE.masks(Sequential(closed), pictures)
+    expected = expected_of(EVERYTHING_AT_ONCE, closed, pictures)
     assert (expected.logits == -1024).all()
     for bank in BANKS:
         masks = EVERYTHING_AT_ONCE.masks(Direct(closed, bank=bank), pictures)
@@ -457,7 +464,7 @@ every_group_of_sam2 = pytest.mark.parametrize(
 
 @every_group_of_sam2
 def test_direct_is_within_the_noise_of_sequential_for_sam2(sam2: Before21, model: Sam2, case: Case) -> None:
-    expected = case.masks(Sequential(sam2.model), sam2.pictures)
+    expected = expected_of(case, sam2.model, sam2.pictures)
     for bank in BANKS:
         direct = Direct(sam2.model, bank=bank, chunk_tokens=case.chunk_tokens)
         assert direct.exact
@@ -472,7 +479,7 @@ def test_slots_give_the_bits_of_sequential_wherever_sam2_sees_the_references(
 ) -> None:
     slots = ExtendedSession(sam2.model, positions=positions)
     assert slots.exact
-    assert_same_bits(case.masks(slots, sam2.pictures), case.masks(Sequential(sam2.model), sam2.pictures))
+    assert_same_bits(case.masks(slots, sam2.pictures), expected_of(case, sam2.model, sam2.pictures))
 
 
 # --- rung 3: reduced precision -------------------------------------------------------------------------------------
@@ -508,7 +515,7 @@ def reduced(request: pytest.FixtureRequest, model: Sam2) -> Reduced:
     ids=["everything at once", "absent from the first", "a batch of 33", "nine objects, 16 references", "no mask"],
 )
 def test_in_reduced_precision_masks_agree_and_flips_are_near_ties(reduced: Reduced, case: Case) -> None:
-    expected = case.masks(Sequential(reduced.model), reduced.pictures)
+    expected = expected_of(case, reduced.model, reduced.pictures)
     for bank in BANKS:
         masks = case.masks(Direct(reduced.model, bank=bank, chunk_tokens=case.chunk_tokens), reduced.pictures)
         found = agreement(masks, expected, reduced.limits)
@@ -517,7 +524,7 @@ def test_in_reduced_precision_masks_agree_and_flips_are_near_ties(reduced: Reduc
 
 
 def test_in_reduced_precision_sessions_give_the_bits_of_sequential(reduced: Reduced) -> None:
-    expected = EVERYTHING_AT_ONCE.masks(Sequential(reduced.model), reduced.pictures)
+    expected = expected_of(EVERYTHING_AT_ONCE, reduced.model, reduced.pictures)
     for make in SESSIONS.values():
         strategy = make(reduced.model, 4)
         masks = EVERYTHING_AT_ONCE.masks(strategy, reduced.pictures)
@@ -550,7 +557,7 @@ def test_memory_that_is_not_rounded_falls_off(
     model: Sam2, pictures: Pictures, limits: Limits, monkeypatch: pytest.MonkeyPatch, references: int
 ) -> None:
     case = replace(EVERYTHING_AT_ONCE, present=all_present(references, 5))
-    expected = case.masks(Sequential(model), pictures)
+    expected = expected_of(case, model, pictures)
     assert_within(limits, case.masks(Direct(model), pictures), expected)
     monkeypatch.setattr(Sam2, "spatial_memory", unrounded_memory)
     assert_outside(limits, case.masks(Direct(model), pictures), expected)
@@ -566,7 +573,7 @@ def unrounded_memory(model: Sam2, embedding: torch.Tensor, mask: torch.Tensor, v
 def test_positions_of_pointers_that_are_not_pinned_fall_off(model: Sam2, pictures: Pictures, limits: Limits) -> None:
     case = replace(EVERYTHING_AT_ONCE, present=all_present(2, 3), object_ids=(1, 2, 3))
     raw = case.masks(ExtendedSession(model, positions="raw"), pictures)
-    assert_outside(limits, raw, case.masks(Sequential(model), pictures))
+    assert_outside(limits, raw, expected_of(case, model, pictures))
 
 
 class TwoBanksSwapped(Direct):
@@ -593,11 +600,11 @@ IN_BATCHES_OF_THREE = replace(EVERYTHING_AT_ONCE, batch=3)
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_falls_off(model: Sam2, pictures: Pictures, limits: Limits, mistake: type[Direct]) -> None:
-    expected = IN_BATCHES_OF_THREE.masks(Sequential(model), pictures)
+    expected = expected_of(IN_BATCHES_OF_THREE, model, pictures)
     assert_outside(limits, IN_BATCHES_OF_THREE.masks(mistake(model), pictures), expected)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_falls_off_in_reduced_precision(reduced: Reduced, mistake: type[Direct]) -> None:
-    expected = IN_BATCHES_OF_THREE.masks(Sequential(reduced.model), reduced.pictures)
+    expected = expected_of(IN_BATCHES_OF_THREE, reduced.model, reduced.pictures)
     assert_outside(reduced.limits, IN_BATCHES_OF_THREE.masks(mistake(reduced.model), reduced.pictures), expected)
