@@ -141,6 +141,11 @@ class Row:
         "The interval became (`True`) or did not become (`False`) as narrow as `timing.width` asks for before "
         "`timing.max_seconds` were over."
     )
+    fp32_masks: Masks | None = measured(
+        "A few targets were predicted in fp32, too, by the same strategy with the same options: the masks count as "
+        "those of `sequential` in fp32 (`same`) or do not (`differ`, which makes a point `wrong`). The cell is empty "
+        "for points in fp32, and where the strategy can't run in fp32 on this machine."
+    )
     masks: Masks | None = measured(
         "The masks count as those of `sequential` on the same targets (`same`) or they do not (`differ`); the "
         "rule is that for exact strategies, which allows for float noise, whichever strategy it is."
@@ -161,15 +166,30 @@ class Row:
         unit="logits",
         format=".1e",
     )
+    max_abs_dscore: float | None = measured(
+        "Object scores differ from those of `sequential` by no more than this.", unit="logits", format=".1e"
+    )
+    max_abs_diou: float | None = measured(
+        "The predicted IoUs of candidate masks differ from those of `sequential` by no more than this.",
+        unit="0 to 1",
+        format=".1e",
+    )
     gate_flips: int | None = measured(
-        "The object-score gate came out differently in this many pairs; a point is `wrong` where one was no near tie.",
+        "The object-score gate came out differently in this many pairs; a point is `wrong` where noise makes fewer, "
+        "or where a mask is not the one that belongs to its gate.",
         unit="pairs",
         format=".0f",
     )
     pick_flips: int | None = measured(
-        "Another one of the candidate masks was the best in this many pairs; a point is `wrong` where one was no "
-        "near tie.",
+        "Another one of the candidate masks was the best in this many pairs; a point is `wrong` where noise makes "
+        "fewer, or where a mask is not the candidate that was picked.",
         unit="pairs",
+        format=".0f",
+    )
+    checked_calls: int | None = measured(
+        "The masks of this many calls of the strategy were compared, timed ones included: a fault in 3 of so many "
+        "calls shows with a probability of 95 %.",
+        unit="calls",
         format=".0f",
     )
     j: float | None = measured(

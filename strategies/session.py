@@ -72,6 +72,25 @@ class TargetSession:
         return self._session.predict(self._slot, watch)
 
 
+class CandidateOracle:
+    """The source of all candidate masks of a target, as `sequential` has them before its gate and before it picks one.
+
+    It tells whether a mask belongs to another choice; it holds one session.
+    """
+
+    def __init__(self, model: Tracker, references: References) -> None:
+        self._model = model
+        with model.computing():
+            self._session = TargetSession(model, references)
+        self._watch = CandidateWatch(model, masks=True)
+
+    def candidates(self, target: VisionFeatures) -> Tensor:
+        """Return the candidate masks of one target, fp32 ``[O, K, H, W]``."""
+        with self._model.computing(), self._watch as watch:
+            self._session.predict(target, watch)
+            return watch.masks()
+
+
 class CandidateWatch:
     """Notes the predicted IoUs by which a session picks a candidate mask: it keeps the mask alone.
 
@@ -79,8 +98,10 @@ class CandidateWatch:
     when hooks change, one watch serves all threads of a batch: enter it before they start and leave it after they end.
     """
 
-    def __init__(self, model: Tracker) -> None:
+    def __init__(self, model: Tracker, *, masks: bool = False) -> None:
+        """Keep the candidate masks too, until `start`, if ``masks``; they are K times as large as predictions."""
         self._model = model
+        self._keeps_masks = masks
         self._of_thread = threading.local()
 
     def __enter__(self) -> CandidateWatch:
@@ -90,15 +111,22 @@ class CandidateWatch:
     def __exit__(self, *_: object) -> None:
         self._hook.remove()
 
-    def _note(self, ious: Tensor) -> None:
+    def _note(self, ious: Tensor, masks: Tensor) -> None:
         notes = getattr(self._of_thread, "ious", None)
-        if notes is not None:  # else a thread that watches for itself, or not at all
-            notes.append(ious)
+        if notes is None:  # The thread watches for itself, or not at all.
+            return
+        notes.append(ious)
+        if self._keeps_masks:
+            self._of_thread.masks.append(masks)
 
     def start(self) -> None:
         """Forget what was noted in this thread."""
-        self._of_thread.ious = []
+        self._of_thread.ious, self._of_thread.masks = [], []
 
     def ious(self) -> Tensor:
         """Return this thread's IoUs since its start, fp32 ``[O, K]``; a session decodes its objects in order."""
         return torch.cat(self._of_thread.ious).flatten(0, 1).float()
+
+    def masks(self) -> Tensor:
+        """Return this thread's candidate masks since its start, fp32 ``[O, K, H, W]``, in the order of `ious`."""
+        return torch.cat(self._of_thread.masks).flatten(0, 1).float()

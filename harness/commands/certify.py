@@ -21,6 +21,7 @@ from typing import Any
 from rich.console import Console
 
 from harness.cli import guarded, measure
+from harness.commands.certify_masks import certify_masks
 from harness.options.compose import compose
 from harness.options.points import Point
 from harness.row import Row
@@ -36,7 +37,10 @@ ONE_POINT = {"strategy": "direct", "batch": "8", "objects": "null"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns one of the exit codes above."""
-    return guarded(lambda: _certify(list(sys.argv[1:] if arguments is None else arguments)))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["masks"]:
+        return guarded(lambda: certify_masks(given[1:]))
+    return guarded(lambda: _certify(given))
 
 
 def _certify(arguments: list[str]) -> int:

@@ -58,6 +58,7 @@ BESIDE_RUNS = {
     "history.sqlite": "every run's points, from which reports draw trends",
     "baselines/<device>.json": "the snapshots that the regression gate compares with",
     "certificates/<device>.json": "what `python -m harness.certify` found",
+    "certificates/masks-<device>.json": "what `python -m harness.certify masks` found",
     "kernels.json": "raw samples of `python -m harness.kernels`",
 }
 PREAMBLE = """\

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.measure.point import make_strategy
+from harness.measure.making import make_strategy
 from harness.measure.timing import device_clock
 from strategies.base import Strategy
 from strategies.components.flops import PredictionFlops

@@ -1,13 +1,17 @@
 """Whether masks count as those of `sequential`: the numbers of their agreement, the limits above the noise, the rule.
 
-The numbers are measured in `harness.masks.agreement` and `harness.masks.noise`. This file needs no torch, so that a
-report can decide on the masks of runs whose rows do not have the column `masks` yet.
+The numbers are measured in `harness.masks.agreement` and `harness.masks.noise`. This file needs no torch.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from scipy.special import bdtr, betaincinv
 
 ALIKE = 0.99
 """The IoU from which two masks count as alike in ``Agreement.share_at_99``."""
@@ -15,14 +19,59 @@ ROUNDOFF = {"fp32": 2.0**-24, "tf32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-
 """Largest relative error of rounding to the nearest, by computing dtype. tf32 rounds the factors of fp32 products."""
 STORED = ROUNDOFF["bf16"]
 """The roundoff of memory as the model stores it."""
-LEAST_ROUNDOFFS = 4
-"""Limits take no floor of logits as lower, because a sample without an open gate has none; 2 to 13 were measured."""
-LEAST_IOU_LOSS = 0.01
-"""Limits take no loss of IoU as lower: it is one pixel in a hundred, which a few pairs may not show."""
-TIMES = 4
-"""Limits are so many times the floor, more than three times as far away as any exact strategy that was measured."""
-TIMES_TYPICAL = {"fp32": 128}
-"""The factor for the median pair in dtypes whose noise is so fine that ties of stored memory stand out from it."""
+HIGH = 0.9
+"""The rule looks at this quantile over pairs, besides the median and the largest."""
+LEAST_ROUNDOFFS = 1
+"""No floor counts as lower than so many roundoffs of the largest number, because what is rounded as it is given out, as
+bf16's object scores are, differs by 0 or by a whole step, and a sample may show no step."""
+TIMES = {"fp32": 4.0, "tf32": 2.0, "fp16": 2.0, "bf16": 2.0}
+"""Limits are so many times the floor. Exact strategies used at most three quarters of one, and mostly a quarter."""
+TIMES_LARGEST = {"fp32": 16.0, "tf32": 4.0, "fp16": 4.0, "bf16": 4.0}
+"""The limit of the largest of all pairs is so many times the floor, because a point compares many more pairs than the
+floor is measured on."""
+CONFIDENCE = 0.99
+"""The bound on how often noise flips a choice holds with this probability."""
+LUCK = 0.999
+"""Where noise flips as often as that bound says, it makes no more flips than are allowed with this probability."""
+CAUGHT = 0.95
+"""A fault as rare as `rarest_fault` shows with this probability."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distances:
+    """Differences of pairs in one kind of number, by quantiles over pairs.
+
+    object: the median of the object whose median is the largest.
+    """
+
+    median: float
+    high: float
+    largest: float
+    object: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Differences:
+    """Differences of pairs from what was expected, in each kind of number.
+
+    logits: a pair's largest difference over the largest absolute expected logit of the pair, where the gate is open on
+    both sides. scores: of object scores. ious: the largest of a pair's predicted IoUs.
+    """
+
+    logits: Distances
+    scores: Distances
+    ious: Distances
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> Differences:
+        """Read what `asdict` gave."""
+        return Differences(**{kind: Distances(**distances) for kind, distances in content.items()})
+
+    def __iter__(self) -> Iterator[tuple[str, str, float]]:
+        """Yield the kind, the quantile and the value of each number."""
+        for kind in fields(self):
+            for quantile in fields(Distances):
+                yield kind.name, quantile.name, getattr(getattr(self, kind.name), quantile.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,35 +98,38 @@ class Agreement:
     """Agreement over all pairs of ``targets`` targets; ``per_object`` is by "group/id".
 
     iou_mean, iou_p1, iou_min: over all pairs; two empty masks have IoU 1.
+    compared_iou_min: the least over pairs that choose alike, and over flipped ones whose mask was compared with that of
+    their own choice.
     share_at_99: share of pairs with IoU >= 0.99.
     max_abs_dlogit: largest logit difference over pairs whose gate is open on both sides, 0 where there are none.
-    relative_dlogit: the largest over those of them that choose alike, divided by the largest absolute baseline logit
-    of the same pairs; 0 / 0 is 0. typical_dlogit: the median pair's largest difference, divided by the same.
-    iou_alike: mean over pairs that choose alike, 1 where there are none.
     max_abs_dscore, max_abs_diou: largest difference of an object score, and of a candidate's predicted IoU.
+    differences: of pairs that choose alike, gate and pick, and of flipped ones against the mask that the oracle has for
+    their choice; those of ``excused`` objects, "group/id", are in ``of_excused`` instead, None where there are none.
     gate_flips: pairs whose object score is above 0 on one side only. pick_flips: pairs whose best candidate differs,
-    closed gates included. excused_flips: how many of both were as near a tie as the meter allows.
-    gate_flip_score: the expected object score, absolute, of the flipped gate that was farthest from a tie;
-    pick_flip_margin: by how much the expected best candidate was ahead in the farthest flipped pick. Both are 0 without
-    flips.
-    worst: the few targets that agree least, the worst first, and of equals the first; empty in older results.
+    closed gates included.
+    not_empty: pairs whose gate is closed, although a logit is not -1024.
+    misfit: in what predictions do not belong to the objects and targets asked for; None where all do.
+    calls, pairs: how many calls of the strategy were compared, and how many pairs.
+    worst: the few targets that agree least, the worst first, of equals the first.
     """
 
     iou_mean: float
     iou_p1: float
     iou_min: float
+    compared_iou_min: float
     share_at_99: float
     max_abs_dlogit: float
-    relative_dlogit: float
-    typical_dlogit: float
-    iou_alike: float
     max_abs_dscore: float
     max_abs_diou: float
+    differences: Differences
+    of_excused: Differences | None
+    excused: tuple[str, ...]
     gate_flips: int
     pick_flips: int
-    excused_flips: int
-    gate_flip_score: float
-    pick_flip_margin: float
+    not_empty: int
+    misfit: str | None
+    calls: int
+    pairs: int
     targets: int
     per_object: dict[str, ObjectAgreement] = field(repr=False)
     worst: tuple[WorstTarget, ...] = field(default=(), repr=False)
@@ -85,50 +137,97 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseFloor:
-    """How far `sequential` is from itself.
+    """Differences of `sequential` from itself under the two kinds of noise of `harness.masks.noise`.
 
-    typical_dlogit: the median over pairs under fine noise, relative to the logits' scale, as `Agreement` has it.
-    largest_dlogit: the largest over pairs under either noise, relative as well. iou: the mean over pairs that choose
-    alike under the noise that moves masks more. object_score, predicted_iou: the largest difference under either noise.
-    gate_flips, pick_flips: the flips under both noises. targets: how many were compared, over all draws.
+    fine: under rounding of the computing dtype. coarse: where stored memory is off by its rounding too; one tie of that
+    rounding moves an object's masks by no more. largest_score, largest_iou: absolute, of what is compared. iou: under
+    fine noise, mean over pairs. gate_flips, pick_flips, pairs: under fine noise.
     """
 
     dtype: str
-    typical_dlogit: float
-    largest_dlogit: float
-    object_score: float
-    predicted_iou: float
+    fine: Differences
+    coarse: Differences
+    largest_score: float
+    largest_iou: float
     iou: float
     gate_flips: int
     pick_flips: int
-    targets: int
+    pairs: int
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> NoiseFloor:
+        """Read what `asdict` gave."""
+        return NoiseFloor(**content | {name: Differences.from_json(content[name]) for name in ("fine", "coarse")})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How far an exact strategy may be from `sequential`.
+    """The largest differences from `sequential` that an exact strategy may have.
 
-    typical_dlogit, largest_dlogit, iou: limits over pairs that choose alike, as `Agreement` has them.
-    gate_score, pick_margin: how far from a tie the expected choice of a flip may be: its object score from 0, its best
-    candidate from the next.
+    differences: of all pairs. ties: of an object, if ties of its stored memory turn out to be why
+    (`harness.measure.judge`). gate_rate, pick_rate: the share of pairs that noise flips at most.
     """
 
-    typical_dlogit: float
-    largest_dlogit: float
-    iou: float
-    gate_score: float
-    pick_margin: float
+    differences: Differences
+    ties: Differences
+    gate_rate: float
+    pick_rate: float
 
     @classmethod
     def above(cls, floor: NoiseFloor) -> Limits:
         least = LEAST_ROUNDOFFS * ROUNDOFF[floor.dtype]
+        steps = {"logits": least, "scores": least * floor.largest_score, "ious": least * floor.largest_iou}
+        times, times_largest = TIMES[floor.dtype], TIMES_LARGEST[floor.dtype]
+
+        def of_kind(kind: str) -> Distances:
+            found: Distances = getattr(floor.fine, kind)
+            step = steps[kind]
+            high = max(step, found.high)
+            return Distances(
+                median=times * max(step, found.median),
+                high=times * high,
+                largest=times_largest * max(step, found.largest),
+                object=times * max(high, found.object),
+            )
+
+        def of_ties(kind: str) -> Distances:
+            most = max(of_kind(kind).largest, times * getattr(floor.coarse, kind).largest)
+            return Distances(median=most, high=most, largest=most, object=most)
+
         return cls(
-            typical_dlogit=TIMES_TYPICAL.get(floor.dtype, TIMES) * max(least, floor.typical_dlogit),
-            largest_dlogit=TIMES * max(least, STORED, floor.largest_dlogit),
-            iou=1 - TIMES * max(LEAST_IOU_LOSS, 1 - floor.iou),
-            gate_score=TIMES * floor.object_score,
-            pick_margin=TIMES * floor.predicted_iou,
+            differences=Differences(**{kind: of_kind(kind) for kind in steps}),
+            ties=Differences(**{kind: of_ties(kind) for kind in steps}),
+            gate_rate=highest_rate(floor.gate_flips, floor.pairs),
+            pick_rate=highest_rate(floor.pick_flips, floor.pairs),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A number of an agreement beside its limit. One that is not finite is beyond every limit."""
+
+    kind: str
+    quantile: str
+    value: float
+    limit: float
+
+    @property
+    def share(self) -> float:
+        """The share of the limit that the number uses; above 1 it is too far."""
+        if not math.isfinite(self.value):
+            return math.inf
+        if self.value == 0:
+            return 0.0
+        return self.value / self.limit if self.limit > 0 else math.inf
+
+
+def measures(found: Differences, limits: Differences) -> list[Measure]:
+    """Return all numbers beside their limits, the one that uses most of its limit first."""
+    listed = [
+        Measure(kind=kind, quantile=quantile, value=value, limit=limit)
+        for (kind, quantile, value), (_, _, limit) in zip(found, limits, strict=True)
+    ]
+    return sorted(listed, key=lambda one: -one.share)
 
 
 def disagreement(agreed: Agreement | None, limits: Limits | None) -> str | None:
@@ -138,19 +237,60 @@ def disagreement(agreed: Agreement | None, limits: Limits | None) -> str | None:
     """
     if agreed is None or limits is None:
         return None
-    share, most = agreed.typical_dlogit, limits.typical_dlogit
-    if not share <= most or math.isinf(share):
-        return f"logits of the median mask differ from sequential by {share:.1e} of their scale, more than {most:.1e}"
-    share, most = agreed.relative_dlogit, limits.largest_dlogit
-    if not share <= most or math.isinf(share):
-        return f"logits of a mask differ from sequential by {share:.1e} of their scale, more than {most:.1e}"
-    if agreed.excused_flips < agreed.gate_flips + agreed.pick_flips:
-        unexcused = agreed.gate_flips + agreed.pick_flips - agreed.excused_flips
-        return (
-            f"{unexcused} gate or best-of-3 flips against sequential where noise makes none: at object scores up to "
-            f"{agreed.gate_flip_score:.1e} (noise {limits.gate_score:.1e}), leads up to {agreed.pick_flip_margin:.1e} "
-            f"(noise {limits.pick_margin:.1e})"
-        )
-    if not agreed.iou_alike >= limits.iou:
-        return f"mean IoU with sequential is {agreed.iou_alike:.3f}, less than {limits.iou:.3f}"
+    if agreed.misfit is not None:
+        return f"predictions do not answer what sequential was asked: {agreed.misfit}"
+    if agreed.not_empty:
+        return f"{agreed.not_empty} masks of a closed gate are not empty, with logits of -1024, as those of sequential"
+    for kind, flips, rate in (
+        ("gate", agreed.gate_flips, limits.gate_rate),
+        ("best-of-3", agreed.pick_flips, limits.pick_rate),
+    ):
+        most = most_flips(agreed.pairs, rate)
+        if flips > most:
+            return f"{flips} {kind} flips against sequential in {agreed.pairs} masks, where noise makes {most} at most"
+    for found, allowed in ((agreed.differences, limits.differences), (agreed.of_excused, limits.ties)):
+        if found is not None and (beyond := _beyond(found, allowed)) is not None:
+            return beyond
+    if not agreed.compared_iou_min > 0:
+        return "a mask shares no pixel with that of sequential, though it is of the same choice"
     return None
+
+
+def highest_rate(flips: int, pairs: int) -> float:
+    """Return an upper bound on the rate at which noise flips a choice, which it did in ``flips`` of ``pairs``.
+
+    It is the bound of Clopper and Pearson for the probability `CONFIDENCE`.
+    """
+    return float(betaincinv(flips + 1, pairs - flips, CONFIDENCE)) if flips < pairs else 1.0
+
+
+def most_flips(pairs: int, rate: float) -> int:
+    """Return how many pairs may be flipped where noise flips each with the probability ``rate``.
+
+    It is the quantile `LUCK` of the binomial distribution.
+    """
+    return bisect_left(range(pairs), LUCK, key=lambda flips: float(bdtr(flips, pairs, rate)))
+
+
+def rarest_fault(calls: int) -> float:
+    """Return the share of calls that a fault must spoil for one of ``calls`` to show it with a probability of 95 %."""
+    return 1 - (1 - CAUGHT) ** (1 / calls)
+
+
+WHAT = {"logits": "logits (of their mask's scale)", "scores": "object scores", "ious": "predicted IoUs"}
+WHERE = {
+    "median": "in the median mask",
+    "high": f"in one of {1 / (1 - HIGH):.0f} masks",
+    "largest": "in a mask",
+    "object": "in the median mask of an object",
+}
+
+
+def _beyond(found: Differences, limits: Differences) -> str | None:
+    worst = measures(found, limits)[0]
+    if worst.share <= 1:
+        return None
+    return (
+        f"{WHAT[worst.kind]} differ from sequential by {worst.value:.1e} {WHERE[worst.quantile]}, "
+        f"more than {worst.limit:.1e}"
+    )

@@ -31,10 +31,18 @@ class TargetBlock:
 
     def inputs(self, turn: int) -> list[VisionFeatures]:
         """Return the batches of one turn."""
-        start = turn % self.count
-        ordered = VisionFeatures.concatenate([self._targets[start:], self._targets[:start]]).to(self._device)
-        features = moved(ordered, turn + 1) if self.moving else ordered
+        features = self.features(turn, slice(0, self.count))
         return [features[first : first + self._batch] for first in range(0, self.count, self._batch)]
+
+    def features(self, turn: int, chosen: slice) -> VisionFeatures:
+        """Return the targets at some places of a turn."""
+        start = turn % self.count
+        parts = [
+            self._targets[start + chosen.start : start + chosen.stop],
+            self._targets[max(0, start + chosen.start - self.count) : max(0, start + chosen.stop - self.count)],
+        ]
+        ordered = VisionFeatures.concatenate(parts).to(self._device)
+        return moved(ordered, turn + 1) if self.moving else ordered
 
     def expected(self, turn: int, predictions: Predictions) -> Predictions:
         """Return the group's predictions in the order of a turn whose maps are not moved."""

@@ -10,12 +10,11 @@ from functools import partial
 
 from harness.masks.agreement import AgreementMeter
 from harness.masks.pictures import Batch, PictureBook
-from harness.masks.rule import Limits, disagreement
 from harness.masks.scores import ScoreMeter
 from harness.measure.timing import Clock, timed_repeats
 from harness.observe.memory import PeakMemory, Peaks
 from harness.options.points import Point
-from harness.workload.encode import EncodedGroup, Workload
+from harness.workload.encode import EncodedGroup, Workload, changed, same_bits
 from strategies.base import Strategy
 from strategies.vocabulary import Predictions
 
@@ -25,29 +24,15 @@ class Meters:
     """The meters of one point.
 
     agreement, scores: of the candidate, each target once. repeated: of what the timed blocks predicted, which must
-    agree too. baseline: of the baseline strategy against `sequential`. limits: None where nothing is compared.
+    agree too. baseline: of the baseline strategy against `sequential`. changed_inputs: the inputs that a strategy did
+    not leave as they were, and when.
     """
 
-    limits: Limits | None = None
     agreement: AgreementMeter = field(default_factory=AgreementMeter)
     repeated: AgreementMeter = field(default_factory=AgreementMeter)
     baseline: AgreementMeter = field(default_factory=AgreementMeter)
     scores: ScoreMeter = field(default_factory=ScoreMeter)
-
-    @classmethod
-    def within(cls, limits: Limits) -> Meters:
-        agreement, repeated, baseline = (
-            AgreementMeter(gate_score=limits.gate_score, pick_margin=limits.pick_margin) for _ in range(3)
-        )
-        return cls(limits=limits, agreement=agreement, repeated=repeated, baseline=baseline)
-
-    def disagreement(self) -> str | None:
-        """Say why an exact strategy's masks do not count as those of `sequential`; None where they do."""
-        if (reason := disagreement(self.agreement.result(), self.limits)) is not None:
-            return reason
-        if (reason := disagreement(self.repeated.result(), self.limits)) is not None:
-            return f"{reason}, in the timed blocks"
-        return None
+    changed_inputs: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +72,12 @@ def verify(
         )
         for start in range(0, len(encoded.targets), config.batch):
             chosen = slice(start, min(start + config.batch, len(encoded.targets)))
-            check(chosen, candidate.predict(encoded.targets[chosen].clone().to(device)))
+            given = encoded.targets[chosen].clone().to(device)
+            check(chosen, candidate.predict(given))
+            if not same_bits(given, encoded.targets[chosen]):
+                meters.changed_inputs.append("the targets' features")
         peaks.append(memory.read())
+        meters.changed_inputs.extend(changed(references, encoded.references(device, config.objects)))
         flops += candidate.flops(len(encoded.targets))
         candidate.release()
     pictures.write(_scene(point), point.name)
@@ -110,6 +99,7 @@ class _Check:
     ) -> None:
         self._number = number
         self._group = encoded.group
+        self._targets = encoded.targets
         self._expected = expected
         self._meters = meters
         self._pictures = pictures
@@ -119,7 +109,14 @@ class _Check:
         expected, ious = None, None
         if self._expected is not None:
             expected = self._expected[chosen]
-            ious = self._meters.agreement.update(self._group.name, expected, predictions)
+            ious = self._meters.agreement.update(
+                self._group.name,
+                expected,
+                predictions,
+                target=lambda place: self._targets[chosen.start + place : chosen.start + place + 1],
+            )
+            if ious is None:  # Predictions of other objects can be neither scored nor shown.
+                return
         for index, target in enumerate(range(chosen.start, chosen.stop)):
             self._score(target, predictions, index)
         self._pictures.add(

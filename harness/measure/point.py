@@ -6,20 +6,22 @@ It runs in the point's own process.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from statistics import mean, median
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+import torch
 
 from harness.masks.pictures import PictureBook
-from harness.masks.rule import Agreement, Limits, NoiseFloor, disagreement
+from harness.masks.rule import Agreement, Limits, NoiseFloor, rarest_fault
 from harness.masks.scores import Scores
 from harness.measure.correctness import Meters, Verified, verify
 from harness.measure.cost import cost, measure_matrix_rate
+from harness.measure.fp32 import certify_in_fp32
+from harness.measure.judge import Judge, Judged
+from harness.measure.making import make_strategy
 from harness.measure.predict import Predict
 from harness.measure.speed import SpeedMeasurement, measure_speed, run_sustained
 from harness.measure.stages import StageTimes, time_stages
@@ -29,7 +31,7 @@ from harness.options.config import HarnessConfig
 from harness.options.points import Point
 from harness.options.words import joined
 from harness.result import PointResult
-from harness.row import Masks, Row
+from harness.row import Row
 from harness.stats.speedup import outliers, verdict
 from harness.store.environment import device_name
 from harness.workload.encode import Workload
@@ -37,6 +39,12 @@ from strategies.base import Strategy
 from strategies.components.sdpa import observed
 from strategies.errors import out_of_memory
 from strategies.models.tracker import Tracker
+from strategies.vocabulary import Predictions
+
+AGREED = (
+    *("iou_mean", "iou_p1", "iou_min", "max_abs_dlogit", "max_abs_dscore", "max_abs_diou", "gate_flips", "pick_flips"),
+)
+"""These columns are fields of an `Agreement` by the same names."""
 
 OnStage = Callable[[str], None]
 """A function that takes note of the stage that begins."""
@@ -53,13 +61,13 @@ def measure_point(
     """Measure a point; its status is ``ok`` or ``wrong``, and whatever the strategy raises comes through."""
     config, model = point.config, workload.model
     clock = clock or device_clock(model.device)
-    expected, noise, meters = None, None, Meters()
+    expected, noise, judge, meters = None, None, None, Meters()
     if config.compare:
         on_stage("predicting what to compare with")
         expected = workload.expected(config.objects)
         on_stage("measuring the noise floor")
         noise = workload.noise_floor(config.objects)
-        meters = Meters.within(Limits.above(noise))
+        judge = Judge(workload, config.objects, Limits.above(noise))
     baseline = make_strategy(config.baseline, model) if config.paired else None
     with make_strategy(config.strategy, model) as candidate, baseline or nullcontext():
         on_stage("checking the masks")
@@ -78,22 +86,32 @@ def measure_point(
             )
         on_stage("watching a batch")
         attention, stages = _watch(config, workload, candidate, clock) or (Counter[str](), None)
+        on_stage("judging the masks")
+        judged = Judged.of(meters, judge, candidate, baseline)
     on_stage("measuring the matrix rate")
     matrix_rate = _matrix_rate(model, config.dtype, clock)
-    reason = _reason(meters, candidate, baseline)
-    agreed, scored = meters.agreement.result(), meters.scores.result()
+    in_fp32 = None
+    if config.compare and model.dtype != "fp32":
+        on_stage("certifying the strategy in fp32")
+        in_fp32 = certify_in_fp32(point, workload)
+    reason = judged.reason(candidate, baseline)
+    if reason is None and candidate.exact and in_fp32 is not None and in_fp32.masks == "differ":
+        reason = f"in fp32, where noise hides less: {in_fp32.note}"
+    agreed, scored = judged.once.agreed, meters.scores.result()
     return PointResult(
         row=Row(
             **describe(point, workload),
             status="ok" if reason is None else "wrong",
-            reason=reason or timed.note,
+            reason=reason or timed.note or (in_fp32.note if in_fp32 is not None and in_fp32.masks is None else None),
             **_speed(point, workload, timed),
             **(_speedup(timed, config.timing.same) if reason is None else {}),
             sdpa="+".join(backend for backend, _ in attention.most_common()) or None,
             **_memory(verified, candidate),
             **_cost(point, workload, verified, timed, matrix_rate),
-            masks=_masks(meters),
-            **_columns(agreed, ("iou_mean", "iou_p1", "iou_min", "max_abs_dlogit", "gate_flips", "pick_flips")),
+            masks=judged.masks,
+            fp32_masks=None if in_fp32 is None else in_fp32.masks,
+            checked_calls=judged.calls,
+            **_columns(agreed, AGREED),
             **_columns(scored, ("j", "f", "jf")),
         ),
         config=point.options,
@@ -111,22 +129,17 @@ def measure_point(
             "sdpa": dict(attention),
             "stages": None if stages is None else asdict(stages),
             "agreement": _dict(agreed),
-            "agreement_of_timed_blocks": _dict(meters.repeated.result()),
-            "baseline_agreement": _dict(meters.baseline.result()),
+            "agreement_of_timed_blocks": _dict(judged.timed.agreed),
+            "baseline_agreement": _dict(judged.of_baseline.agreed),
             "noise_floor": _dict(noise),
-            "limits": _dict(meters.limits),
+            "limits": None if judge is None else asdict(judge.limits),
+            "share_of_limits": judged.share_of_limits,
+            "rarest_fault": rarest_fault(judged.calls) if judged.calls else None,
+            "worth": None if expected is None else _worth(expected),
+            "in_fp32": None if in_fp32 is None else asdict(in_fp32),
             "scores": _dict(scored),
         },
     )
-
-
-def make_strategy(options: dict[str, Any], model: Tracker) -> Strategy:
-    """Make the strategy that the options name; what its constructor raises comes through as it was raised."""
-    try:
-        strategy: Strategy = instantiate(options, model=model)
-    except InstantiationException as error:
-        raise error.__cause__ or error from None
-    return strategy
 
 
 def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
@@ -156,23 +169,16 @@ def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
     return row
 
 
-def _reason(meters: Meters, candidate: Strategy, baseline: Strategy | None) -> str | None:
-    """Return why the masks do not count as right, or None where they do."""
-    if baseline is not None and baseline.exact:
-        fault = disagreement(meters.baseline.result(), meters.limits)
-        if fault is not None:
-            return f"the baseline strategy itself is wrong: {fault}"
-    return meters.disagreement() if candidate.exact else None
+def _worth(expected: Sequence[Predictions]) -> dict[str, float]:
+    """Return numbers that tell what agreement on these predictions is worth.
 
-
-def _masks(meters: Meters) -> Masks | None:
-    """Return whether the candidate's masks count as those of `sequential`, by the rule for exact strategies.
-
-    Returns None where they were not compared.
+    Where every gate is closed, strategies agree on masks that nobody computed, and where one candidate is always the
+    best, on a choice that nobody made.
     """
-    if meters.limits is None or meters.agreement.result() is None:
-        return None
-    return "same" if meters.disagreement() is None else "differ"
+    scores = torch.cat([one.object_scores.flatten() for one in expected])
+    picks = torch.cat([one.picks.flatten() for one in expected])
+    commonest = int(picks.bincount().max())
+    return {"open_gates": float((scores > 0).float().mean()), "commonest_pick": commonest / len(picks)}
 
 
 def _speed(point: Point, workload: Workload, timed: SpeedMeasurement) -> dict[str, Any]:
@@ -269,5 +275,5 @@ def _columns(measured: Agreement | Scores | None, names: tuple[str, ...]) -> dic
     return {} if measured is None else {name: getattr(measured, name) for name in names}
 
 
-def _dict(measured: Agreement | Scores | NoiseFloor | Limits | None) -> dict[str, Any] | None:
+def _dict(measured: Agreement | Scores | NoiseFloor | None) -> dict[str, Any] | None:
     return None if measured is None else asdict(measured)

@@ -5,7 +5,7 @@ A call takes a list of batches; a block is a fixed set of a group's targets, cut
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -14,7 +14,7 @@ from harness.measure.correctness import Meters
 from harness.measure.scenario import ReleasableSide
 from harness.options.config import HarnessConfig
 from harness.result import SideName
-from harness.workload.encode import EncodedGroup, Workload
+from harness.workload.encode import EncodedGroup, Workload, changed, same_bits
 from strategies.base import Strategy
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
@@ -89,6 +89,7 @@ class GroupPredictions:
         self._expected = expected
         self._meters = meters
         self._first: Batches | None = None
+        self._given: dict[SideName, References] = {}
 
     @property
     def name(self) -> str:
@@ -105,11 +106,14 @@ class GroupPredictions:
         return self._first
 
     def sides(self, *, paired: bool) -> dict[SideName, ReleasableSide[Batches, Masks]]:
-        references = self._encoded.references(self._device, self._config.objects)
-        return {
-            name: PreparedStrategy(strategy, references, self.first)
-            for name, strategy in self._strategies.items()
+        self._given = {
+            name: self._encoded.references(self._device, self._config.objects)
+            for name in self._strategies
             if paired or name == "candidate"
+        }
+        return {
+            name: PreparedStrategy(self._strategies[name], references, self.first)
+            for name, references in self._given.items()
         }
 
     def block(self, *, seconds_per_call: float, paired: bool) -> PredictionBlock:
@@ -130,10 +134,19 @@ class GroupPredictions:
 
     def check_baseline(self, outputs: Masks) -> None:
         if self._expected is not None:
-            found = Predictions.concatenate(outputs)
-            self._meters.baseline.update(self.name, self._expected[: len(found)], found)
+            (first,), (found,) = self.first, outputs
+            self._meters.baseline.update(
+                self.name,
+                self._expected[: len(first)],
+                found.cpu(),
+                target=lambda place: self._encoded.targets[place : place + 1],
+            )
 
     def close(self) -> None:
+        original = self._encoded.references(self._device, self._config.objects)
+        for references in self._given.values():
+            self._meters.changed_inputs.extend(f"{what} while timed" for what in changed(references, original))
+        self._given = {}
         self._first = None
 
 
@@ -145,11 +158,15 @@ class PredictionBlock:
         self._block = block
         self._expected = expected
         self._meters = meters
-        self.inputs = block.inputs
+        self._given: Batches = []
 
     @property
     def targets(self) -> int:
         return self._block.count
+
+    def inputs(self, turn: int) -> Batches:
+        self._given = self._block.inputs(turn)
+        return self._given
 
     @property
     def shapes(self) -> list[Batches]:
@@ -160,12 +177,21 @@ class PredictionBlock:
     def check(self, turn: int, of_baseline: Masks | None, of_candidate: Masks) -> None:
         if self._expected is None:
             return
-        if self._block.moving:
-            assert of_baseline is not None
-            wanted = Predictions.concatenate(of_baseline)
-        else:
-            wanted = self._block.expected(turn, self._expected)
-        self._meters.repeated.update(self._group, wanted, Predictions.concatenate(of_candidate))
+        start = 0
+        for index, (given, actual) in enumerate(zip(self._given, of_candidate, strict=True)):
+            chosen = slice(start, start + len(given))
+            if not same_bits(given, self._block.features(turn, chosen)):
+                self._meters.changed_inputs.append("the targets' features while timed")
+            if self._block.moving:
+                assert of_baseline is not None
+                wanted = of_baseline[index]
+            else:
+                wanted = self._block.expected(turn, self._expected)[chosen]
+            self._meters.repeated.update(self._group, wanted, actual, target=self._target(turn, start))
+            start = chosen.stop
+
+    def _target(self, turn: int, start: int) -> Callable[[int], VisionFeatures]:
+        return lambda place: self._block.features(turn, slice(start + place, start + place + 1))
 
 
 class PreparedStrategy:

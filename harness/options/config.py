@@ -80,11 +80,13 @@ class CertifyConfig:
 
     comparisons: int = MISSING
     detections: int = MISSING
+    groups: int = MISSING
     slowdowns: list[float] = MISSING
 
     def __post_init__(self) -> None:
         at_least("certify.comparisons", self.comparisons, 1)
         at_least("certify.detections", self.detections, 1)
+        at_least("certify.groups", self.groups, 1)
         if not all(slowdown > 0 for slowdown in self.slowdowns):
             raise UserError(f"certify.slowdowns={list(self.slowdowns)} must be shares above 0, as [0.02,0.05]")
 

@@ -80,6 +80,11 @@ class Certificate:
 def store(certificate: Certificate, folder: Path) -> Path:
     """Store the newest certificate of a device in the device's file, whose path is returned."""
     folder.mkdir(exist_ok=True)
-    path = folder / f"{re.sub('[^a-z0-9]+', '-', certificate.device.lower()).strip('-')}.json"
+    path = folder / file_name(certificate.device)
     path.write_text(json.dumps(asdict(certificate), indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def file_name(device: str) -> str:
+    """Return the name of the file of a device's certificate."""
+    return f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.json"

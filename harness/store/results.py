@@ -44,7 +44,7 @@ class RunFolder:
         self._identities[row.point] = content.get("identity", {})
 
     def write_json(self, name: str, content: object) -> None:
-        _write(self.path / name, json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        _write(self.path / name, json_text(content))
 
     def add(self, result: PointResult, identity: Mapping[str, str] | None = None) -> None:
         """Store a point's result, then the summary that includes it.
@@ -67,6 +67,11 @@ class RunFolder:
     @property
     def rows(self) -> list[Row]:
         return list(self._rows.values())
+
+
+def json_text(content: object) -> str:
+    """Return the text of a JSON file, in which numbers that JSON can't hold are null."""
+    return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _finite(content: object) -> object:

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +31,9 @@ from strategies.preprocessing import label_map_to_masks
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
 Item = TypeVar("Item")
+
+FP32_GROUPS, FP32_TARGETS = 2, 4
+"""Points in reduced precision are certified in fp32 on no more groups, and targets of each."""
 
 
 def encode_workload(model: Tracker, groups: Sequence[Group], *, options: EncodeConfig, folder: Path) -> None:
@@ -65,6 +68,34 @@ class EncodedGroup:
             pixels=stored["pixels"],
         )
         return references if objects is None else references.first_objects(objects)
+
+
+def changed(given: References, original: References) -> list[str]:
+    """Return in words what of references is no longer as it was."""
+    found = [] if same_bits(given.features, original.features) else ["the references' features"]
+    for name, mine, theirs in (
+        ("masks", given.masks, original.masks),
+        ("pictures", given.pixels, original.pixels),
+    ):
+        if mine is not None and theirs is not None and not _same_bits(mine, theirs):
+            found.append(f"the references' {name}")
+    return found
+
+
+def same_bits(given: VisionFeatures, original: VisionFeatures) -> bool:
+    """Return whether features are of the same bits.
+
+    They are compared on the CPU where one of them is there, so that the comparison takes nothing of a GPU's memory.
+    """
+    levels = ((getattr(given, name), getattr(original, name)) for name in vars(original))
+    return all(_same_bits(mine, theirs) for mine, theirs in levels)
+
+
+def _same_bits(mine: Tensor, theirs: Tensor) -> bool:
+    """Return whether tensors are of the same bits, so that NaN equals itself."""
+    if mine.device != theirs.device:
+        mine, theirs = mine.cpu(), theirs.cpu()
+    return torch.equal(mine.contiguous().view(torch.uint8), theirs.contiguous().view(torch.uint8))
 
 
 class Workload:
@@ -105,7 +136,21 @@ class Workload:
             expected = self.expected(objects)
             samples = [self._sample(index, chosen, expected[index]) for index, chosen in choose(expected).items()]
             write_whole(stored, json.dumps(asdict(measure_noise(self.model, samples))))
-        return NoiseFloor(**json.loads(stored.read_text(encoding="utf-8")))
+        return NoiseFloor.from_json(json.loads(stored.read_text(encoding="utf-8")))
+
+    def in_fp32(self, options: EncodeConfig) -> Workload:
+        """Return a workload of a few targets of a few of the groups, for the same network in fp32."""
+        stored, model = self._folder / "fp32", self.model.in_dtype("fp32")
+        chosen = [self.groups[index].group for index in _spread(len(self.groups), FP32_GROUPS)]
+        groups = [
+            replace(group, targets=tuple(group.targets[at] for at in _spread(len(group.targets), FP32_TARGETS)))
+            for group in chosen
+        ]
+        if not stored.exists():
+            partial = Path(tempfile.mkdtemp(dir=self._folder))
+            encode_workload(model, groups, options=options, folder=partial)
+            partial.rename(stored)
+        return Workload(model, groups, stored)
 
     def _sample(self, index: int, chosen: list[int], expected: Predictions) -> Sample:
         encoded, device = self.groups[index], self.model.device
@@ -114,6 +159,12 @@ class Workload:
             targets=VisionFeatures.concatenate([encoded.targets[at : at + 1] for at in chosen]).to(device),
             expected=Predictions.concatenate([expected[at : at + 1] for at in chosen]),
         )
+
+
+def _spread(available: int, most: int) -> list[int]:
+    """Return the indices of at most ``most`` out of ``available`` things, evenly spread."""
+    count = min(available, most)
+    return [index * available // count for index in range(count)]
 
 
 def _predict_to_disk(model: Tracker, encoded: EncodedGroup, objects: int | None, folder: Path) -> None:

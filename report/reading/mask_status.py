@@ -1,12 +1,17 @@
-"""Whether a point's masks count as those of `sequential`, by its row, or in old runs by the harness's rule again."""
+"""Whether a point's masks count as those of `sequential`, by its row, or in old runs by the rule of that time."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
-from harness.masks.rule import ALIKE, Agreement, Limits, disagreement
+from harness.masks.rule import ALIKE
 from harness.row import Masks
-from report.reading.run import Run
+from report.reading.run import Run, dig, finite
+
+OLD_RULE = (("typical_dlogit", "typical_dlogit"), ("relative_dlogit", "largest_dlogit"))
+"""Each of these numbers of an agreement must not exceed that limit."""
 
 
 def masks_of(run: Run, row: pd.Series) -> Masks | None:
@@ -23,12 +28,22 @@ def _of_old_run(run: Run, row: pd.Series) -> Masks | None:
         return "differ"
     if row["status"] != "ok":
         return None
-    try:
-        agreed, limits = Agreement(**run.of(row, "details", "agreement")), Limits(**run.of(row, "details", "limits"))
-        fault = disagreement(agreed, limits)
-    except TypeError:  # They are missing, damaged, or of another version.
-        return _by_columns(row)
-    return "same" if fault is None else "differ"
+    agreed, limits = (run.of(row, "details", name) for name in ("agreement", "limits"))
+    told = _by_old_rule(agreed, limits)
+    return _by_columns(row) if told is None else told
+
+
+def _by_old_rule(agreed: Any, limits: Any) -> Masks | None:
+    """Return the mask status by the rule of that time; None where its numbers are missing or damaged."""
+    flips, excused = (finite(dig(agreed, name)) for name in ("gate_flips", "excused_flips"))
+    picks = finite(dig(agreed, "pick_flips"))
+    pairs = [(finite(dig(agreed, name)), finite(dig(limits, most))) for name, most in OLD_RULE]
+    least = finite(dig(agreed, "iou_alike")), finite(dig(limits, "iou"))
+    if flips is None or picks is None or excused is None or None in least or any(None in pair for pair in pairs):
+        return None
+    within = all(value <= most for value, most in pairs if value is not None and most is not None)
+    alike = least[0] is not None and least[1] is not None and least[0] >= least[1]
+    return "same" if within and alike and excused >= flips + picks else "differ"
 
 
 def _by_columns(row: pd.Series) -> Masks | None:

@@ -11,7 +11,7 @@ from report.reading.mask_status import masks_of
 from report.reading.run import Run, dig, finite
 from report.render.document import Block, Cell, Paragraph, Section, number, words
 from report.sections.mask_pictures import draw_masks
-from report.sections.points_table import PointColumn, column, points_table
+from report.sections.points_table import PointColumn, column, points_table, text_column
 from report.sections.where_they_agree_least import printable, worst_table
 
 WHY_DIFFERENT = {
@@ -28,13 +28,17 @@ def agreement_section(run: Run) -> Section | None:
         run,
         [
             PointColumn(title="masks", cell=lambda row: words(masks_of(run, row)), words=True),
+            text_column("fp32_masks"),
             column("iou_mean"),
             column("iou_p1"),
             column("iou_min"),
             _of_agreement(run, "share_at_99", f"IoU >= {ALIKE}", "{:.1%}"),
             column("max_abs_dlogit"),
+            column("max_abs_dscore"),
+            column("max_abs_diou"),
             column("gate_flips"),
             column("pick_flips"),
+            column("checked_calls"),
             _worst_object(run),
             column("jf"),
         ],
@@ -73,6 +77,13 @@ def _about(run: Run) -> str:
             "where they pass the harness's test of an exact strategy, float noise allowed; flips count where 'is the "
             "object in the frame' and 'which of three masks is best' came out differently."
         )
+    if summary["fp32_masks"].notna().any():
+        sentences.append(
+            "`fp32_masks` are those of a few targets that the same strategy predicted in fp32, where a mistake can't "
+            "hide behind noise."
+        )
+    if summary["checked_calls"].notna().any():
+        sentences.append("A mistake that spoils 3 in `checked_calls` calls shows with a probability of 95%.")
     floor = _noise_floor(run)
     if floor:
         sentences.append(floor)
@@ -84,7 +95,8 @@ def _about(run: Run) -> str:
 def _noise_floor(run: Run) -> str:
     """Describe how far `sequential` is from itself, by the largest differences of any point."""
     found = run.stored("details", "noise_floor")
-    logits, ious = (_numbers(found, name) for name in ("largest_dlogit", "iou"))
+    logits = _numbers(found, "fine", "logits", "largest") or _numbers(found, "largest_dlogit")  # Older runs have this.
+    ious = _numbers(found, "iou")
     flips = [sum(pair) for pair in zip(_numbers(found, "gate_flips"), _numbers(found, "pick_flips"), strict=False)]
     if not (logits and ious and flips):
         return ""
@@ -94,8 +106,8 @@ def _noise_floor(run: Run) -> str:
     )
 
 
-def _numbers(found: list[Any], name: str) -> list[float]:
-    return [value for value in (finite(dig(one, name)) for one in found) if value is not None]
+def _numbers(found: list[Any], *keys: str) -> list[float]:
+    return [value for value in (finite(dig(one, *keys)) for one in found) if value is not None]
 
 
 def _reasons(summary: pd.DataFrame) -> list[str]:

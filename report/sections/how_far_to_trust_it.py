@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from harness.stats.speedup import LEVEL
-from report.reading.run import Run
+from report.reading.run import Run, dig, finite
 from report.render.document import Block, Bullets, Paragraph, Section
-from report.sections.certificate import certificate_blocks
+from report.sections.certificate import certificate_blocks, mask_certificate_blocks
 from report.sections.points_table import ratio
 from report.sections.speed_against_batch import same_bands
 
@@ -20,6 +20,7 @@ def caveats_section(run: Run) -> Section | None:
     blocks: list[Block | None] = [
         Bullets(items=tuple(found)) if found else None,
         *certificate_blocks(run),
+        *mask_certificate_blocks(run),
         _method(run),
     ]
     return Section.of("How far to trust it", *blocks)
@@ -49,10 +50,25 @@ def warnings(run: Run) -> list[str]:
         found.append(f"The GPU reached {summary['gpu_temperature_c'].max():.0f} °C.")
     if run.environment.get("git_changed") is True:
         found.append("The code had changes that were not committed: its commit does not describe all of it.")
+    found += _of_random_weights(run)
     lone = summary[(summary["status"] == "ok") & summary["speedup"].isna()]
     if len(lone):
         found.append(f"{len(lone)} points have a speed but no speed-up: they were not timed in turns with a baseline.")
     return found
+
+
+def _of_random_weights(run: Run) -> list[str]:
+    """Say what agreement on weights that nobody trained is worth."""
+    drawn = [content for content in run.points.values() if dig(content, "config", "model", "weights") == "random"]
+    if not drawn:
+        return []
+    shares = (finite(dig(content, "details", "worth", "open_gates")) for content in drawn)
+    known = [share for share in shares if share is not None]
+    gates = f" ({min(known):.0%} to {max(known):.0%} of the object-score gates are open)" if known else ""
+    return [
+        f"{len(drawn)} points have random weights: that their masks agree says that strategies compute the same"
+        f"{gates}, and nothing about masks that anybody wants."
+    ]
 
 
 def _method(run: Run) -> Paragraph | None:

@@ -23,7 +23,8 @@ class Family:
     repository: where the hub has the weights of a model, by name.
     shipped: the files of weights that come with this project, by the name of the model.
     no_effect: fields of the configuration that change no mask, by dotted path.
-    open_gates: changes drawn weights so that networks of this family show objects at all.
+    spread: draws the weights of a network anew, so that every part of it changes the masks.
+    centre: shifts the heads of such a model, in fp32, so that some gates open and others close.
     """
 
     title: str
@@ -35,4 +36,5 @@ class Family:
     repository: Callable[[str], str]
     shipped: Mapping[str, Path] = field(default_factory=dict)
     no_effect: frozenset[str] = frozenset()
-    open_gates: Callable[[Any], None]
+    spread: Callable[[Any], None]
+    centre: Callable[[Any], None]

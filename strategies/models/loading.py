@@ -49,7 +49,10 @@ def load_model(
     network = _network(name, family, weights, seed).eval()
     network.requires_grad_(False)
     _copy_into_own_memory(network)
-    return family.tracker(network, name=name, device=str(place), dtype=dtype)
+    model = family.tracker(network, name=name, device=str(place), dtype=dtype)
+    if weights == "random":
+        family.centre(model.in_dtype("fp32"))
+    return model
 
 
 def _check_usable_dtype(dtype: str, device: torch.device) -> None:
@@ -62,7 +65,7 @@ def _check_usable_dtype(dtype: str, device: torch.device) -> None:
 
 def _network(name: str, family: Family, weights: str | None, seed: int) -> PreTrainedModel:
     if weights == "random":
-        return _random(name, family, seed)
+        return _drawn(name, family, seed)
     if weights is not None:
         if not Path(weights).is_dir():
             raise UserError(
@@ -82,10 +85,10 @@ def _copy_into_own_memory(network: PreTrainedModel) -> None:
         tensor.data = tensor.data.clone()
 
 
-def _random(name: str, family: Family, seed: int) -> PreTrainedModel:
-    """Return a network of seeded weights, without touching the caller's random state."""
+def _drawn(name: str, family: Family, seed: int) -> PreTrainedModel:
+    """Return a network of weights drawn by the seed, without touching the caller's random state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = family.network(family.architecture(name))
-    family.open_gates(network)
+        family.spread(network)
     return network

@@ -47,6 +47,9 @@ class Sam2(Tracker):
         self._rotary = self._rotary_tables()
         self._image_position = self._decoder_position()
 
+    def in_dtype(self, dtype: str) -> Sam2:
+        return Sam2(self.network, name=self.name, device=str(self.device), dtype=dtype)
+
     # --- from pictures -----------------------------------------------------------------------------------------
 
     @property
@@ -72,8 +75,9 @@ class Sam2(Tracker):
             wide_memory=self.dtype == "fp16",
         )
 
-    def watch_candidates(self, note: Callable[[Tensor], None]) -> RemovableHandle:
-        return self.network.mask_decoder.register_forward_hook(lambda _module, _inputs, output: note(output[1]))
+    def watch_candidates(self, note: Callable[[Tensor, Tensor], None]) -> RemovableHandle:
+        decoder = self.network.mask_decoder
+        return decoder.register_forward_hook(lambda _module, _inputs, output: note(output[1], output[0]))
 
     @property
     def stage_modules(self) -> StageModules:

@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import Sam2HieraDetConfig, Sam2VideoConfig, Sam2VideoModel, Sam2VisionConfig
 from transformers.models.sam2_video.configuration_sam2_video import (
     Sam2VideoMaskDecoderConfig,
@@ -19,6 +18,7 @@ from transformers.models.sam2_video.configuration_sam2_video import (
 
 from strategies.models.family import Family
 from strategies.models.sam2 import Sam2
+from strategies.models.sam2_drawn import centre, spread
 
 TOY_FOLDER = Path(__file__).parent / "toy"
 
@@ -106,15 +106,6 @@ def repository(name: str) -> str:
     return f"facebook/{name.replace('_', '-')}"
 
 
-def open_gates(network: Sam2VideoModel) -> None:
-    """Raise the object scores of drawn weights by 1.
-
-    As initialised, every object score is some thousandths below 0, so that all gates are closed and every mask is the
-    same -1024: strategies would agree on masks that nobody computed.
-    """
-    torch.nn.init.ones_(network.mask_decoder.pred_obj_score_head.proj_out.bias)
-
-
 SAM2 = Family(
     title="SAM2 video",
     names=NAMES,
@@ -125,5 +116,6 @@ SAM2 = Family(
     repository=repository,
     shipped={"toy": TOY_FOLDER / "model.safetensors"},
     no_effect=NO_EFFECT,
-    open_gates=open_gates,
+    spread=spread,
+    centre=centre,
 )

@@ -103,6 +103,10 @@ class Tracker(ABC):
         check_dtype(dtype, self.device)
         self.dtype = dtype
 
+    @abstractmethod
+    def in_dtype(self, dtype: str) -> Tracker:
+        """Return the same network, with the same weights in memory, that computes in another dtype."""
+
     def computing(self) -> AbstractContextManager[None]:
         """Return a context of inference mode and the model's dtype; every strategy computes under it."""
         return computing_in(self.dtype, self.device)
@@ -172,10 +176,11 @@ class Tracker(ABC):
         """Return an empty session of ``frames`` frames, which keeps the features of all of them."""
 
     @abstractmethod
-    def watch_candidates(self, note: Callable[[Tensor], None]) -> RemovableHandle:
-        """Call ``note`` with the predicted IoUs ``[1, 1, K]`` of every target and object that a session decodes.
+    def watch_candidates(self, note: Callable[[Tensor, Tensor], None]) -> RemovableHandle:
+        """Call ``note`` with the predicted IoUs ``[1, 1, K]`` and the candidate masks ``[1, 1, K, H, W]``.
 
-        It is called in the thread that decodes them, until the handle is removed.
+        They are those before the gate, of every target and object that a session decodes. It is called in the thread
+        that decodes them, until the handle is removed.
         """
 
     @property

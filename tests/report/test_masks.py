@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from report import write_report
 from report.reading.run import read_run
 from report.render.document import Drawing
 from report.sections.mask_pictures import DIFFERENT, draw_masks
@@ -312,3 +313,93 @@ def test_known_differences_are_explained_in_a_sentence_each(tmp_path: Path) -> N
     assert "`extended_session (raw)` keeps targets in slots at other distances in time" in text
     assert "in slots" not in report_of(tmp_path / "pinned", [pinned])
     assert "remember" not in report_of(tmp_path / "failed", [propagate | {"status": "crash", "reason": "no"}])
+
+
+# --- what the judge of masks adds ----------------------------------------------------------------------------------
+
+JUDGED = {"fp32_masks": "same", "max_abs_dscore": 2.5e-3, "max_abs_diou": 1.5e-4, "checked_calls": 36}
+NEW_FLOOR = FLOOR | {"fine": {"logits": {"largest": 3e-4}}}
+ABOUT_FP32, ABOUT_CALLS = "`fp32_masks` are those of a few targets", "A mistake that spoils 3 in `checked_calls` calls"
+
+
+def test_scores_predicted_ious_fp32_and_calls_have_columns(tmp_path: Path) -> None:
+    details = {"one": {"noise_floor": {name: one for name, one in NEW_FLOOR.items() if name != "largest_dlogit"}}}
+    rows = [
+        row("one", masks="same", dtype="bf16", **AGREED | JUDGED),
+        row("two", batch=8, masks="same", **AGREED | JUDGED | {"fp32_masks": None}),
+        row(
+            "three",
+            batch=16,
+            masks="same",
+            status="wrong",
+            reason="in fp32",
+            **AGREED | JUDGED | {"fp32_masks": "differ"},
+        ),
+    ]
+    text = report_of(tmp_path / "run", rows, details=details)
+    cells = table_cells(text, TITLE)
+    assert [(one["masks"], one["fp32_masks"]) for one in cells] == [("same", "same"), ("same", ""), ("same", "differ")]
+    for one in cells:
+        assert [one[name] for name in ("max_abs_dscore", "max_abs_diou", "checked_calls")] == [
+            "2.5e-03",
+            "1.5e-04",
+            "36",
+        ]
+    assert ABOUT_FP32 in text
+    assert ABOUT_CALLS in text
+    assert "logits up to 3.0e-04 of their scale apart, a mean IoU of 0.9975, 3 flips" in text
+
+
+def test_an_old_run_without_these_columns_says_nothing_of_them(tmp_path: Path) -> None:
+    details = {"one": {"agreement": AGREEMENT, "limits": LIMITS, "noise_floor": FLOOR}}
+    folder = run_folder(tmp_path / "run", [row("one", **AGREED)], details=details)
+    lines = (folder / "summary.csv").read_text(encoding="utf-8").splitlines()
+    kept = [at for at, name in enumerate(lines[0].split(",")) if name not in (*JUDGED, "masks")]
+    cut = [",".join(line.split(",")[at] for at in kept) for line in lines]
+    (folder / "summary.csv").write_text("\n".join(cut) + "\n", encoding="utf-8")
+    text = write_report(folder).read_text(encoding="utf-8")
+    (cells,) = table_cells(text, TITLE)
+    assert cells["masks"] == "same"
+    assert not set(JUDGED) & set(cells)
+    assert ABOUT_FP32 not in text
+    assert ABOUT_CALLS not in text
+    assert "logits up to 2.0e-04 of their scale apart" in text
+
+
+def test_damaged_noise_floors_are_left_out(tmp_path: Path) -> None:
+    damaged: list[Any] = [None, 3, "x", [], {}, {"logits": 3}, {"logits": {"largest": None}}]
+    floors = {f"b{at}": FLOOR | {"fine": fine} for at, fine in enumerate(damaged)} | {"whole": NEW_FLOOR}
+    rows = [row(name, batch=at, **AGREED) for at, name in enumerate(floors, 1)]
+    text = report_of(tmp_path / "run", rows, details={name: {"noise_floor": floor} for name, floor in floors.items()})
+    assert "logits up to 3.0e-04 of their scale apart" in text
+
+
+# --- random weights ------------------------------------------------------------------------------------------------
+
+
+def weights_told(folder: Path, weights: str | None, worths: Sequence[Any]) -> str | None:
+    """Return the caveat about random weights, of a run with a point for each of these; None where there is none."""
+    details = {f"b{at}": {"worth": worth} for at, worth in enumerate(worths)}
+    rows = [row(name, batch=at) for at, name in enumerate(details, 1)]
+    text = report_of(folder, rows, config={"model": {"name": "toy", "weights": weights}}, details=details)
+    return next((line for line in text.splitlines() if "random weights" in line), None)
+
+
+def test_what_agreement_on_random_weights_is_worth_is_said(tmp_path: Path) -> None:
+    worths = [{"open_gates": share, "commonest_pick": 0.5} for share in (0.25, 0.75, 0.5)]
+    told = weights_told(tmp_path / "run", "random", worths)
+    assert told is not None
+    assert "3 points have random weights" in told
+    assert "(25% to 75% of the object-score gates are open)" in told
+    assert weights_told(tmp_path / "shipped", None, worths) is None
+
+
+def test_where_that_was_not_stored_or_is_damaged_it_is_left_out(tmp_path: Path) -> None:
+    damaged: list[Any] = [None, 3, "x", [], {}, {"open_gates": "x"}, {"open_gates": None}]
+    told = weights_told(tmp_path / "run", "random", [*damaged, {"open_gates": 0.5}])
+    assert told is not None
+    assert "8 points have random weights" in told
+    assert "(50% to 50% of" in told
+    told = weights_told(tmp_path / "old", "random", damaged)
+    assert told is not None
+    assert "gates" not in told

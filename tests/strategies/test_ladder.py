@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 from harness.masks.agreement import AgreementMeter
 from harness.masks.noise import Sample, measure_noise
 from harness.masks.rule import Agreement, Limits, disagreement
+from harness.measure.judge import suspects
 from strategies import (
     Direct,
     ExtendedSession,
@@ -337,29 +338,32 @@ def limits(model: Sam2, pictures: Pictures) -> Limits:
     return limits_of(model, pictures, FLOOR_CASES)
 
 
-def agreement(actual: Predictions, expected: Predictions, limits: Limits) -> Agreement:
-    meter = AgreementMeter(gate_score=limits.gate_score, pick_margin=limits.pick_margin)
+def agreement(actual: Predictions, expected: Predictions, *, excused: Limits | None = None) -> Agreement:
+    """Compare as the harness does; ``excused`` are the limits by which objects may differ for ties of stored memory."""
+    meter = AgreementMeter()
     meter.update("group", expected, actual)
-    found = meter.result()
+    found = meter.result(excused=[name for _, _, name in suspects(meter, excused)] if excused else ())
     assert found is not None
     return found
 
 
 def assert_within(limits: Limits, actual: Predictions, expected: Predictions) -> None:
-    assert disagreement(agreement(actual, expected, limits), limits) is None
+    """Objects are excused that are away by what a tie of stored memory is worth."""
+    assert disagreement(agreement(actual, expected, excused=limits), limits) is None
 
 
 def assert_outside(limits: Limits, actual: Predictions, expected: Predictions) -> None:
-    assert disagreement(agreement(actual, expected, limits), limits) is not None
+    """No object is excused: the harness looks again at each, and sees a mistake again (test_judge.py)."""
+    assert disagreement(agreement(actual, expected), limits) is not None
 
 
 def test_the_limits_are_narrow_in_fp32(limits: Limits) -> None:
     """What they were when their factors were chosen, within a factor of three or so."""
-    assert 1e-5 < limits.typical_dlogit < 2e-4
-    assert 0.015 < limits.largest_dlogit < 0.1
-    assert 1e-3 < limits.gate_score < 0.03
-    assert 1e-3 < limits.pick_margin < 0.15
-    assert limits.iou >= 0.95
+    logits = limits.differences.logits
+    assert 3e-7 < logits.median < 1e-5
+    assert logits.median <= logits.high <= logits.object < 1e-4
+    assert logits.largest < 0.05
+    assert limits.ties.logits.largest < 0.1
 
 
 @settings(deadline=None, derandomize=True, max_examples=12)
@@ -514,13 +518,12 @@ def reduced(request: pytest.FixtureRequest, model: Sam2) -> Reduced:
     [EVERYTHING_AT_ONCE, ABSENT_FROM_THE_FIRST, A_FULL_BATCH_OF_33, NINE_OBJECTS_AND_16_REFERENCES, NO_MASK_AT_ALL],
     ids=["everything at once", "absent from the first", "a batch of 33", "nine objects, 16 references", "no mask"],
 )
-def test_in_reduced_precision_masks_agree_and_flips_are_near_ties(reduced: Reduced, case: Case) -> None:
+def test_in_reduced_precision_masks_agree(reduced: Reduced, case: Case) -> None:
     expected = expected_of(case, reduced.model, reduced.pictures)
     for bank in BANKS:
         masks = case.masks(Direct(reduced.model, bank=bank, chunk_tokens=case.chunk_tokens), reduced.pictures)
-        found = agreement(masks, expected, reduced.limits)
+        found = agreement(masks, expected, excused=reduced.limits)
         assert disagreement(found, reduced.limits) is None
-        assert found.excused_flips == found.gate_flips + found.pick_flips
 
 
 def test_in_reduced_precision_sessions_give_the_bits_of_sequential(reduced: Reduced) -> None:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from harness.masks.agreement import MOST_WORST, AgreementMeter
+from harness.masks.agreement import MOST_SETTLED, MOST_WORST, AgreementMeter
 from harness.masks.rule import Agreement, WorstTarget
-from strategies.vocabulary import Predictions
+from strategies.vocabulary import Predictions, VisionFeatures
 
 few = settings(deadline=None, derandomize=True, max_examples=25)
 
@@ -64,6 +64,12 @@ def agreement(*batches: tuple[Predictions, Predictions]) -> Agreement:
     return result
 
 
+def features(place: int) -> VisionFeatures:
+    """One target's, which say which it is."""
+    one = torch.full((1, 1, 1, 1), float(place))
+    return VisionFeatures(embedding=one, stride4=one, stride8=one)
+
+
 def row(*values: float) -> Tensor:
     """Return logits of one target, one object and one line of pixels."""
     return torch.tensor(values).reshape(1, 1, 1, -1)
@@ -76,7 +82,7 @@ def test_by_hand() -> None:
     assert result.iou_mean == result.iou_p1 == result.iou_min == pytest.approx(2 / 3)
     assert result.share_at_99 == 0
     assert result.max_abs_dlogit == 1.5
-    assert result.relative_dlogit == 1.5 / 4
+    assert result.differences.logits.largest == 1.5 / 4
     assert (result.gate_flips, result.pick_flips, result.targets) == (0, 0, 1)
 
 
@@ -126,7 +132,7 @@ def test_a_gate_flip_is_counted_and_kept_out_of_the_difference() -> None:
         assert result.gate_flips == 1
         assert result.max_abs_dlogit == 0.5
         assert result.iou_min == 0
-    assert agreement((expected, actual)).relative_dlogit == 0.5 / 4  # the 9 belongs to the flipped pair
+    assert agreement((expected, actual)).differences.logits.largest == 0.5 / 4  # the 9 belongs to the flipped pair
 
 
 def test_a_score_of_zero_is_closed() -> None:
@@ -138,11 +144,11 @@ def test_a_score_of_zero_is_closed() -> None:
 def test_closed_gates_have_no_difference() -> None:
     closed = predictions(row(-1024.0, -1024.0), scores=torch.tensor([[-1.0]]))
     result = agreement((closed, closed))
-    assert (result.max_abs_dlogit, result.relative_dlogit, result.iou_min) == (0, 0, 1)
+    assert (result.max_abs_dlogit, result.differences.logits.largest, result.iou_min) == (0, 0, 1)
 
 
 def test_a_difference_from_nothing_is_relatively_infinite() -> None:
-    assert agreement((predictions(row(0.0)), predictions(row(0.5)))).relative_dlogit == math.inf
+    assert agreement((predictions(row(0.0)), predictions(row(0.5)))).differences.logits.largest == math.inf
 
 
 def test_pick_flips_are_counted() -> None:
@@ -159,10 +165,102 @@ def test_decisive_differences_are_of_pairs_that_choose_alike() -> None:
     )
     result = agreement((expected, actual))
     assert result.max_abs_dlogit == 9, "what a flipped pick does is not hidden"
-    assert result.relative_dlogit == 0.5 / 4
-    assert result.typical_dlogit == pytest.approx((0.5 + 0.1) / 2 / 4)
-    assert result.iou_alike == 1
+    assert result.differences.logits.largest == 0.5 / 4
+    assert result.differences.logits.median == pytest.approx(0.1 / 4), "of two, the lower"
     assert result.iou_mean == pytest.approx((1 + 1 + 0.5) / 3)
+    assert result.compared_iou_min == 1
+
+
+def test_quantiles_are_over_pairs_and_the_object_is_that_with_the_largest_median() -> None:
+    logits = torch.full((10, 2, 1, 1), 10.0)
+    moved = logits.clone()
+    moved[:, 1] += torch.arange(10.0)[:, None, None]
+    found = agreement((predictions(logits), predictions(moved))).differences.logits
+    assert (found.median, found.high, found.largest) == pytest.approx((0, 0.7, 0.9))
+    assert found.object == pytest.approx(0.4)
+
+
+def test_differences_are_relative_to_the_pair_itself() -> None:
+    expected = predictions(torch.cat([row(100.0), row(1.0)]))
+    actual = predictions(torch.cat([row(100.0), row(1.5)]))
+    assert agreement((expected, actual)).differences.logits.largest == 0.5
+
+
+def flipped_pick() -> tuple[Predictions, Predictions, Tensor]:
+    """Two targets; the second's pick is flipped to candidate 2. With all candidates of the second, ``[O, K, H, W]``."""
+    expected = predictions(row(4.0, -1.0).repeat(2, 1, 1, 1), picks=torch.tensor([[0], [0]]))
+    candidates = torch.stack([row(4.0, -1.0)[0, 0], row(9.0, 9.0)[0, 0], row(-8.0, 2.0)[0, 0]])[None]
+    actual = predictions(torch.cat([expected.logits[:1], candidates[None, :, 2]]), picks=torch.tensor([[0], [2]]))
+    return expected, actual, candidates
+
+
+@pytest.mark.parametrize(("off", "told"), [(0.0, 0.0), (0.5, 0.5 / 8)])
+def test_a_flipped_pair_is_compared_with_the_candidate_that_was_taken(off: float, told: float) -> None:
+    expected, actual, candidates = flipped_pick()
+    actual.logits[1] += off
+    meter = AgreementMeter()
+    meter.update("group", expected, actual, target=lambda place: features(place))
+    (flip,) = meter.flips
+    assert float(flip.target().embedding) == 1, "of the second target"
+    before = meter.result()
+    flip.settle(candidates)
+    after = meter.result()
+    assert before is not None
+    assert after is not None
+    assert before.differences.logits.largest == 0
+    assert after.differences.logits.largest == pytest.approx(told)
+    assert (before.iou_min, after.iou_min) == (0, 0), "what a flipped pick does is not hidden"
+    assert after.compared_iou_min == 1
+    assert after.pick_flips == 1
+
+
+def test_noise_in_a_flipped_pair_shares_no_pixel_with_its_candidate() -> None:
+    expected, actual, candidates = flipped_pick()
+    actual.logits[1] = -candidates[:, 2]
+    meter = AgreementMeter()
+    meter.update("group", expected, actual, target=lambda place: features(place))
+    meter.flips[0].settle(candidates)
+    result = meter.result()
+    assert result is not None
+    assert result.compared_iou_min == 0
+    assert result.differences.logits.largest == 2
+
+
+def test_of_many_flips_some_are_kept() -> None:
+    many = MOST_SETTLED * 3
+    expected = predictions(torch.ones(many, 1, 1, 1), picks=torch.zeros(many, 1).long())
+    actual = predictions(torch.ones(many, 1, 1, 1), picks=torch.ones(many, 1).long())
+    meter = AgreementMeter()
+    meter.update("group", expected, actual, target=lambda place: features(place))
+    kept = sorted(float(flip.target().embedding) for flip in meter.flips)
+    assert len(kept) == len(set(kept)) == MOST_SETTLED
+    assert kept[-1] > many / 2
+
+
+@pytest.mark.parametrize("logit", [-0.001, 5.0])
+def test_a_closed_gate_is_empty_to_the_last_logit(logit: float) -> None:
+    scores = torch.tensor([[-1.0]])
+    closed = predictions(row(-1024.0, -1024.0), scores=scores)
+    assert agreement((closed, closed)).not_empty == 0
+    assert agreement((closed, predictions(row(-1024.0, logit), scores=scores))).not_empty == 1
+    opened = predictions(row(1.0, 1.0))
+    assert agreement((opened, predictions(row(1.0, 1.0), scores=scores))).not_empty == 1, "a flipped gate, too"
+
+
+def test_excused_objects_are_told_apart() -> None:
+    logits = torch.ones(3, 2, 1, 1)
+    moved = logits.clone()
+    moved[:, 1] += 0.5
+    meter = AgreementMeter()
+    meter.update("group", predictions(logits), predictions(moved))
+    assert [name for _, _, name in meter.objects] == ["group/1", "group/2"]
+    assert meter.differences("group", 1).logits.median == 0.5
+    result = meter.result(excused=["group/2"])
+    assert result is not None
+    assert result.excused == ("group/2",)
+    assert result.differences.logits.largest == 0
+    assert result.of_excused is not None
+    assert result.of_excused.logits.largest == 0.5
 
 
 def test_differences_of_scores_and_of_predicted_ious_are_the_largest() -> None:
@@ -172,23 +270,6 @@ def test_differences_of_scores_and_of_predicted_ious_are_the_largest() -> None:
     result = agreement((expected, actual))
     assert result.max_abs_dscore == pytest.approx(0.25)
     assert result.max_abs_diou == pytest.approx(0.125)
-
-
-def test_flips_are_excused_as_near_a_tie_as_the_meter_allows() -> None:
-    scores = torch.tensor([[0.01], [-0.02], [0.5], [1.0]])
-    ious = torch.tensor([[[0.9, 0.8, 0.0]], [[0.5, 0.49, 0.0]], [[0.5, 0.0, 0.49]], [[0.7, 0.1, 0.3]]])
-    logits = torch.ones(4, 1, 1, 1)
-    expected = Predictions(logits=logits, object_scores=scores, ious=ious, object_ids=(1,))
-    actual = Predictions(logits=logits, object_scores=-scores, ious=1 - ious, object_ids=(1,))
-    for gate_score, pick_margin, excused in ((0.0, 0.0, 0), (0.015, 0.0, 1), (0.02, 0.011, 4), (1.0, 1.0, 8)):
-        meter = AgreementMeter(gate_score=gate_score, pick_margin=pick_margin)
-        meter.update("group", expected, actual)
-        result = meter.result()
-        assert result is not None
-        assert (result.gate_flips, result.pick_flips) == (4, 4)
-        assert result.excused_flips == excused
-        assert result.gate_flip_score == 1.0
-        assert result.pick_flip_margin == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -202,7 +283,7 @@ def test_logits_that_are_not_finite_agree_with_nothing(bad: float, sides: str) -
     result = agreement(pair, (good, good))
     assert result.iou_min == 0
     assert result.iou_mean == result.share_at_99 == 0.75
-    assert result.max_abs_dlogit == result.relative_dlogit == math.inf
+    assert result.max_abs_dlogit == result.differences.logits.largest == math.inf
     assert result.gate_flips == 0
 
 
@@ -219,7 +300,7 @@ def test_a_strategy_agrees_with_itself(seed: int) -> None:
     same = random_predictions(seed)
     result = agreement((same, same))
     assert result.iou_mean == result.iou_p1 == result.iou_min == result.share_at_99 == 1
-    assert result.max_abs_dlogit == result.relative_dlogit == result.gate_flips == result.pick_flips == 0
+    assert result.max_abs_dlogit == result.differences.logits.largest == result.gate_flips == result.pick_flips == 0
 
 
 @few
@@ -229,7 +310,8 @@ def test_batches_change_nothing(seed: int, cuts: list[int]) -> None:
     bounds = [0, *cuts, len(expected)]
     parts = [slice(start, stop) for start, stop in pairwise(bounds)]
     split = agreement(*((take(expected, part), take(actual, part)) for part in parts))
-    assert split == agreement((expected, actual))
+    assert replace(split, calls=1) == agreement((expected, actual))
+    assert split.calls == len(parts)
 
 
 @few
@@ -239,7 +321,7 @@ def test_order_of_targets_changes_nothing(seed: int, order: list[int]) -> None:
     index = torch.tensor(order)
     plain, permuted = agreement((expected, actual)), agreement((take(expected, index), take(actual, index)))
     assert permuted.iou_mean == pytest.approx(plain.iou_mean, rel=1e-12)  # a sum in another order
-    names = ("iou_p1", "iou_min", "share_at_99", "max_abs_dlogit", "relative_dlogit", "gate_flips", "pick_flips")
+    names = ("iou_p1", "iou_min", "share_at_99", "max_abs_dlogit", "differences", "gate_flips", "pick_flips")
     assert [getattr(permuted, name) for name in names] == [getattr(plain, name) for name in names]
 
 
@@ -252,22 +334,33 @@ def test_sides_matter_only_to_the_scale(seed: int) -> None:
     assert (there.max_abs_dlogit, there.gate_flips) == (back.max_abs_dlogit, back.gate_flips)
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_what_does_not_fit_is_a_misfit() -> None:
     good = random_predictions(0)
-    meter = AgreementMeter()
-    meter.update("group", take(good, slice(0, 0)), take(good, slice(0, 0)))
     renamed = predictions(good.logits, ids=(2, 1))
     squeezed = predictions(good.logits, scores=good.object_scores[:1])
-    for pair in (
-        (good, renamed),
-        (renamed, good),
-        (good, squeezed),
-        (good, take(good, slice(5))),
-        (good, random_predictions(0, side=4)),
+    for expected, actual, told in (
+        (good, renamed, "[2, 1]"),
+        (good, squeezed, "object scores [1, 2]"),
+        (good, take(good, slice(5)), "6 targets"),
+        (good, random_predictions(0, side=4), "instead of"),
     ):
-        with pytest.raises(ValueError, match=r"objects|against"):
-            meter.update("group", *pair)
-    assert meter.result() is None
+        meter = AgreementMeter()
+        assert meter.update("group", expected, actual) is None
+        meter.update("group", good, good)
+        result = meter.result()
+        assert result is not None
+        assert result.misfit is not None
+        assert told in result.misfit
+    meter = AgreementMeter()
+    meter.update("group", good, good)
+    meter.update("group", renamed, renamed)
+    result = meter.result()
+    assert result is not None
+    assert result.misfit is not None, "another order than in the group's earlier batches"
+
+
+def test_of_no_target_there_is_no_result() -> None:
+    assert AgreementMeter().result() is None
 
 
 def test_groups_may_have_other_objects_and_count_together() -> None:
@@ -341,6 +434,7 @@ def test_an_update_returns_the_iou_of_every_pair() -> None:
     ious = meter.update("group", expected, actual)
     result = meter.result()
     assert result is not None
+    assert ious is not None
     assert ious.shape == (6, 2)
     assert ious.mean() == pytest.approx(result.iou_mean)
     assert ious[:, 1].min() == result.per_object["group/2"].iou_min

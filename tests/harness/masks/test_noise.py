@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
 from harness.masks.noise import GROUPS, TARGETS, Sample, choose, measure_noise
-from harness.masks.rule import ROUNDOFF, Limits, NoiseFloor
+from harness.masks.rule import ROUNDOFF, NoiseFloor
 from strategies import Predictions, Sam2, Sequential
 from strategies.models.precision import DTYPES
 from tests.support.models import Pictures, group, masks_of
@@ -62,37 +63,19 @@ def test_the_floor_is_some_roundoffs_and_grows_with_them(
 ) -> None:
     one = sample(model, pictures)
     fine = measure_noise(model, [one])
-    assert ROUNDOFF["fp32"] < fine.typical_dlogit < 64 * ROUNDOFF["fp32"]
-    assert ROUNDOFF["bf16"] / 16 < fine.largest_dlogit < 16 * ROUNDOFF["bf16"], "of memory, which is stored in bf16"
+    assert ROUNDOFF["fp32"] < fine.fine.logits.median < 64 * ROUNDOFF["fp32"]
+    assert ROUNDOFF["bf16"] / 16 < fine.coarse.logits.largest < 16 * ROUNDOFF["bf16"], "of memory, stored in bf16"
     monkeypatch.setitem(ROUNDOFF, "fp32", 2.0**-14)
     coarse = measure_noise(model, [one])
-    assert 100 * fine.typical_dlogit < coarse.typical_dlogit < 10_000 * fine.typical_dlogit
+    assert 100 * fine.fine.logits.median < coarse.fine.logits.median < 10_000 * fine.fine.logits.median
 
 
 def test_a_sequential_that_overflows_has_no_floor_to_hide_behind(model: Sam2, pictures: Pictures) -> None:
     one = sample(model, pictures)
     broken = replace(one, expected=replace(one.expected, logits=one.expected.logits * math.nan))
-    assert measure_noise(model, [broken]).largest_dlogit == math.inf
+    assert measure_noise(model, [broken]).fine.logits.largest == math.inf
 
 
-def test_limits_are_times_the_floor_and_ties_count_in_fp32_alone() -> None:
-    floor = NoiseFloor(
-        dtype="bf16",
-        typical_dlogit=0.02,
-        largest_dlogit=0.02,
-        object_score=0.03,
-        predicted_iou=0.04,
-        iou=0.98,
-        gate_flips=1,
-        pick_flips=2,
-        targets=24,
-    )
-    limits = Limits.above(floor)
-    assert limits.typical_dlogit == pytest.approx(0.08)
-    assert limits.largest_dlogit == pytest.approx(0.08)
-    assert limits.gate_score == pytest.approx(0.12)
-    assert limits.pick_margin == pytest.approx(0.16)
-    assert limits.iou == pytest.approx(0.92)
-    in_fp32 = Limits.above(replace(floor, dtype="fp32"))
-    assert in_fp32.typical_dlogit == pytest.approx(2.56)
-    assert replace(in_fp32, typical_dlogit=0) == replace(limits, typical_dlogit=0)
+def test_a_floor_comes_back_from_its_file(model: Sam2, pictures: Pictures) -> None:
+    floor = measure_noise(model, [sample(model, pictures)])
+    assert NoiseFloor.from_json(json.loads(json.dumps(asdict(floor)))) == floor

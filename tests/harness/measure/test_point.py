@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
+from harness.commands.faults.calls import FeaturesSpoiled, ReferencesSpoiled
+from harness.commands.faults.predictions import ObjectMissing, OrderReversed
 from harness.data.sources import open_groups
 from harness.masks.pictures import PictureBook
-from harness.masks.rule import Agreement, Limits, NoiseFloor, disagreement
+from harness.masks.rule import Limits, NoiseFloor
 from harness.measure import point as runner
 from harness.measure.point import describe, measure_point
 from harness.options.config import EncodeConfig, SyntheticConfig, TimingConfig
@@ -36,100 +37,6 @@ SMALL: dict[str, Any] = {
 
 
 LONG = TimingConfig(min_seconds=0, min_rounds=10, max_seconds=60, width=1e9, warmup_seconds=0, block_seconds=60)
-
-
-def agreement(**changes: Any) -> Agreement:
-    """Return perfect agreement, but for the changes."""
-    perfect = Agreement(
-        iou_mean=1.0,
-        iou_p1=1.0,
-        iou_min=1.0,
-        share_at_99=1.0,
-        max_abs_dlogit=0.0,
-        relative_dlogit=0.0,
-        typical_dlogit=0.0,
-        iou_alike=1.0,
-        max_abs_dscore=0.0,
-        max_abs_diou=0.0,
-        gate_flips=0,
-        pick_flips=0,
-        excused_flips=0,
-        gate_flip_score=0.0,
-        pick_flip_margin=0.0,
-        targets=8,
-        per_object={},
-    )
-    return replace(perfect, **changes)
-
-
-# --- when masks are wrong ------------------------------------------------------------------------------------------
-
-
-LIMITS = Limits(typical_dlogit=1e-4, largest_dlogit=0.02, iou=0.96, gate_score=0.004, pick_margin=0.008)
-
-
-def test_masks_that_agree_are_right() -> None:
-    assert disagreement(agreement(), LIMITS) is None
-
-
-def test_masks_that_were_not_compared_are_not_wrong() -> None:
-    assert disagreement(None, LIMITS) is None
-    assert disagreement(None, None) is None
-
-
-def test_noise_up_to_the_limits_and_excused_flips_are_right() -> None:
-    noise = agreement(
-        typical_dlogit=1e-4,
-        relative_dlogit=0.02,
-        iou_alike=0.96,
-        iou_mean=0.7,
-        gate_flips=1,
-        pick_flips=2,
-        excused_flips=3,
-        gate_flip_score=0.004,
-        pick_flip_margin=0.008,
-    )
-    assert disagreement(noise, LIMITS) is None
-
-
-@pytest.mark.parametrize(
-    ("changes", "parts"),
-    [
-        ({"typical_dlogit": 1.1e-4}, ["median mask", "1.1e-04", "1.0e-04"]),
-        ({"relative_dlogit": 0.5}, ["5.0e-01", "2.0e-02"]),
-        ({"iou_alike": 0.95}, ["0.950", "0.960"]),
-        ({"pick_flips": 2, "excused_flips": 1, "pick_flip_margin": 0.3}, ["1 gate or best-of-3 flips", "3.0e-01"]),
-        ({"gate_flips": 1, "gate_flip_score": 0.5}, ["1 gate or best-of-3 flips", "5.0e-01", "4.0e-03"]),
-    ],
-)
-def test_more_than_noise_is_wrong_and_says_how_much_and_how_much_may_be(changes: Any, parts: list[str]) -> None:
-    reason = disagreement(agreement(**changes), LIMITS)
-    assert reason is not None
-    assert "sequential" in reason
-    assert [part for part in parts if part not in reason] == []
-
-
-@pytest.mark.parametrize("what", ["typical_dlogit", "relative_dlogit", "iou_alike"])
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_what_is_not_finite_is_wrong(what: str, bad: float) -> None:
-    assert disagreement(agreement(**{what: -bad if what == "iou_alike" else bad}), LIMITS) is not None
-
-
-def test_masks_that_are_not_finite_are_wrong_also_where_those_of_sequential_are_not() -> None:
-    boundless = Limits.above(
-        NoiseFloor(
-            dtype="fp16",
-            typical_dlogit=math.inf,
-            largest_dlogit=math.inf,
-            object_score=math.inf,
-            predicted_iou=math.inf,
-            iou=0.0,
-            gate_flips=9,
-            pick_flips=9,
-            targets=9,
-        )
-    )
-    assert disagreement(agreement(relative_dlogit=math.inf), boundless) is not None
 
 
 # --- rows ----------------------------------------------------------------------------------------------------------
@@ -302,10 +209,20 @@ def test_the_baseline_is_compared_with_sequential_too(measured: PointResult) -> 
     assert agreed["iou_min"] == 1
 
 
-def test_the_noise_floor_and_the_limits_above_it_are_stored(measured: PointResult) -> None:
-    floor = NoiseFloor(**measured.details["noise_floor"])
-    assert 0 < floor.targets <= 2 * 3 * 3, "two groups, at most all three targets, three draws"
+def test_the_noise_floor_and_the_limits_above_it_are_told(measured: PointResult) -> None:
+    floor = NoiseFloor.from_json(measured.details["noise_floor"])
+    assert 0 < floor.pairs <= 2 * 3 * 3 * 2, "two groups, at most all three targets of three objects, two draws"
     assert measured.details["limits"] == asdict(Limits.above(floor))
+
+
+def test_what_agreement_is_worth_is_told(measured: PointResult) -> None:
+    details = measured.details
+    assert 0 < details["worth"]["open_gates"] <= 1
+    assert 1 / 3 <= details["worth"]["commonest_pick"] <= 1
+    assert 0 <= details["share_of_limits"] <= 1
+    calls = 2 * 2 + 2 * 2 * 2 * 2
+    assert measured.row.checked_calls == calls, "two batches of each group, once and in two turns of two rounds"
+    assert details["rarest_fault"] == pytest.approx(1 - 0.05 ** (1 / calls))
 
 
 def test_pictures_of_the_worst_targets_show_ids_of_the_group(bench: Bench, measured: PointResult) -> None:
@@ -379,6 +296,22 @@ def test_a_wrong_baseline_is_named(bench: Bench) -> None:
     result = measure_point(made, bench.workload, PictureBook(bench.folder / "run", targets=0))
     assert result.row.status == "wrong"
     assert "baseline strategy itself" in result.row.reason
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (OrderReversed, "objects [3, 2, 1], not of [1, 2, 3]"),
+        (ObjectMissing, "objects [1, 2], not of [1, 2, 3]"),
+        (FeaturesSpoiled, "changes its inputs, which are not its own: the targets' features"),
+        (ReferencesSpoiled, "changes its inputs, which are not its own: the references' masks"),
+    ],
+)
+def test_what_is_wrong_is_named_and_no_crash(bench: Bench, fault: type, told: str) -> None:
+    row = bench.measure(target=fault, pictures=0).row
+    assert row.status == "wrong"
+    assert row.reason is not None
+    assert told in row.reason
 
 
 def test_masks_that_are_wrong_only_while_timed_are_wrong(bench: Bench) -> None:

@@ -133,7 +133,7 @@ def test_masks_of_timed_blocks_are_compared_with_the_baselines_of_the_same_round
     agreed = meters.repeated.result()
     assert agreed is not None
     assert agreed.targets == 3 * 2 * 2 * TARGETS, "two candidate blocks a round, two rounds, three groups"
-    assert agreed.relative_dlogit <= 1e-4
+    assert agreed.differences.logits.largest <= 1e-4
 
 
 class Careless(Direct):
@@ -150,7 +150,7 @@ def test_masks_are_not_compared_with_a_baseline_that_is_not_exact(workload: Work
     hold(workload, Direct(model), Careless(model), meters=meters)
     agreed = meters.repeated.result()
     assert agreed is not None
-    assert agreed.relative_dlogit <= 1e-4, "compared with `sequential`"
+    assert agreed.differences.logits.largest <= 1e-4, "compared with `sequential`"
 
 
 def test_at_most_so_many_groups_are_timed(workload: Workload, model: Sam2) -> None:

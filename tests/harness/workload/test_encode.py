@@ -137,7 +137,7 @@ def test_the_noise_floor_is_made_once_for_each_number_of_objects(
     workload = encoded(model, tmp_path)
     floor = workload.noise_floor(1)
     assert floor.dtype == "fp32"
-    assert 0 < floor.targets <= 4 * 3, "at most four targets, three draws"
+    assert 0 < floor.pairs <= 4 * 2, "at most four targets of one object, two draws"
     assert workload.noise_floor(None) != floor
     monkeypatch.setattr("harness.workload.encode.measure_noise", interrupted)
     assert Workload(model, [one.group for one in workload.groups], tmp_path).noise_floor(1) == floor

@@ -1,0 +1,88 @@
+"""The catalogue of planted faults: every one is caught in fp32, and exact strategies are not called wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.commands import certify_masks
+from harness.commands.certify import main
+from harness.commands.certify_masks import CATALOGUE, GROUPS_A_SET, judge_faults, judge_honest
+from harness.commands.faults.catalogue import FAULTS, Fault
+from harness.options.compose import compose
+from harness.options.points import Point
+from harness.store.mask_certificate import Found, MaskCertificate
+from strategies.direct import Direct
+from tests.support.harness_runs import strict_json
+
+
+def catalogue_point(*more: str) -> Point:
+    (made,) = compose([*[f"{key}={value}" for key, value in CATALOGUE.items()], *more], module="harness.certify masks")
+    return made
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Found]:
+    return {fault.name: one for fault, one in judge_faults(catalogue_point(), FAULTS)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_every_planted_fault_is_caught_in_fp32(found: dict[str, Found], fault: Fault) -> None:
+    assert found[fault.name].caught, found[fault.name]
+    assert found[fault.name].reason
+
+
+@pytest.mark.slow
+def test_exact_strategies_on_drawn_groups_are_not_called_wrong() -> None:
+    honest = judge_honest(catalogue_point().config, groups=3 * GROUPS_A_SET)
+    assert honest.wrong.found == 0
+    assert honest.groups == 3 * GROUPS_A_SET
+    assert honest.share_of_limits is not None
+    assert honest.share_of_limits <= 1
+
+
+def test_faults_have_names_of_their_own_and_say_what_they_are() -> None:
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 20
+    for fault in FAULTS:
+        assert fault.what.endswith("."), fault.name
+
+
+@pytest.mark.slow
+def test_the_command_prints_a_table_and_leaves_a_certificate_that_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = [fault for fault in FAULTS if fault.name in ("scores halved", "objects reversed", "a pixel is NaN")]
+    honest = Fault(name="none at all", made=Direct)
+    monkeypatch.setattr(certify_masks, "FAULTS", (*chosen, honest))
+    monkeypatch.setattr(certify_masks, "DTYPES_TRIED", ("fp32",))
+    monkeypatch.setattr(certify_masks, "HONEST", certify_masks.HONEST[:1])
+    arguments = ["masks", f"results={tmp_path}", "certify.groups=1", "targets=4", "data.parts=2"]
+    assert main(arguments) == 0
+    (path,) = (tmp_path / "certificates").glob("masks-*.json")
+    certificate = MaskCertificate.from_json(strict_json(path))
+    caught = {fault.name: fault.by_dtype["fp32"].caught for fault in certificate.faults}
+    assert caught == {"scores halved": True, "objects reversed": True, "a pixel is NaN": True, "none at all": False}
+    halved, reversed_, nan, _ = (fault.by_dtype["fp32"] for fault in certificate.faults)
+    assert reversed_.number is None
+    assert nan.number is not None
+    assert nan.number.startswith("logits")
+    assert nan.size is None, "it is not finite"
+    assert halved.size is not None
+    assert halved.limit is not None
+    assert halved.size > halved.limit
+    told = capsys.readouterr().out
+    for words in ("scores halved", "caught", "passed", "called wrong", str(path)):
+        assert words in told
+
+
+def test_one_point_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["masks", "batch=1,2"]) == 2
+    assert "one point, not 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [{}, {"kind": "masks"}, {"kind": "masks", "faults": 3}])
+def test_what_is_no_certificate_of_masks_is_refused(content: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="not a certificate"):
+        MaskCertificate.from_json(content)
