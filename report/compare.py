@@ -111,7 +111,7 @@ def _by_point(run: Run, crowded: Set[tuple[str, ...]]) -> dict[tuple[str, ...], 
 
 def _crowded(run: Run) -> set[tuple[str, ...]]:
     """Return the keys that several points of one sweep have, because they differ in how they were measured alone."""
-    asked = planned(run.folder / "plan.json")
+    asked = planned(run.folder)
     counts = Counter(_key(run, row) for _, row in run.summary.iterrows() if row["point"] in asked)
     return {key for key, count in counts.items() if count > 1}
 

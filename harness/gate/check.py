@@ -4,14 +4,16 @@ The gate measures a grid as ``python -m harness`` does, or takes a run that exis
 it with the snapshot that is committed for this device; `harness.gate.rule` has the rule. What is unclear is measured
 again, longer.
 
-Exit codes: 0 nothing became worse; 1 something did; 2 bad input; 3 it is unclear; 130 interrupted. With --update the
-code is 0, or 1 where the new snapshot, written all the same, has points that did not end well.
+Exit codes: 0 nothing became worse; 1 something did; 2 bad input, or a fault of the gate itself, which says nothing of
+the points; 3 it is unclear; 130 interrupted. With --update the code is 0, or 1 where the new snapshot, written all the
+same, has points that did not end well.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,13 +40,17 @@ GRID = {
 }
 """Options that the command line may replace: few points, each timed until its interval is narrower than the margin
 (about three minutes on a CPU)."""
-INTERRUPTED = 130
+FAULT, INTERRUPTED = 2, 130
 SUMMARY = "GITHUB_STEP_SUMMARY"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns one of the exit codes above."""
-    return guarded(lambda: _check(list(sys.argv[1:] if arguments is None else arguments)))
+    try:
+        return guarded(lambda: _check(list(sys.argv[1:] if arguments is None else arguments)))
+    except Exception:  # Python would exit with 1, which says that a point became worse.
+        traceback.print_exc()
+        return FAULT
 
 
 def _check(arguments: list[str]) -> int:
@@ -142,7 +148,7 @@ def _given_snapshot(config: HarnessConfig) -> Path | None:
 
 def _notes(path: Path, old: Snapshot, new: Snapshot) -> list[str]:
     """Return which snapshot it was, and how its device and versions differ from this run's."""
-    commit = old.environment["git_commit"]
+    commit = old.environment.git_commit
     notes = [f"Compared with {path} of {old.made[:10]}, {old.device}" + (f", code {commit[:8]}." if commit else ".")]
     if old.device != new.device:
         notes.append(
@@ -152,11 +158,11 @@ def _notes(path: Path, old: Snapshot, new: Snapshot) -> list[str]:
     differing = [
         f"{name} {old_value}, now {new_value}"
         for name, old_value, new_value in [
-            ("threads", old.environment["threads"], new.environment["threads"]),
-            ("python", old.environment["python"], new.environment["python"]),
+            ("threads", old.environment.threads, new.environment.threads),
+            ("python", old.environment.python, new.environment.python),
             *(
-                (name, version, new.environment["packages"].get(name))
-                for name, version in old.environment["packages"].items()
+                (name, version, new.environment.packages.get(name))
+                for name, version in old.environment.packages.items()
             ),
         ]
         if old_value != new_value

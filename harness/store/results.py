@@ -18,6 +18,7 @@ from pathlib import Path
 from harness.result import PointResult
 from harness.row import COLUMNS, Row
 from harness.store.atomic import write_whole
+from harness.store.recorded import results_of
 from strategies.errors import UserError
 
 
@@ -29,19 +30,11 @@ class RunFolder:
         (path / "points").mkdir(parents=True, exist_ok=True)
         self._rows: dict[str, Row] = {}
         self._identities: dict[str, Mapping[str, str]] = {}
-        for stored in sorted((path / "points").glob("*.json"), key=lambda file: file.stat().st_mtime):
-            self._read(stored)
+        for stored in results_of(path):  # A point whose file is damaged will be measured again.
+            row = stored.result.row
+            self._rows[row.point] = row
+            self._identities[row.point] = stored.identity
         _point_latest(path)
-
-    def _read(self, stored: Path) -> None:
-        """Read a stored result; a damaged file is ignored, so its point will be measured again."""
-        try:
-            content = json.loads(stored.read_text(encoding="utf-8"))
-            row = PointResult.from_json(content).row
-        except (OSError, ValueError, KeyError, AttributeError):
-            return
-        self._rows[row.point] = row
-        self._identities[row.point] = content.get("identity", {})
 
     def write_json(self, name: str, content: object) -> None:
         _write(self.path / name, json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")

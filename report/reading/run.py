@@ -18,6 +18,8 @@ import pandas as pd
 from harness.column import Column
 from harness.options.words import unlike
 from harness.row import CATALOGUE, COLUMNS, SETTING
+from harness.schema import read_json
+from harness.store.recorded import planned_names
 from strategies.errors import UserError
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ def read_run(folder: Path) -> Run:
             rows[name] = _texts(content["row"] | {"point": name})
     if not rows:
         raise UserError(f"{folder} holds no finished point: give the folder of a run, as results/latest")
-    places = planned(folder / "plan.json")
+    places = planned(folder)
     ordered = sorted(rows.values(), key=lambda row: places.get(row["point"], len(places)))
     summary = pd.DataFrame(ordered, columns=list(COLUMNS), dtype=str).replace("", None)
     environment = read_object(folder / "environment.json") or {}
@@ -100,11 +102,9 @@ def read_run(folder: Path) -> Run:
     return Run(folder=folder, environment=environment, summary=_labelled(counted, points), points=points)
 
 
-def planned(path: Path) -> dict[str, int]:
+def planned(folder: Path) -> dict[str, int]:
     """Return each point's place in the sweep; a run that was resumed does not measure its points in that order."""
-    plan = _read_json(path)
-    names = [dig(one, "point") for one in plan] if isinstance(plan, list) else []
-    return {name: at for at, name in enumerate(names) if isinstance(name, str)}
+    return {name: at for at, name in enumerate(planned_names(folder))}
 
 
 def _summary_rows(path: Path) -> dict[str, dict[str, str]]:
@@ -122,15 +122,11 @@ def _texts(row: dict[str, Any]) -> dict[str, str]:
 
 def read_object(path: Path) -> dict[str, Any] | None:
     """Read a JSON file's object; returns None where the file is missing or damaged."""
-    content = _read_json(path)
-    return content if isinstance(content, dict) else None
-
-
-def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(path)
+    except (OSError, ValueError):
         return None
+    return content if isinstance(content, dict) else None
 
 
 def finite(value: Any) -> float | None:

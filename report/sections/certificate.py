@@ -39,7 +39,7 @@ def _certificates(folder: Path) -> list[_Summary]:
             continue
         try:
             found.append(_summarized(content))
-        except (ValueError, TypeError, AttributeError):  # The certificate is damaged.
+        except (ValueError, OverflowError):  # The certificate is damaged, or of no year that there was.
             continue
     return found
 

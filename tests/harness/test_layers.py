@@ -13,6 +13,7 @@ from tests.support.paths import ROOT
 FLOORS = (
     *(
         "strategies",
+        "harness.schema",
         "harness.stats",
         "harness.column",
         "harness.row",
