@@ -19,7 +19,8 @@ from typing import Any
 
 from rich.console import Console
 
-from harness.cli import guarded, measure
+from harness.cli import measure
+from harness.guard import guarded
 from harness.options.compose import compose
 from harness.options.points import Point
 from harness.row import Row

@@ -20,10 +20,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.cli import guarded, measure
+from harness.cli import measure
 from harness.gate.findings import junit, markdown, print_findings, summary_line
 from harness.gate.rule import Finding, compare, exit_code
 from harness.gate.snapshot import Snapshot, file_of, find, load, store
+from harness.guard import INTERRUPTED, guarded
 from harness.isolate.jobs import resolve_device
 from harness.options.compose import compose
 from harness.options.config import HarnessConfig
@@ -40,7 +41,7 @@ GRID = {
 }
 """Options that the command line may replace: few points, each timed until its interval is narrower than the margin
 (about three minutes on a CPU)."""
-FAULT, INTERRUPTED = 2, 130
+FAULT = 2
 SUMMARY = "GITHUB_STEP_SUMMARY"
 
 
@@ -174,16 +175,16 @@ def _notes(path: Path, old: Snapshot, new: Snapshot) -> list[str]:
 
 def _publish(run: Path, findings: Sequence[Finding], config: HarnessConfig, notes: Sequence[str]) -> int:
     code = exit_code(findings, subset=config.check.subset)
-    print_findings(findings)
     text = markdown(findings, code=code, notes=notes)
     write_whole(run / "check.md", text)
     write_whole(run / "junit.xml", junit(findings))
+    print_findings(findings)
     console = Console(soft_wrap=True, highlight=False)
     for line in [*notes, f"check: {run / 'check.md'}, {run / 'junit.xml'}", summary_line(findings, code)]:
         console.print(line, markup=False)
     if SUMMARY in os.environ:
         try:
-            with Path(os.environ[SUMMARY]).open("a", encoding="utf-8") as summary:
+            with Path(os.environ[SUMMARY]).open("a", encoding="utf-8", errors="backslashreplace") as summary:
                 summary.write(text)
         except OSError as error:
             raise UserError(f"{SUMMARY}={os.environ[SUMMARY]} can't be written ({error.strerror})") from error

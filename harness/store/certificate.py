@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.schema import Count, Number, Portion, Positive, StrictStr, fitted
+from harness.store.atomic import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,6 @@ class Certificate:
 
 def store(certificate: Certificate, folder: Path) -> Path:
     """Store the newest certificate of a device in the device's file, whose path is returned."""
-    folder.mkdir(exist_ok=True)
     path = folder / f"{re.sub('[^a-z0-9]+', '-', certificate.device.lower()).strip('-')}.json"
-    path.write_text(json.dumps(asdict(certificate), indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(asdict(certificate), indent=2) + "\n")
     return path

@@ -26,7 +26,11 @@ class RunFolder:
     """Writes one run, a new one or one that is resumed, to which the link ``latest`` beside it then points."""
 
     def __init__(self, path: Path) -> None:
+        """Open the folder, or make it. Raises UserError where a part of it is a link, which may lead anywhere."""
         self.path = path
+        for name in ("points", "pictures"):
+            if (path / name).is_symlink():
+                raise UserError(f"{path / name} is a link: put the folder that it names in its place")
         (path / "points").mkdir(parents=True, exist_ok=True)
         self._rows: dict[str, Row] = {}
         self._identities: dict[str, Mapping[str, str]] = {}

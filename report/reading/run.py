@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from harness.column import Column
+from harness.column import LARGEST, Column
 from harness.options.words import unlike
 from harness.row import CATALOGUE, COLUMNS, SETTING
 from harness.schema import read_json
@@ -131,7 +131,10 @@ def read_object(path: Path) -> dict[str, Any] | None:
 
 def finite(value: Any) -> float | None:
     """Return a finite number as a float, and None for anything else."""
-    return float(value) if isinstance(value, Real) and math.isfinite(value) else None
+    try:
+        return float(value) if isinstance(value, Real) and math.isfinite(value) else None
+    except OverflowError:  # JSON's whole numbers have no end.
+        return None
 
 
 def dig(content: Any, *keys: str) -> Any:
@@ -148,7 +151,10 @@ def _typed(summary: pd.DataFrame) -> pd.DataFrame:
         texts = summary[column.name]
         if column.kind is bool:
             return texts.map(YES_OR_NO).astype(object).where(texts.isin(list(YES_OR_NO)), None)
-        return texts if column.kind is str else pd.to_numeric(texts, errors="coerce")
+        if column.kind is str:
+            return texts
+        numbers = pd.to_numeric(texts, errors="coerce").astype(float)
+        return numbers.where(numbers.between(0, LARGEST)) if column.kind is int else numbers
 
     return summary.assign(**{name: typed(column) for name, column in CATALOGUE.items()})
 

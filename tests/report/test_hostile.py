@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from report import write_report
+from report.cli import main
 from report.reading.run import read_run
 from report.render.markdown import render_markdown
 from report.write import report_of as document_of
-from tests.support.harness_runs import ended, row
+from tests.support.harness_runs import complaint, ended, fill_the_disk, row
 from tests.support.report_runs import (
     AGREED,
     CONFIG,
@@ -175,6 +178,41 @@ def test_two_hundred_points_of_ten_strategies(tmp_path: Path) -> None:
     for path in (tmp_path / "run").glob("*.png"):
         assert max(size_of(path)) < 4000, path.name
     assert (tmp_path / "run" / "report.html").stat().st_size < 3e6
+
+
+def test_a_report_that_is_a_link_is_replaced_and_what_it_names_is_left_alone(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs.md"
+    theirs.write_text("keep")
+    folder = run_folder(tmp_path / "run", [row("one")])
+    for name in ("report.md", "report.html", "throughput.png", "throughput.svg"):
+        (folder / name).symlink_to(theirs)
+    assert "12.5" in write_report(folder).read_text(encoding="utf-8")
+    assert theirs.read_text() == "keep"
+
+
+def test_a_full_disk_leaves_the_report_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_folder(tmp_path / "run", [ended("one", "crash", "no")])
+    before = write_report(folder).read_bytes()
+    fill_the_disk(monkeypatch)
+    assert main([str(folder)]) == 2
+    assert "can't be written (No space left on device)" in complaint(capsys.readouterr().err)
+    assert (folder / "report.md").read_bytes() == before
+
+
+def test_pipes_and_pictures_of_any_size_keep_nobody_waiting(tmp_path: Path) -> None:
+    scene = tmp_path / "run" / "pictures" / "0a1b2c3d-o4"
+    draw_scene(scene, ["one"])
+    (target,) = scene.glob("*/target*-one.png")
+    for name in ("two.json", "zero.json"):
+        (tmp_path / "run" / "points").mkdir(exist_ok=True)
+        os.mkfifo(tmp_path / "run" / "points" / name)
+    for path in scene.glob("*/reference*.png"):
+        path.unlink()
+        os.mkfifo(path)
+    Image.new("1", (20_000, 20_000)).save(target)
+    assert "12.5" in report_of(tmp_path / "run", [row("one", **AGREED)])
 
 
 @pytest.mark.parametrize("status", ["oom", "crash", "timeout", "wrong", "skipped"])

@@ -16,7 +16,7 @@ from harness.row import Row
 from harness.store.results import RunFolder
 from strategies.errors import UserError
 from tests.support.check_runs import environment, snapshot
-from tests.support.harness_runs import ended, point, row
+from tests.support.harness_runs import ended, fill_the_disk, point, row
 
 FASTER = {"reference": "sequential", "speedup": 4.3412345678, "speedup_lo": 4.2, "speedup_hi": 4.6}
 KEPT = snapshot(
@@ -57,9 +57,9 @@ def test_a_point_that_was_skipped_is_not_kept(tmp_path: Path) -> None:
     assert list(load(tmp_path / "a.json").points) == ["direct"]
 
 
-def test_a_snapshot_that_can_not_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_snapshot_that_can_not_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store(KEPT, tmp_path / "a.json")
-    (tmp_path / ".a.json.partial").mkdir()  # in the way
+    fill_the_disk(monkeypatch)
     with pytest.raises(UserError, match=r"a\.json can't be written"):
         store(snapshot(), tmp_path / "a.json")
     assert list(load(tmp_path / "a.json").points) == ["broken", "direct"]
