@@ -51,6 +51,11 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub(lambda found: " " if found[0] == "\n" else repr(found[0])[1:-1], text)
 
 
+def shortened(text: str, most: int = 500) -> str:
+    """Return the beginning of a text as one line, with a mark where more would follow."""
+    return printable(text if len(text) <= most else f"{text[:most]}...")
+
+
 class _Steady:
     """A stream that fails nobody: once it can't be written to, what is written to it goes nowhere."""
 

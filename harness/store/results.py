@@ -6,19 +6,18 @@ repeats what `points/*.json` say. So a run that was interrupted anywhere can be 
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from io import StringIO
 from pathlib import Path
 
 from harness.result import PointResult
-from harness.row import COLUMNS, Row
+from harness.row import Row
 from harness.store.atomic import write_whole
 from harness.store.recorded import results_of
+from harness.store.summary import written
 from strategies.errors import UserError
 
 
@@ -55,7 +54,7 @@ class RunFolder:
         self.write_summary()
 
     def write_summary(self) -> None:
-        _write(self.path / "summary.csv", _csv(self._rows.values()))
+        _write(self.path / "summary.csv", written(self._rows.values()))
 
     def finished(self, name: str, identity: Mapping[str, str]) -> bool:
         """Return whether the point has an ``ok`` result of the same options, code and environment."""
@@ -76,15 +75,6 @@ def _finite(content: object) -> object:
         case list() | tuple():
             return [_finite(value) for value in content]
     return content
-
-
-def _csv(rows: Iterable[Row]) -> str:
-    text = StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: "" if value is None else value for name, value in asdict(row).items()})
-    return text.getvalue()
 
 
 def _write(path: Path, text: str) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -20,6 +18,7 @@ from harness.options.words import unlike
 from harness.row import CATALOGUE, COLUMNS, SETTING
 from harness.schema import read_json
 from harness.store.recorded import planned_names
+from harness.store.summary import rows_in
 from strategies.errors import UserError
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def read_run(folder: Path) -> Run:
         for name, content in contents.items()
         if content is not None and isinstance(dig(content, "row"), dict)
     }
-    rows = _summary_rows(folder / "summary.csv")
+    rows = rows_in(folder / "summary.csv")
     for name, content in points.items():
         if rows.get(name, {}).get("status") != content["row"].get("status"):
             rows[name] = _texts(content["row"] | {"point": name})
@@ -105,14 +104,6 @@ def read_run(folder: Path) -> Run:
 def planned(folder: Path) -> dict[str, int]:
     """Return each point's place in the sweep; a run that was resumed does not measure its points in that order."""
     return {name: at for at, name in enumerate(planned_names(folder))}
-
-
-def _summary_rows(path: Path) -> dict[str, dict[str, str]]:
-    if not path.is_file():
-        return {}
-    csv.field_size_limit(sys.maxsize)  # An exception's message may have any length.
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        return {row["point"]: row for row in csv.DictReader(file) if row.get("point") and row.get("status")}
 
 
 def _texts(row: dict[str, Any]) -> dict[str, str]:

@@ -49,6 +49,67 @@ def test_where_nothing_was_measured_the_report_says_why_and_has_no_plot(tmp_path
     assert not list((tmp_path / "run").glob("*.png"))
 
 
+def test_a_reason_of_any_length_is_reported_in_part(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "run", [row("zero"), ended("one", "crash", "y" * 140_000)])
+    assert "yyy... (140,000 characters" in write_report(folder).read_text(encoding="utf-8")
+    old = (folder / "summary.csv").read_text(encoding="utf-8").replace("y" * 2000, "y" * 140_000)
+    (folder / "summary.csv").write_text(old, encoding="utf-8")
+    assert "y" * 140_000 in write_report(folder).read_text(encoding="utf-8"), "as runs of before have it"
+
+
+CELLS = {
+    "refs": ["1e400", "-1", "1e-320"],
+    "objects": ["nan", "-3", "1" * 400],
+    "batch": ["inf", "0", "x"],
+    "fps": ["-1", "1e308", "inf"],
+    "speedup_lo": ["1e308", "-1"],
+    "targets": ["1" * 30],
+    "repeat": ["1e400"],
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_numbers_that_can_not_be_crash_nothing(tmp_path: Path, name: str) -> None:
+    for number, cell in enumerate(CELLS[name]):
+        rows = [row(one, refs=refs, **FASTER | AGREED) for one, refs in (("one", 2), ("two", 4))]
+        folder = run_folder(tmp_path / str(number), rows)
+        header, first, second = (folder / "summary.csv").read_text(encoding="utf-8").splitlines()
+        cells = first.split(",")
+        cells[header.split(",").index(name)] = cell
+        (folder / "summary.csv").write_text("\n".join([header, ",".join(cells), second]), encoding="utf-8")
+        assert "4.34 (4.21-4.69)" in render_markdown(document_of(read_run(folder)))
+
+
+@pytest.mark.parametrize(
+    "place", [("samples", 0, "side"), ("samples", 0, "seconds"), ("details", "series", "rss_mb", 0)]
+)
+def test_values_that_can_not_be_crash_nothing(tmp_path: Path, place: tuple[str | int, ...]) -> None:
+    block = {
+        "group": "a",
+        "round": 0,
+        "place": 0,
+        "side": "candidate",
+        "targets": 1,
+        "seconds": 1.0,
+        "cpu_seconds": 1.0,
+    }
+    for number, value in enumerate(([], {}, 10**400, -1, None, "\ud800")):
+        folder = run_folder(tmp_path / str(number), [row("one", **FASTER | AGREED)])
+        series = {name: list(values) for name, values in SERIES.items()}
+        content: Any = {
+            "row": row("one", **FASTER),
+            "details": {"series": series},
+            "config": CONFIG,
+            "samples": [block],
+        }
+        inner = content
+        for step in place[:-1]:
+            inner = inner[step]
+        inner[place[-1]] = value
+        (folder / "points" / "one.json").write_text(json.dumps(content))
+        assert "4.34 (4.21-4.69)" in render_markdown(document_of(read_run(folder)))
+
+
 def test_a_wrong_point_is_listed_and_not_plotted(tmp_path: Path) -> None:
     text = report_of(tmp_path / "run", [row("one", status="wrong", reason="3 gate or best-of-3 flips")])
     assert "`one` is **wrong**, so it has no speed-up: 3 gate or best-of-3 flips" in text

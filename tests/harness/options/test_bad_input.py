@@ -75,6 +75,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (["batch"], ["batch"]),
         (["--multrun"], ["--multrun", "KEY=VALUE", "--help"]),
         (["objects=0"], ["objects=0"]),
+        (["targets=1000000000"], ["targets=", "1,000,000"]),
         (["objects=9999"], ["objects=9999", "254"]),
         (["refs=null"], ["refs=null", "give a number"]),
         (["data.absent=1"], ["data.absent=1"]),

@@ -221,3 +221,12 @@ def test_pictures_are_read_once_and_never_far_ahead(
     assert sorted(meter.read) == list(range(count))
     assert meter.encoded == count
     assert meter.most_waiting <= 3 * batch + 1, "one batch in the encoder and two ahead"
+
+
+def test_a_full_tmpdir_is_one_sentence(model: Sam2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:626] . PytorchStreamWriter failed writing file data/1")
+
+    monkeypatch.setattr("harness.workload.encode.torch.save", full)
+    with pytest.raises(UserError, match=r"has no room for the references' features .* point TMPDIR to a larger disk"):
+        encode_workload(model, drawn(), options=EncodeConfig(batch=2, workers=1), folder=tmp_path)
