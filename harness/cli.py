@@ -95,7 +95,8 @@ def _resumed(config: HarnessConfig) -> Path | None:
         return None
     name = re.compile(rf"\d{{8}}-\d{{6}}-\d{{6}}-{re.escape(config.name)}")  # `measure` names folders like this.
     runs = [points.parent for points in Path(config.results).glob("*/points") if name.fullmatch(points.parent.name)]
-    return max(runs, default=None)
+    last = (Path(config.results) / "latest").resolve()  # It is right where the clock, which gave the names, was not.
+    return next((run for run in runs if run.resolve() == last), max(runs, default=None))
 
 
 @contextmanager

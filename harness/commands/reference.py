@@ -42,7 +42,7 @@ STATUS_TEXTS = {
     "skipped": "it can't be measured here; `reason` says what it lacks",
 }
 RUN_FILES = {
-    "summary.csv": "a row for each point; see Columns",
+    "summary.csv": "a row for each point, see Columns; a text that a spreadsheet would run begins with an apostrophe",
     "report.html": "the report in one file, which opens without a network",
     "report.md": "the same report, with its plots beside it",
     "*.png": "the report's plots and pictures; plots are stored as `*.svg` too",

@@ -15,9 +15,9 @@ from strategies.errors import UnavailableError, UserError, out_of_memory, tells_
 class Failure:
     """A failure of a point.
 
-    status: how the point ends by it. refused: whether the user's input has to be mended. killed: whether its process was
-    ended from without, so that another try may go well. traceback: its whole text; empty where there is none, and where
-    the reason says what the user has to do. Two failures for the same reason are equal, wherever they came from.
+    status: how the point ends by it. refused: whether the user's input has to be mended. killed: whether its process
+    was ended from without, so that another try may go well. traceback: its whole text; empty where there is none, and
+    where the reason says what the user has to do. Two failures for the same reason are equal, wherever they came from.
     """
 
     status: Status

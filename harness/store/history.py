@@ -16,6 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
+from harness.column import LARGEST
 from harness.options.shipped import shipped
 from harness.stats.interval import Interval, quotient
 from harness.store.point_key import Measured, measured, planned, refuse_duplicate_keys
@@ -107,6 +108,8 @@ def trends(store: Path, *, device: str, threads: int | None) -> dict[str, list[E
     Entries have any status. There are none where the store does not exist yet; raises UserError where it can't be read.
     """
     found: dict[str, list[Entry]] = {}
+    if threads is not None and threads > LARGEST:  # No run has so many, and SQLite can't be asked for them.
+        return found
     with _reading(store) as connection:
         question = f"SELECT {TABLE} FROM results WHERE device = ? AND threads IS ? ORDER BY time, run"
         for row in connection.execute(question, (device, threads)):

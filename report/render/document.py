@@ -17,6 +17,9 @@ from matplotlib.figure import Figure
 SpanStyle = Literal["plain", "code", "strong"]
 MARKED = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
 
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
+"""Control characters, which neither XML nor a terminal should get, without those that count as white space."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
@@ -106,8 +109,14 @@ class Document:
     sections: tuple[Section, ...]
 
 
+def one_line(text: str) -> str:
+    """Return a text as one line, in which characters that a terminal would obey are spelled out."""
+    return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], " ".join(text.split()))
+
+
 def spans(text: str) -> list[Span]:
     """Split a text into pieces of one style each."""
+    text = UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
     pieces: list[Span] = []
     end = 0
     for found in MARKED.finditer(text):

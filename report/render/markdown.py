@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from report.render.document import Block, Bullets, Code, Document, Drawing, Paragraph, Span, Table, spans
+from report.render.document import Block, Bullets, Code, Document, Drawing, Paragraph, Span, Table, one_line, spans
 
 SPECIAL = re.compile(r"[\\<\[\]*`~]|(?<![^\W_])_|_(?![^\W_])")
 """Characters that could begin a tag, a link, a picture, or emphasis; an underscore within a word can't."""
@@ -26,7 +26,7 @@ def _block(block: Block) -> str:
         case Bullets():
             return "\n".join(f"- {_text(item)}" for item in block.items)
         case Code():
-            return "\n".join(["```sh", *map(_one_line, block.lines), "```"])
+            return "\n".join(["```sh", *map(one_line, block.lines), "```"])
         case Table():
             return _table(block)
         case Drawing():
@@ -44,7 +44,7 @@ def _table(table: Table) -> str:
 
 
 def _text(text: str) -> str:
-    return "".join(map(_span, spans(_one_line(text))))
+    return "".join(map(_span, spans(one_line(text))))
 
 
 def _span(span: Span) -> str:
@@ -60,7 +60,3 @@ def _span(span: Span) -> str:
 def _plain(text: str) -> str:
     """Escape what Markdown would take for markup: names from a run's data are text, whatever is in them."""
     return SPECIAL.sub(r"\\\g<0>", text)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -193,6 +193,14 @@ def test_true_goes_on_with_the_newest_run(place: Place) -> None:
     assert (place.results / "latest").resolve() == newest
 
 
+def test_true_goes_on_with_the_last_run_where_the_clock_was_wrong(place: Place) -> None:
+    last = only_run(place.results)
+    of_tomorrow = last.with_name(f"20990101-000000-000000-{last.name.split('-', 3)[3]}")
+    shutil.copytree(last, of_tomorrow)
+    assert place.sweep("resume=true", "strategy=direct") == 0
+    assert (place.results / "latest").resolve() == last.resolve()
+
+
 def test_true_goes_on_with_a_run_of_the_same_name_only(place: Place) -> None:
     before = place.stored()
     first = only_run(place.results)

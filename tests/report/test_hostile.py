@@ -328,8 +328,17 @@ def test_a_groups_name_is_no_markdown(tmp_path: Path, name: str, escaped: str) -
     assert cells["group"] == name
 
 
+def test_no_escape_reaches_a_terminal_or_a_page(tmp_path: Path) -> None:
+    evil = "a\x1b[2J\x07b"
+    rows = [row("one", strategy=evil, variant=""), ended("two", "crash", evil, command=f"python {evil}")]
+    text = report_of(tmp_path / "run", rows)
+    assert r"a\x1b" in text.replace("\\\\", "\\")
+    for path in (tmp_path / "run").glob("*.[mhs]*"):
+        assert not {"\x1b", "\x07"} & set(path.read_text(encoding="utf-8")), path.name
+
+
 def test_an_environment_of_any_kind_crashes_nothing(tmp_path: Path) -> None:
-    for number, damaged in enumerate((None, 3, "x", [None], {"a": {}})):
+    for number, damaged in enumerate((None, 3, "x", [None], {"a": {}}, 10**400)):
         for place in ("device", "cpu", "gpu", "packages", "threads", "git_changed"):
             folder = run_folder(
                 tmp_path / f"{number}{place}", [row("one")], environment={"python": "3"} | {place: damaged}

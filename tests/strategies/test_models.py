@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from strategies import MODELS, Direct, Sam2, Sequential, UserError, load_model
 from strategies.cpu_features import usable_on_cpu
 from strategies.models import loading
 from strategies.models.devices import usable_device
-from strategies.models.sam2_family import FLAGS, SAM2, VERSIONS, model_config, toy_config
+from strategies.models.sam2_family import FLAGS, SAM2, TOY_FOLDER, VERSIONS, model_config, toy_config
 from tests.support.models import Pictures, assert_same_masks, draw_pictures, group, masks_of
 from tests.support.paths import ROOT
 
@@ -233,6 +234,25 @@ def test_weights_saved_in_another_dtype_are_read_as_fp32(toy_folder: Path) -> No
     change_weights(toy_folder, lambda tensors: tensors.update({name: t.half() for name, t in tensors.items()}))
     network = load_model("toy", weights=str(toy_folder)).network
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+
+def test_weights_that_are_no_numbers_are_refused(toy_folder: Path) -> None:
+    change_weights(toy_folder, lambda tensors: tensors[min(tensors)].view(-1)[:1].fill_(float("nan")))
+    assert "hold NaN or infinities (tensors: 1, such as" in refusal(weights=str(toy_folder))
+
+
+def test_the_shipped_folder_may_be_named_too() -> None:
+    named, usual = (load_model("toy", weights=weights).network.state_dict() for weights in (str(TOY_FOLDER), None))
+    assert all(bool((named[name] == tensor).all()) for name, tensor in usual.items())
+
+
+def test_a_pickle_is_refused_without_advice_to_trust_it(toy_folder: Path) -> None:
+    (toy_folder / "model.safetensors").unlink()
+    with (toy_folder / "pytorch_model.bin").open("wb") as file:
+        pickle.dump({"weights": print}, file)
+    sentence = refusal(weights=str(toy_folder))
+    assert "weights_only" not in sentence
+    assert "safetensors" in sentence
 
 
 def cut(path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from harness.options.compose import compose
 from tests.support.harness_runs import TINY, complaint, exit_code, only_run, run, runs, summary
 from tests.support.pictures import halve, write_mask, write_picture
 
@@ -75,6 +78,14 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (["batch"], ["batch"]),
         (["--multrun"], ["--multrun", "KEY=VALUE", "--help"]),
         (["objects=0"], ["objects=0"]),
+        (["+timming.width=1"], ["+timming.width=1", "nothing reads", "did you mean timing?"]),
+        (["+timing.widht=1"], ["widht"]),
+        ([f"name={'x' * 250}"], ["name=", "at most 200 bytes"]),
+        (["monitor_interval=inf"], ["monitor_interval=inf", "too large"]),
+        ([f"project_to={'9' * 400}"], ["project_to=", "too large"]),
+        ([f"batch={'9' * 40}"], ["batch=", "too large"]),
+        ([f"seed={'9' * 400}"], ["seed=", "too large"]),
+        (["strategy._target_=nope.X"], ["nope.X", "No module named 'nope'"]),
         (["targets=1000000000"], ["targets=", "1,000,000"]),
         (["objects=9999"], ["objects=9999", "254"]),
         (["refs=null"], ["refs=null", "give a number"]),
@@ -202,6 +213,33 @@ def test_a_folder_that_is_not_there_or_empty_is_named(refused: Refusals, data: s
     (refused.folder / "empty").mkdir()
     for root in ("nowhere", "empty"):
         assert f"data.root={root}" in refused.sentence(*FAST, f"data={data}", f"data.root={root}")
+
+
+@pytest.mark.parametrize("name", ["jürgen", "木 und Größe", "é,ü"])
+def test_a_folder_with_letters_beyond_ascii_needs_no_quotes(refused: Refusals, name: str) -> None:
+    for one in name.split(","):
+        write_group(refused.folder / one)
+        (refused.folder / one / "refs" / "b.png").unlink()
+    sentence = refused.sentence(*FAST, "data=folder", f"data.root={name}")
+    assert f"{name.split(',')[0]}/refs/b.jpg" in sentence
+
+
+def test_a_temporary_folder_that_can_not_be_made_is_one_sentence(
+    refused: Refusals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(refused.folder / "nowhere"))
+    assert "point TMPDIR to a disk with room" in refused.sentence("strategy=direct")
+
+
+def test_what_was_killed_while_it_composed_leaves_nothing_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("old", "new"):
+        (tmp_path / f"sambatch-options-{name}").mkdir()
+    os.utime(tmp_path / "sambatch-options-old", (0, 0))
+    assert len(compose(["strategy=direct", "batch=1"])) > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["sambatch-options-new"]
 
 
 def test_a_clip_that_is_not_there_is_answered_with_the_nearest_one(refused: Refusals) -> None:
