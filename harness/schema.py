@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
@@ -27,7 +26,7 @@ Portion = Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)]
 def fitted(kind: type[KindT], content: object) -> KindT:
     """Return a file's content as its kind. Raises ValueError, in words, for the first place that does not fit."""
     try:
-        return cast(KindT, _adapter(kind).validate_python(content))
+        return cast(KindT, _adapter(cast(Any, kind)).validate_python(content))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
@@ -50,5 +49,5 @@ def read_json(path: Path) -> Any:
 
 
 @cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 SpanStyle = Literal["plain", "code", "strong"]
 MARKED = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
 
-UNPRINTABLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
-"""Control characters, which neither XML nor a terminal should get, without those that count as white space."""
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Control characters but tabs and ends of lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,14 +109,13 @@ class Document:
     sections: tuple[Section, ...]
 
 
-def one_line(text: str) -> str:
-    """Return a text as one line, in which characters that a terminal would obey are spelled out."""
-    return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], " ".join(text.split()))
+def printable(text: str) -> str:
+    """Spell out the characters of a rendered text that neither a terminal nor XML should get."""
+    return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def spans(text: str) -> list[Span]:
     """Split a text into pieces of one style each."""
-    text = UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
     pieces: list[Span] = []
     end = 0
     for found in MARKED.finditer(text):

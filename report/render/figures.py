@@ -10,7 +10,7 @@ from io import BytesIO, StringIO
 
 import matplotlib as mpl
 
-from report.render.document import Drawing
+from report.render.document import Drawing, printable
 
 DPI = 130
 MARGIN = 0.12
@@ -38,7 +38,7 @@ def rendered(drawing: Drawing) -> tuple[str, dict[str, bytes]]:
         drawing.figure.set_layout_engine("none")  # The PNG has laid it out; the SVG must have the same places.
         text = StringIO()
         drawing.figure.savefig(text, format="svg", metadata=NO_DATE)
-    svg = _with_titles(text.getvalue(), drawing)
+    svg = printable(_with_titles(text.getvalue(), drawing))
     return _inline(svg, drawing), files | {f"{drawing.name}.svg": svg.encode("utf-8")}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from report.render.document import Block, Bullets, Code, Document, Drawing, Paragraph, Span, Table, one_line, spans
+from report.render.document import Block, Bullets, Code, Document, Drawing, Paragraph, Span, Table, printable, spans
 
 SPECIAL = re.compile(r"[\\<\[\]*`~]|(?<![^\W_])_|_(?![^\W_])")
 """Characters that could begin a tag, a link, a picture, or emphasis; an underscore within a word can't."""
@@ -16,7 +16,7 @@ def render_markdown(document: Document, *, figures: bool = True) -> str:
     for section in document.sections:
         blocks = [block for block in section.blocks if figures or not isinstance(block, Drawing)]
         parts += [f"## {_text(section.title)}", *map(_block, blocks)]
-    return "\n\n".join(parts) + "\n"
+    return printable("\n\n".join(parts) + "\n")
 
 
 def _block(block: Block) -> str:
@@ -26,7 +26,7 @@ def _block(block: Block) -> str:
         case Bullets():
             return "\n".join(f"- {_text(item)}" for item in block.items)
         case Code():
-            return "\n".join(["```sh", *map(one_line, block.lines), "```"])
+            return "\n".join(["```sh", *map(_one_line, block.lines), "```"])
         case Table():
             return _table(block)
         case Drawing():
@@ -44,7 +44,7 @@ def _table(table: Table) -> str:
 
 
 def _text(text: str) -> str:
-    return "".join(map(_span, spans(one_line(text))))
+    return "".join(map(_span, spans(_one_line(text))))
 
 
 def _span(span: Span) -> str:
@@ -60,3 +60,7 @@ def _span(span: Span) -> str:
 def _plain(text: str) -> str:
     """Escape what Markdown would take for markup: names from a run's data are text, whatever is in them."""
     return SPECIAL.sub(r"\\\g<0>", text)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
