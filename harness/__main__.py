@@ -1,4 +1,4 @@
-from harness.cli import main
+from harness.guard import start
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(start("harness.cli"))

@@ -1,6 +1,6 @@
 """``python -m harness.certify``: how far this harness can be trusted on this machine."""
 
-from harness.commands.certify import main
+from harness.guard import start
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(start("harness.commands.certify"))

@@ -1,6 +1,6 @@
 """``python -m harness.check``: has anything become worse than in the committed snapshot?"""
 
-from harness.gate.check import main
+from harness.guard import start
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(start("harness.gate.check"))

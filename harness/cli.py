@@ -11,20 +11,20 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 
-from rich.console import Console
-
 from harness.data.sources import open_groups
+from harness.guard import INTERRUPTED, guarded
 from harness.isolate.jobs import resolve_device
 from harness.options.compose import compose
 from harness.options.config import HarnessConfig
 from harness.options.points import Point
 from harness.progress import Progress, print_table
 from harness.store import history
+from harness.store.lock import locked
 from harness.store.results import RunFolder
 from harness.sweep import run_sweep
 from strategies.errors import UserError
@@ -33,17 +33,6 @@ from strategies.errors import UserError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     return guarded(lambda: _run(list(sys.argv[1:] if arguments is None else arguments)))
-
-
-def guarded(run: Callable[[], int]) -> int:
-    """Run a command and return its exit code; bad input is reported in one sentence."""
-    try:
-        return run()
-    except UserError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {error}", markup=False)
-        return 2
-    except KeyboardInterrupt:
-        return 130
 
 
 def _run(arguments: list[str]) -> int:
@@ -62,23 +51,32 @@ def measure(points: Sequence[Point]) -> tuple[int, RunFolder]:
     _check_inputs(points)
     config = points[0].config
     reporter = _reporter(config.reporter)
-    run = _run_folder(_resumed(config) or Path(config.results) / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{config.name}")
+    path = _resumed(config) or Path(config.results) / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{config.name}"
+    with _locked(path):
+        return _measured(points, RunFolder(path), reporter)
+
+
+def _measured(
+    points: Sequence[Point], run: RunFolder, reporter: Callable[[Path], Path] | None
+) -> tuple[int, RunFolder]:
     code = 0
     failed: Exception | None = None
     try:
         with _terminable(), Progress(len(points)) as progress:
             run_sweep(points, run, progress)
     except KeyboardInterrupt:
-        code = 130
+        code = INTERRUPTED
     except Exception as error:  # Bad input, or with isolation=inline what a strategy raised, is raised in the end.
         failed = error
     if run.rows:
-        print_table(run.rows)
         history.append(run.path)
+        written = f"results: {run.path}"
         try:
-            print(f"results: {run.path}" if reporter is None else f"report: {reporter(run.path)}")
-        except OSError as error:  # What was measured is stored; why the report is missing is reported.
+            written = written if reporter is None else f"report: {reporter(run.path)}"
+        except (OSError, UserError) as error:  # What was measured is stored; why the report is missing is reported.
             failed = failed or UserError(f"the report of {run.path} can't be written ({error})")
+        print_table(run.rows)
+        print(written)
     if failed is not None:
         raise failed
     asked = {point.name for point in points}
@@ -97,16 +95,21 @@ def _resumed(config: HarnessConfig) -> Path | None:
         return None
     name = re.compile(rf"\d{{8}}-\d{{6}}-\d{{6}}-{re.escape(config.name)}")  # `measure` names folders like this.
     runs = [points.parent for points in Path(config.results).glob("*/points") if name.fullmatch(points.parent.name)]
-    return max(runs, default=None)
+    last = (Path(config.results) / "latest").resolve()  # It is right where the clock, which gave the names, was not.
+    return next((run for run in runs if run.resolve() == last), max(runs, default=None))
 
 
-def _run_folder(path: Path) -> RunFolder:
-    try:
-        return RunFolder(path)
-    except OSError as error:
-        raise UserError(
-            f"results={path.parent} can't be written to ({error.strerror}); give another folder as results=FOLDER"
-        ) from error
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path))
+        except OSError as error:
+            place = f"{path}/" if path.exists() else f"results={path.parent}"
+            raise UserError(
+                f"{place} can't be written to ({error.strerror}); give another folder as results=FOLDER"
+            ) from error
+        yield
 
 
 def _check_inputs(points: Sequence[Point]) -> None:

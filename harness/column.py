@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 Shown = Literal["never", "always", "where it varies"]
 Comparison = Literal["ratio", "difference", "memory"]
+LARGEST = 2**63 - 1
+"""The largest whole number that the history's file and the report's tables can hold."""
 
 
 def column(
@@ -73,6 +75,8 @@ class Column:
             return self.optional
         if isinstance(value, bool) or self.kind is bool:
             return isinstance(value, bool) and self.kind is bool
+        if isinstance(value, int) and abs(value) > LARGEST:
+            return False
         if self.kind is float:
             return isinstance(value, int | float)
         return isinstance(value, self.kind) and (not self.choices or value in self.choices)

@@ -1,6 +1,6 @@
 """``python -m harness.kernels``: the fused cross-attention beside the library's kernels."""
 
-from harness.commands.kernels import main
+from harness.guard import start
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(start("harness.commands.kernels"))

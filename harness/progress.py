@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from harness.guard import shortened
 from harness.isolate.tracebacks import last_frames
 from harness.options.words import unlike
 from harness.row import CATALOGUE, Row
@@ -79,7 +80,7 @@ class Progress:
 
 def _outcome(row: Row) -> str:
     if row.fps is None or row.status != "ok":
-        return str(row.reason)
+        return shortened(str(row.reason))
     speed = f"{_shown(row, 'fps')} frames/s"
     if row.speedup is None:
         return speed

@@ -1,6 +1,6 @@
 """``python -m harness.reference``: write REFERENCE.md, the options, columns, statuses and exit codes, from the code."""
 
-from harness.commands.reference import main
+from harness.guard import start
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(start("harness.commands.reference"))

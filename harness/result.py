@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 from harness.row import Row
+from harness.schema import Count, Number, StrictStr, fitted
 
 SideName = Literal["baseline", "candidate"]
 SIDES: dict[str, SideName] = {"baseline": "baseline", "candidate": "candidate", "reference": "baseline"}
@@ -16,13 +19,19 @@ SIDES: dict[str, SideName] = {"baseline": "baseline", "candidate": "candidate", 
 class Block:
     """One timed pass; ``place`` is its place in its round, ``cpu_seconds`` the process's CPU time meanwhile."""
 
-    group: str
-    round: int
-    place: int
+    group: StrictStr
+    round: Count
+    place: Count
     side: SideName
-    targets: int
-    seconds: float
-    cpu_seconds: float
+    targets: Count
+    seconds: Number
+    cpu_seconds: Number
+
+
+def _by_todays_names(block: object) -> object:
+    if not isinstance(block, dict) or not isinstance(side := block.get("side"), str):
+        return block
+    return block | {"side": SIDES.get(side, side)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,17 +48,22 @@ class PointResult:
     details: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
-    def from_json(content: dict[str, Any]) -> PointResult:
+    def from_json(content: object) -> PointResult:
         """Read what `asdict` gave, also when the baseline was called the reference.
 
         Raises ValueError for anything else.
         """
-        try:
-            return PointResult(
-                row=Row.from_json(content["row"]),
-                config=content["config"],
-                samples=[Block(**block | {"side": SIDES[block["side"]]}) for block in content["samples"]],
-                details=content["details"],
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a result: {error}") from error
+        stored = fitted(_Stored, content)
+        return PointResult(
+            row=Row.from_json(stored.row), config=stored.config, samples=stored.samples, details=stored.details
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """A result as JSON has it; `Row` checks the row."""
+
+    row: dict[str, Any]
+    config: dict[str, Any]
+    samples: list[Annotated[Block, BeforeValidator(_by_todays_names)]]
+    details: dict[str, Any]

@@ -21,7 +21,7 @@ from harness.row import Row
 from harness.store.environment import describe_environment
 from harness.store.identity import identity_of
 from harness.store.results import RunFolder
-from harness.workload.scratch import scratch_folder
+from harness.workload.scratch import empty, scratch_folder
 from strategies.errors import UserError
 
 
@@ -93,6 +93,9 @@ def _run_workload(
             continue
         if encoded is None:
             encoded = launch(point, EncodeJob(point=point, folder=folder), progress.stage)
+            if encoded.failure is not None and encoded.failure.killed:  # All points share it, so it has a second try.
+                empty(folder)
+                encoded = launch(point, EncodeJob(point=point, folder=folder), progress.stage)
         if encoded.failure is not None:
             end(one, encoded)
             continue

@@ -1,6 +1,6 @@
 """``python -m harness.train_toy``: train the toy model on drawn specimens."""
 
-from harness.commands.train_toy import main
+from harness.guard import start
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(start("harness.commands.train_toy"))

@@ -1,5 +1,14 @@
 """Reports of a run's folder for people: Markdown, HTML and figures."""
 
-from report.write import write_report
+from __future__ import annotations
 
-__all__ = ["write_report"]
+from pathlib import Path
+
+
+def write_report(folder: Path) -> Path:
+    """Write the report into a run's folder; returns the path of report.md (see `report.write`)."""
+    from report.write import (
+        write_report as written,
+    )  # Its imports take seconds, in which nobody should wait for Ctrl-C.
+
+    return written(folder)

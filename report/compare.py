@@ -18,6 +18,7 @@ from harness.options.words import BASELINE, option_of, parted, what_words, words
 from harness.row import CATALOGUE
 from harness.stats.interval import Interval, quotient
 from harness.stats.speedup import SpeedUp, Verdict, verdict
+from harness.store.atomic import write_whole
 from report.reading.mask_status import masks_of
 from report.reading.run import Run, dig, planned, read_run
 from report.render.document import Bullets, Cell, Column, Document, Paragraph, Section, Table, filled, number, words
@@ -48,7 +49,7 @@ class Pair:
 def write_comparison(first: Path, second: Path, output: Path | None) -> str:
     """Compare two runs' folders; returns what to print: the comparison, or the path of the file it was written to.
 
-    Raises UserError where a folder holds no run, or the output is neither .md nor .html.
+    Raises UserError where a folder holds no run, or the output is neither .md nor .html or can't be written.
     """
     document = comparison_of(read_run(first), read_run(second))
     if output is None:
@@ -56,7 +57,9 @@ def write_comparison(first: Path, second: Path, output: Path | None) -> str:
     renderers = {".md": render_markdown, ".html": lambda made: render_html(made, {})}
     if output.suffix not in renderers:
         raise UserError(f"--output {output} is neither .md nor .html: give the file one of these endings")
-    output.write_text(renderers[output.suffix](document), encoding="utf-8")
+    if not output.parent.is_dir():
+        raise UserError(f"--output {output} can't be written: there is no folder {output.parent}, so make it")
+    write_whole(output, renderers[output.suffix](document))
     return str(output)
 
 
@@ -111,7 +114,7 @@ def _by_point(run: Run, crowded: Set[tuple[str, ...]]) -> dict[tuple[str, ...], 
 
 def _crowded(run: Run) -> set[tuple[str, ...]]:
     """Return the keys that several points of one sweep have, because they differ in how they were measured alone."""
-    asked = planned(run.folder / "plan.json")
+    asked = planned(run.folder)
     counts = Counter(_key(run, row) for _, row in run.summary.iterrows() if row["point"] in asked)
     return {key for key, count in counts.items() if count > 1}
 

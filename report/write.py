@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.store.atomic import write_whole
 from report.reading.run import Run, read_run
 from report.render.document import Document, Drawing, Section
-from report.render.figures import store
+from report.render.figures import rendered
 from report.render.html import render_html
 from report.render.markdown import render_markdown
 from report.sections.all_points import all_points_section
@@ -29,13 +30,21 @@ from report.sections.your_job import job_section
 
 
 def write_report(folder: Path) -> Path:
-    """Write the report into a run's folder; returns the path of report.md."""
+    """Write the report into a run's folder; returns the path of report.md.
+
+    Each file is written whole or not at all, so that a full disk leaves the report before. Raises UserError where the
+    folder holds no run, or a file can't be written.
+    """
     document = report_of(read_run(folder))
     drawings = (block for section in document.sections for block in section.blocks if isinstance(block, Drawing))
-    shown = {drawing.name: store(drawing, folder) for drawing in drawings}
-    (folder / "report.html").write_text(render_html(document, shown), encoding="utf-8")
+    shown: dict[str, str] = {}
+    for drawing in drawings:
+        shown[drawing.name], files = rendered(drawing)
+        for name, content in files.items():
+            write_whole(folder / name, content)
+    write_whole(folder / "report.html", render_html(document, shown))
     path = folder / "report.md"
-    path.write_text(render_markdown(document), encoding="utf-8")
+    write_whole(path, render_markdown(document))
     return path
 
 

@@ -10,7 +10,6 @@ Exit codes: 0 certified; 2 bad input, or not every comparison was made, as when 
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,12 +19,14 @@ from typing import Any
 
 from rich.console import Console
 
-from harness.cli import guarded, measure
+from harness.cli import measure
 from harness.commands.certify_masks import certify_masks
+from harness.guard import guarded
 from harness.options.compose import compose
 from harness.options.points import Point
 from harness.row import Row
 from harness.store.certificate import Certificate, Effect, Share, store
+from harness.store.recorded import environment_of
 from harness.store.results import RunFolder
 from strategies.errors import UserError
 
@@ -104,13 +105,13 @@ def certificate_of(run: RunFolder, grid: Sequence[Point]) -> Certificate | None:
     if not alike:
         return None
     effects = [_effect(slowdown, found) for slowdown, found in sorted(by_slowdown.items())]
-    config, environment = grid[0].config, json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
+    config, environment = grid[0].config, environment_of(run.path)
     objects = alike[0].objects
     assert objects is not None  # A point that was measured has them.
     return Certificate(
-        device=environment["device"],
+        device=environment.device,
         made=datetime.now().astimezone().isoformat(timespec="seconds"),
-        git_commit=environment["git_commit"],
+        git_commit=environment.git_commit,
         strategy=grid[0].strategy,
         model=config.model.name,
         dtype=config.dtype,

@@ -29,7 +29,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from harness.cli import guarded
+from harness.guard import guarded
 from harness.measure.cost import measure_matrix_rate
 from harness.measure.timing import Clock, device_clock
 from harness.store.atomic import write_whole

@@ -20,8 +20,8 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_class
 
-from harness.cli import guarded
 from harness.commands.yaml_options import Option, choices_in, header_of, is_global, options_in
+from harness.guard import guarded
 from harness.options.compose import RENAMED
 from harness.options.signature import signature_of
 from harness.row import STATUSES, column_reference
@@ -30,7 +30,7 @@ from strategies.base import Strategy
 
 COMMANDS = (
     *("harness.cli", "harness.gate.check", "harness.commands.certify", "harness.commands.kernels"),
-    *("harness.commands.train_toy", "harness.commands.reference", "report.__main__"),
+    *("harness.commands.train_toy", "harness.commands.reference", "report.cli"),
 )
 """Modules whose docstring explains a command. They are read, not imported, as the harness knows nothing of reports."""
 STATUS_TEXTS = {
@@ -42,7 +42,7 @@ STATUS_TEXTS = {
     "skipped": "it can't be measured here; `reason` says what it lacks",
 }
 RUN_FILES = {
-    "summary.csv": "a row for each point; see Columns",
+    "summary.csv": "a row for each point, see Columns; a text that a spreadsheet would run begins with an apostrophe",
     "report.html": "the report in one file, which opens without a network",
     "report.md": "the same report, with its plots beside it",
     "*.png": "the report's plots and pictures; plots are stored as `*.svg` too",

@@ -15,6 +15,7 @@ from functools import lru_cache, partial
 import numpy as np
 
 from harness.data.group import Frame, Group
+from strategies.errors import UserError
 
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 SPECIMEN_RADIUS = 0.36
@@ -22,6 +23,7 @@ SPECIMEN_RADIUS = 0.36
 HARMONICS = (2, 3, 4, 5)
 TEXTURES = ("plain", "stripes", "dots", "rings")
 REFERENCE_STREAM, TARGET_STREAM = 0, 1
+MOST_FRAMES = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +62,14 @@ def synthetic_groups(
 ) -> list[Group]:
     """Return ``count`` groups with ``objects`` parts each.
 
-    size: (height, width) of every picture. absent: the probability that a part is missing from a frame.
+    size: (height, width) of every picture. absent: the probability that a part is missing from a frame. Raises
+    UserError for more frames than a sweep could ever encode, whose list alone would take minutes.
     """
+    for option, asked in (("data.groups", count), ("refs", references * count), ("targets", targets * count)):
+        if asked > MOST_FRAMES:
+            raise UserError(
+                f"{option}= is too large: all groups together have at most {MOST_FRAMES:,}, and not {asked:,}"
+            )
     return [
         _group(index, references=references, targets=targets, objects=objects, size=size, seed=seed, absent=absent)
         for index in range(count)

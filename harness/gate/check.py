@@ -4,24 +4,27 @@ The gate measures a grid as ``python -m harness`` does, or takes a run that exis
 it with the snapshot that is committed for this device; `harness.gate.rule` has the rule. What is unclear is measured
 again, longer.
 
-Exit codes: 0 nothing became worse; 1 something did; 2 bad input; 3 it is unclear; 130 interrupted. With --update the
-code is 0, or 1 where the new snapshot, written all the same, has points that did not end well.
+Exit codes: 0 nothing became worse; 1 something did; 2 bad input, or a fault of the gate itself, which says nothing of
+the points; 3 it is unclear; 130 interrupted. With --update the code is 0, or 1 where the new snapshot, written all the
+same, has points that did not end well.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from harness.cli import guarded, measure
+from harness.cli import measure
 from harness.gate.findings import junit, markdown, print_findings, summary_line
 from harness.gate.rule import Finding, compare, exit_code
 from harness.gate.snapshot import Snapshot, file_of, find, load, store
+from harness.guard import INTERRUPTED, guarded
 from harness.isolate.jobs import resolve_device
 from harness.options.compose import compose
 from harness.options.config import HarnessConfig
@@ -38,13 +41,17 @@ GRID = {
 }
 """Options that the command line may replace: few points, each timed until its interval is narrower than the margin
 (about three minutes on a CPU)."""
-INTERRUPTED = 130
+FAULT = 2
 SUMMARY = "GITHUB_STEP_SUMMARY"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns one of the exit codes above."""
-    return guarded(lambda: _check(list(sys.argv[1:] if arguments is None else arguments)))
+    try:
+        return guarded(lambda: _check(list(sys.argv[1:] if arguments is None else arguments)))
+    except Exception:  # Python would exit with 1, which says that a point became worse.
+        traceback.print_exc()
+        return FAULT
 
 
 def _check(arguments: list[str]) -> int:
@@ -142,7 +149,7 @@ def _given_snapshot(config: HarnessConfig) -> Path | None:
 
 def _notes(path: Path, old: Snapshot, new: Snapshot) -> list[str]:
     """Return which snapshot it was, and how its device and versions differ from this run's."""
-    commit = old.environment["git_commit"]
+    commit = old.environment.git_commit
     notes = [f"Compared with {path} of {old.made[:10]}, {old.device}" + (f", code {commit[:8]}." if commit else ".")]
     if old.device != new.device:
         notes.append(
@@ -152,11 +159,11 @@ def _notes(path: Path, old: Snapshot, new: Snapshot) -> list[str]:
     differing = [
         f"{name} {old_value}, now {new_value}"
         for name, old_value, new_value in [
-            ("threads", old.environment["threads"], new.environment["threads"]),
-            ("python", old.environment["python"], new.environment["python"]),
+            ("threads", old.environment.threads, new.environment.threads),
+            ("python", old.environment.python, new.environment.python),
             *(
-                (name, version, new.environment["packages"].get(name))
-                for name, version in old.environment["packages"].items()
+                (name, version, new.environment.packages.get(name))
+                for name, version in old.environment.packages.items()
             ),
         ]
         if old_value != new_value
@@ -168,16 +175,16 @@ def _notes(path: Path, old: Snapshot, new: Snapshot) -> list[str]:
 
 def _publish(run: Path, findings: Sequence[Finding], config: HarnessConfig, notes: Sequence[str]) -> int:
     code = exit_code(findings, subset=config.check.subset)
-    print_findings(findings)
     text = markdown(findings, code=code, notes=notes)
     write_whole(run / "check.md", text)
     write_whole(run / "junit.xml", junit(findings))
+    print_findings(findings)
     console = Console(soft_wrap=True, highlight=False)
     for line in [*notes, f"check: {run / 'check.md'}, {run / 'junit.xml'}", summary_line(findings, code)]:
         console.print(line, markup=False)
     if SUMMARY in os.environ:
         try:
-            with Path(os.environ[SUMMARY]).open("a", encoding="utf-8") as summary:
+            with Path(os.environ[SUMMARY]).open("a", encoding="utf-8", errors="backslashreplace") as summary:
                 summary.write(text)
         except OSError as error:
             raise UserError(f"{SUMMARY}={os.environ[SUMMARY]} can't be written ({error.strerror})") from error

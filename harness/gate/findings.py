@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.gate.rule import PASS, REGRESSED, UNCLEAR, Finding, State
+from harness.guard import printable
 from harness.row import CATALOGUE
 from harness.stats.interval import Interval
 
@@ -37,13 +38,14 @@ def print_findings(findings: Sequence[Finding]) -> None:
     for name in COLUMNS:
         table.add_column(name, overflow="fold")
     for finding in _sorted(findings):
-        table.add_row(*map(escape, _cells(finding, common)))
+        table.add_row(*(escape(printable(cell)) for cell in _cells(finding, common)))
     console = Console(soft_wrap=True, highlight=False)
     if not console.is_terminal:  # A file or a pipe has no width to fit in.
         console.width = 250
     console.print(table)
     for key, command in _commands(findings).items():
-        console.print(f"to measure {_without(common, key)} again:\n  {command}", markup=False)
+        lines = printable(f"to measure {_without(common, key)} again:"), f"  {printable(command)}"
+        console.print("\n".join(lines), markup=False)
 
 
 def markdown(findings: Sequence[Finding], *, code: int, notes: Sequence[str]) -> str:
@@ -58,7 +60,7 @@ def markdown(findings: Sequence[Finding], *, code: int, notes: Sequence[str]) ->
         parts.append(_markdown_table(failed, common))
     commands = _commands(findings).items()
     if commands:
-        lines = [f"{command}  # {_without(common, key)}" for key, command in commands]
+        lines = [printable(f"{command}  # {_without(common, key)}").replace("```", "") for key, command in commands]
         parts.append("To measure again:\n\n```sh\n" + "\n".join(lines) + "\n```")
     if passed:
         parts.append(
@@ -167,7 +169,8 @@ def _markdown_table(findings: Sequence[Finding], common: Sequence[str]) -> str:
 
 
 def _markdown_cell(text: str) -> str:
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    text = printable(" ".join(text.split())).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return text.replace("![", "!\\[").replace("](", "]\\(")  # Neither a picture nor a link comes from a run's words.
 
 
 def _xml(text: str) -> str:

@@ -135,6 +135,8 @@ def _quantity(key: str, name: str, old: Record | None, new: Record, margins: Mar
 
     if now is None:
         return None if before is None else found("unclear", "not measured this time, or without an interval")
+    if name == "speedup" and before is None and old is not None and old.status == "ok":
+        return found("unclear", "the snapshot has this point without its speed-up; write it anew with --update")
     if old is None or before is None:
         return found("new", "the snapshot does not have it")
     if name == "speedup" and old.baseline != new.baseline:

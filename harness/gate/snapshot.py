@@ -6,25 +6,26 @@ Its file, ``<results>/baselines/<device>.json``, is meant to be committed and to
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, make_dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from harness.row import CATALOGUE, GATED, SPEEDUP, STATUSES, Row
+from harness.row import CATALOGUE, GATED, SPEEDUP, Row, Status
+from harness.schema import Portion, Positive, StrictInt, StrictStr, fitted, read_json
 from harness.stats.interval import Interval
 from harness.store.atomic import write_whole
 from harness.store.point_key import measured, planned, refuse_duplicate_keys
+from harness.store.recorded import Environment, environment_of
 from strategies.errors import UserError
 
 VERSION = 1
 NUMBERS = tuple(name for name in GATED if name not in SPEEDUP)
 """Columns without an interval."""
-ENVIRONMENT = ("device", "python", "packages", "threads", "git_commit", "git_changed")
-"""Entries of environment.json that are kept."""
+LIMITS: dict[Any, Any] = {"difference": Portion, "memory": Positive}
+"""What numbers can be, by how the gate compares them."""
 DIGITS = 6
 """Significant digits that are kept, because more would only make diffs long."""
 
@@ -46,12 +47,15 @@ class Record:
 
     @staticmethod
     def of(row: Row) -> Record:
-        """Take what is kept of a row, without a speed-up that has no interval."""
+        """Take what is kept of a row, without a speed-up that has no interval.
+
+        Raises ValueError where its numbers can't be.
+        """
         speedup = None
         if row.speedup is not None and row.speedup_lo is not None and row.speedup_hi is not None:
             value, lo, hi = map(_short, (row.speedup, row.speedup_lo, row.speedup_hi))
             speedup = Interval(value=value, lo=lo, hi=hi)
-        return Record(
+        record = Record(
             status=row.status,
             reason=row.reason,
             baseline=row.reference,
@@ -59,6 +63,8 @@ class Record:
             numbers={name: _short(getattr(row, name)) for name in NUMBERS if getattr(row, name) is not None},
             command=row.command,
         )
+        fitted(_StoredRecord, _record_to_json(record))
+        return record
 
     def interval(self, quantity: str) -> Interval | None:
         """Return the interval of ``speedup`` or of one of `NUMBERS`, or None where it was not measured."""
@@ -73,30 +79,37 @@ class Snapshot:
 
     made: str
     run: str
-    environment: dict[str, Any]
+    environment: Environment
     points: dict[str, Record]
 
     @property
     def device(self) -> str:
-        return str(self.environment["device"])
+        return self.environment.device
 
     @staticmethod
     def of_run(run: Path, keys: Set[str] | None = None) -> Snapshot:
         """Take a snapshot of a run. keys: the points to take, or None for all.
 
-        Raises UserError where the folder is not that of a run, or two points of the run have the same key.
+        Raises UserError where the folder is not that of a run, where two points of the run have the same key, and where
+        a point's numbers can't be.
         """
-        try:
-            environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-            kept = {name: environment[name] for name in ENVIRONMENT}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{run} is not the folder of a run; give one as results/<time>-<name>") from error
+        environment = environment_of(run)
         refuse_duplicate_keys(planned(run))
+        points: dict[str, Record] = {}
+        for key, one in measured(run).items():
+            if keys is None or key in keys:
+                try:
+                    points[key] = Record.of(one.row)
+                except ValueError as error:
+                    raise UserError(
+                        f"{run / 'points' / one.row.point}.json holds what can't be ({error}); remove it, and measure "
+                        "its point again with resume="
+                    ) from error
         return Snapshot(
             made=datetime.now().astimezone().isoformat(timespec="seconds"),
             run=run.resolve().name,
-            environment=kept,
-            points={key: Record.of(one.row) for key, one in measured(run).items() if keys is None or key in keys},
+            environment=environment,
+            points=points,
         )
 
     def to_json(self) -> str:
@@ -104,26 +117,59 @@ class Snapshot:
             "version": VERSION,
             "made": self.made,
             "run": self.run,
-            "environment": self.environment,
+            "environment": asdict(self.environment),
             "points": {key: _record_to_json(record) for key, record in sorted(self.points.items())},
         }
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
     @staticmethod
-    def from_json(content: dict[str, Any]) -> Snapshot:
+    def from_json(content: object) -> Snapshot:
         """Read what `to_json` gave. Raises ValueError where that is no snapshot."""
-        try:
-            if content["version"] != VERSION:
-                raise ValueError(f"it has version {content['version']}, and this sambatch reads version {VERSION}")
-            snapshot = Snapshot(
-                made=content["made"],
-                run=content["run"],
-                environment={name: content["environment"][name] for name in ENVIRONMENT},
-                points={key: _record_from_json(record) for key, record in content["points"].items()},
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{type(error).__name__}: {error}") from error
-        return snapshot
+        stored = fitted(_StoredSnapshot, content)
+        return Snapshot(
+            made=stored.made,
+            run=stored.run,
+            environment=stored.environment,
+            points={key: _record_from_json(record) for key, record in stored.points.items()},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StoredSpeedUp:
+    value: Positive
+    lo: Positive
+    hi: Positive
+    over: StrictStr | None
+
+    def __post_init__(self) -> None:
+        Interval(value=self.value, lo=self.lo, hi=self.hi)  # It refuses ends in another order.
+
+
+_StoredRecord: Any = make_dataclass(
+    "_StoredRecord",
+    [
+        ("status", Status),
+        ("command", StrictStr),
+        ("speedup", _StoredSpeedUp | None, field(default=None)),
+        *((name, LIMITS[CATALOGUE[name].gate] | None, field(default=None)) for name in NUMBERS),
+    ],
+    kw_only=True,
+    namespace={"__module__": __name__},
+)
+"""A point as files have it: its numbers are beside its status."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StoredSnapshot:
+    version: StrictInt
+    made: StrictStr
+    run: StrictStr
+    environment: Environment
+    points: dict[StrictStr, _StoredRecord]
+
+    def __post_init__(self) -> None:
+        if self.version != VERSION:
+            raise ValueError(f"it has version {self.version}, and this sambatch reads version {VERSION}")
 
 
 def store(snapshot: Snapshot, path: Path) -> None:
@@ -138,7 +184,7 @@ def load(path: Path) -> Snapshot:
     if path.is_dir():
         return Snapshot.of_run(path)
     try:
-        return Snapshot.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return Snapshot.from_json(read_json(path))
     except OSError as error:
         raise UserError(f"snapshot {path} can't be read ({error.strerror}); --update writes one") from error
     except ValueError as error:
@@ -174,24 +220,15 @@ def _record_to_json(record: Record) -> dict[str, Any]:
     return content | record.numbers | {"command": record.command}
 
 
-def _record_from_json(content: dict[str, Any]) -> Record:
-    if content["status"] not in STATUSES:
-        raise ValueError(f"{content['status']} is not a status")
-    stored = content.get("speedup")
-    speedup = None if stored is None else Interval(value=stored["value"], lo=stored["lo"], hi=stored["hi"])
-    numbers = {name: float(content[name]) for name in NUMBERS if name in content}
-    positive = [number for name, number in numbers.items() if CATALOGUE[name].gate == "memory"] + [
-        1.0 if speedup is None else speedup.lo
-    ]
-    if min(positive) <= 0 or not all(map(math.isfinite, numbers.values())):
-        raise ValueError(f"its numbers can't be: {content}")
+def _record_from_json(stored: Any) -> Record:
+    speedup = stored.speedup
     return Record(
-        status=content["status"],
+        status=stored.status,
         reason=None,
-        baseline=None if stored is None else stored["over"],
-        speedup=speedup,
-        numbers=numbers,
-        command=content["command"],
+        baseline=None if speedup is None else speedup.over,
+        speedup=None if speedup is None else Interval(value=speedup.value, lo=speedup.lo, hi=speedup.hi),
+        numbers={name: float(getattr(stored, name)) for name in NUMBERS if getattr(stored, name) is not None},
+        command=stored.command,
     )
 
 

@@ -15,14 +15,15 @@ from strategies.errors import UnavailableError, UserError, out_of_memory, tells_
 class Failure:
     """A failure of a point.
 
-    status: how the point ends by it. refused: whether the user's input has to be mended. traceback: its whole text;
-    empty where there is none, and where the reason says what the user has to do. Two failures for the same reason are
-    equal, wherever they came from.
+    status: how the point ends by it. refused: whether the user's input has to be mended. killed: whether its process
+    was ended from without, so that another try may go well. traceback: its whole text; empty where there is none, and
+    where the reason says what the user has to do. Two failures for the same reason are equal, wherever they came from.
     """
 
     status: Status
     reason: str
     refused: bool = False
+    killed: bool = False
     traceback: str = field(default="", compare=False, repr=False)
 
 
@@ -63,14 +64,16 @@ def failure_of_exit(code: int, *, output: str, doing: str, oom_kills: int) -> Fa
     last = next((line.strip() for line in reversed(before.splitlines()) if line.strip()), "")
     said = f"; it last said: {last[:300]}" if last else ""
     if code == -signal.SIGKILL and oom_kills > 0:
-        return Failure(status="oom", reason=f"the system killed the worker for want of memory, while {doing}")
+        reason = f"the system killed the worker for want of memory, while {doing}"
+        return Failure(status="oom", reason=reason, killed=True)
     if "MemoryError" in output or tells_of_memory(output):
         return Failure(status="oom", reason=f"the worker ran out of memory and could not go on, while {doing}{said}")
     if code < 0:
         name = _signal_name(-code)
         hint = " (by hand, or by the system for want of memory)" if code == -signal.SIGKILL else ""
         reason = f"the worker was killed by {name}{hint}, while {doing}{said}"
-        return Failure(status="crash", reason=reason, traceback=dump)
+        killed = -code in (signal.SIGKILL, signal.SIGTERM)
+        return Failure(status="crash", reason=reason, killed=killed, traceback=dump)
     return Failure(status="crash", reason=f"the worker exited with code {code}, while {doing}{said}", traceback=dump)
 
 

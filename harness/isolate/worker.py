@@ -20,8 +20,6 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from harness.isolate.failures import failure_of
-
 LENGTH = struct.Struct("!Q")
 """The format of the pickled job's length, which goes before it, so that standard input can stay open."""
 
@@ -36,6 +34,9 @@ def main() -> int:
     (length,) = LENGTH.unpack(_read(LENGTH.size))
     content = _read(length)
     _die_with_parent()
+    # Imports take seconds, in which the parent may be killed, so they come after that.
+    from harness.isolate.failures import failure_of
+
     try:
         result = pickle.loads(content).run(lambda stage: send("stage", stage))
     except BaseException as error:  # SystemExit too: whatever a strategy raises must be reported.

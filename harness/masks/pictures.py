@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,6 @@ def _store_frame(path: Path, frame: Frame, object_ids: tuple[int, ...]) -> None:
 
 
 def _save(image: Image.Image, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    image.save(partial, format="PNG")
-    partial.replace(path)
+    content = BytesIO()
+    image.save(content, format="PNG")
+    write_whole(path, content.getvalue())

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
-from contextlib import AbstractContextManager, redirect_stderr
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, suppress
 from io import StringIO
-from tempfile import TemporaryDirectory
+from pathlib import Path
+from tempfile import gettempdir, mkdtemp
 from typing import Any
 from unittest.mock import patch
 
@@ -32,6 +36,9 @@ RENAMED = {"strategy@reference": "strategy@baseline", "reference": "baseline", "
 ANYWAY = "++"
 """Hydra's mark for an option that is set whether or not it exists."""
 GROUPS = ("strategy", "strategy@baseline")
+SCRATCH = "sambatch-options-"
+ABANDONED = 3600.0
+"""Seconds after which nobody composes any more."""
 PRINTING = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
 """Flags that only print something and run nothing."""
 
@@ -42,7 +49,7 @@ def compose(arguments: list[str], *, module: str = "harness") -> list[Point]:
     module: the module whose command line this is, for the points' commands. Nothing is measured yet, so one bad value
     costs no time. Raises UserError, with one sentence, for whatever can't be composed.
     """
-    arguments = [_renamed(word) for word in arguments]
+    arguments = [_quoted(_renamed(word)) for word in arguments]
     try:
         jobs = _jobs(arguments, module)
         if jobs and jobs[0].composed.sweeps:
@@ -101,7 +108,7 @@ def _jobs(arguments: list[str], module: str) -> list[Job]:
     flags = [] if PRINTING & set(arguments) else ["--multirun"]
     argv = sys.argv
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of being printed by Hydra
-    with TemporaryDirectory(prefix="sambatch-") as scratch:  # Hydra wants a folder before anything is checked
+    with _scratch() as scratch:  # Hydra wants a folder before anything is checked
         words = [word for word in arguments if word not in ("--multirun", "-m")]
         scratch_dir = f"hydra.sweep.dir={scratch}"
         overrides = [word for word in words if "=" in word and not word.startswith("-")]
@@ -122,6 +129,25 @@ def _jobs(arguments: list[str], module: str) -> list[Job]:
         finally:
             sys.argv = argv
     return jobs
+
+
+@contextmanager
+def _scratch() -> Iterator[str]:
+    """Make a folder for a moment, and remove those that commands left which were killed while they composed."""
+    try:
+        for path in Path(gettempdir()).glob(f"{SCRATCH}*"):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > ABANDONED:
+                    shutil.rmtree(path, ignore_errors=True)
+        folder = mkdtemp(prefix=SCRATCH)
+    except OSError as error:
+        raise UserError(
+            f"no temporary folder can be made ({error.strerror or error}): point TMPDIR to a disk with room"
+        ) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _without_a_rehearsal() -> AbstractContextManager[Any]:
@@ -147,6 +173,18 @@ def _renamed(word: str) -> str:
     if equals and not mark and _of_strategy(option):
         mark = ANYWAY
     return f"{mark}{option}{equals}{value}"
+
+
+def _quoted(word: str) -> str:
+    """Return a word whose value Hydra's grammar takes although it holds letters beyond ASCII, as a folder may.
+
+    Values that may be quoted already, or are lists or the like, stay as they are.
+    """
+    option, equals, value = word.partition("=")
+    if value.isascii() or set(value) & set("'\"[]{}()=\\"):
+        return word
+    quoted = ",".join(f"'{one}'" for one in value.split(","))
+    return f"{option}{equals}{quoted}"
 
 
 def _as_typed(word: str) -> str:
@@ -185,7 +223,8 @@ def _explained(error: Exception) -> str:
             return f"{group}={name} is not known; {did_you_mean(name, error.options)}valid: {', '.join(error.options)}"
         case OverrideParseException():
             word = _as_typed(str(error.override))
-            return f"{word} can't be read as KEY=VALUE ({lines[0]}); quote values that hold , = [ or spaces"
+            advice = "quote values that hold , = [ spaces or letters beyond ASCII"
+            return f"{word} can't be read as KEY=VALUE ({lines[0]}); {advice}"
         case MissingMandatoryValue():
             return f"{error.full_key}= is missing: give it a value"
         case ConfigCompositionException() if isinstance(cause, ConfigAttributeError | ConfigKeyError):

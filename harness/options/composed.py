@@ -13,7 +13,7 @@ from omegaconf.errors import ValidationError
 
 from harness.options.config import HarnessConfig
 from harness.options.points import Point
-from harness.options.shipped import interpolated, strategies
+from harness.options.shipped import interpolated, read_by_strategies, strategies
 from harness.options.signature import Signature, signature_of
 from harness.options.words import option_of, word
 from strategies.errors import UserError, did_you_mean
@@ -215,6 +215,7 @@ def points_of(jobs: Sequence[Job]) -> list[Point]:
     none has it, or where an option can't have its value.
     """
     nodes = [node for job in jobs for node in job.nodes]
+    _check_added(jobs)
     for key in NODES:
         mine = [node for node in nodes if node.key == key]
         for name in dict.fromkeys(name for node in mine for name in sorted(node.typed)):
@@ -222,6 +223,19 @@ def points_of(jobs: Sequence[Job]) -> list[Point]:
             if all(name in node.unknown for node in asked):
                 raise UserError(_no_option(f"{key}.{name}", asked))
     return [job.without([f"{node.key}.{name}" for node in job.nodes for name in node.unknown]).point() for job in jobs]
+
+
+def _check_added(jobs: Sequence[Job]) -> None:
+    """Refuse what was added to the options, as by ``+timming.width=1``, and what nothing in the sweep reads."""
+    read = {option for job in jobs for node in job.nodes for option in node.read} | read_by_strategies()
+    for job in jobs:
+        for added in (one for one in job.overrides if one.startswith("+")):
+            name = re.split("[.@/]", option_of(added).lstrip("+"), maxsplit=1)[0]
+            if name in job.composed and name not in read and name not in HarnessConfig.__dataclass_fields__:
+                valid = sorted({*HarnessConfig.__dataclass_fields__, *read})
+                raise UserError(
+                    f"{added} sets an option that nothing reads; {did_you_mean(name, valid)}valid: {', '.join(valid)}"
+                )
 
 
 def _no_option(option: str, nodes: Sequence[Node]) -> str:

@@ -8,6 +8,7 @@ The classes are not frozen, because OmegaConf makes a frozen one a read-only con
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from harness.options.data import (
     FolderConfig,
     SyntheticConfig,
     at_least,
+    at_most,
     check_ids,
 )
 from harness.options.shipped import defaults_from
@@ -27,6 +29,8 @@ from strategies.errors import UserError, one_of
 from strategies.models.precision import DTYPES
 
 ISOLATIONS = ("spawn", "inline")
+LONGEST_NAME = 200
+"""Bytes of a run's name; a folder's has 255, the time included."""
 
 
 @dataclass(kw_only=True)
@@ -171,9 +175,14 @@ class HarnessConfig:
         for option in ("seed", "pictures"):
             at_least(option, getattr(self, option), 0)
         at_least("project_to", self.project_to, 1)
+        at_most("project_to", self.project_to, 10**12)
+        for option in ("batch", "objects", "refs", "targets", "repeat", "pictures"):
+            at_most(option, getattr(self, option) or 0, 2**31 - 1)
+        at_most("seed", self.seed, 2**63 - 1)
         if self.timeout is not None and not self.timeout > 0:
             raise UserError(f"timeout={self.timeout} leaves a point no time: give seconds, or null for no limit")
         at_least("monitor_interval", self.monitor_interval, 0.01)
+        at_most("monitor_interval", self.monitor_interval, 3600)
         one_of("isolation", self.isolation, ISOLATIONS)
         if not isinstance(self.resume, bool | str | None):
             raise UserError(f"resume={self.resume} is not known; give true, or the folder of a run")
@@ -182,6 +191,11 @@ class HarnessConfig:
             raise UserError("results= is empty: give the folder that runs go to")
         if "/" in self.name:
             raise UserError(f"name={self.name} must not hold a slash: it becomes part of a folder's name")
+        if len(os.fsencode(self.name)) > LONGEST_NAME:
+            raise UserError(
+                f"name={self.name[:20]}... is too long: it becomes part of a folder's name, so give at most "
+                f"{LONGEST_NAME} bytes"
+            )
 
 
 def effective_data(config: HarnessConfig) -> DataConfig:

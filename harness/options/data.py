@@ -57,6 +57,12 @@ def at_least(option: str, value: float, least: float) -> None:
         raise UserError(f"{option}={value} is too small: give {least} or more")
 
 
+def at_most(option: str, value: float, most: float) -> None:
+    if not value <= most:
+        given = f"{option}={value}" if len(str(value)) < 30 else f"{option}="
+        raise UserError(f"{given} is too large: give {most:,} or less")
+
+
 def check_ids(option: str, count: int) -> None:
     """Refuse more objects than a label map can tell apart."""
     from strategies.vocabulary import VOID  # here, because it brings torch, which reading keys does not need

@@ -1,1 +1,1 @@
-"""Runs on disk, their environment and their history. May import: options, result, row, stats, strategies."""
+"""Runs on disk, their environment and history. May import: column, options, result, row, schema, stats, strategies."""

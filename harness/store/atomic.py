@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import os
+import secrets
 from contextlib import suppress
 from pathlib import Path
 
 from strategies.errors import UserError
 
+UNFINISHED = ".*.partial"
+"""A pattern for files that are not whole yet, or that a killed process left so."""
 
-def write_whole(path: Path, text: str) -> None:
+
+def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file beside its place and move it there, so that a reader never sees half of it; folders are made.
 
-    Raises UserError where the file can't be written.
+    Where the place holds a link, the file takes the link's place and not its target's. Raises UserError where the file
+    can't be written; what was there before stays.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    # Names of files, which texts quote, may hold any bytes.
+    data = content if isinstance(content, bytes) else content.encode("utf-8", errors="backslashreplace")
+    partial = path.with_name(f".{secrets.token_hex(8)}.partial")  # Another process may write the same file meanwhile.
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open(
-            "w", encoding="utf-8", errors="backslashreplace"
-        ) as file:  # Names of files may hold any bytes.
-            file.write(text)
+        with partial.open("xb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -28,3 +33,10 @@ def write_whole(path: Path, text: str) -> None:
         with suppress(OSError):
             partial.unlink()  # A full disk needs the room.
         raise UserError(f"{path} can't be written ({error.strerror})") from error
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left unfinished in a folder and those in it; nobody may be writing there."""
+    for partial in folder.rglob(UNFINISHED):
+        with suppress(OSError):
+            partial.unlink()

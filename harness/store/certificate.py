@@ -7,18 +7,20 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+from harness.schema import Count, Number, Portion, Positive, StrictStr, fitted
+from harness.store.atomic import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
     """``found`` of ``count`` comparisons, with the exact 95 % interval of their rate (Clopper and Pearson)."""
 
-    count: int
-    found: int
-    rate: float
-    lo: float
-    hi: float
+    count: Count
+    found: Count
+    rate: Portion
+    lo: Portion
+    hi: Portion
 
     @staticmethod
     def of(found: Iterable[bool]) -> Share:
@@ -40,9 +42,9 @@ class Share:
 class Effect:
     """How often a slow-down by a known share was found, with the whole interval below 1."""
 
-    slowdown: float
+    slowdown: Positive
     detected: Share
-    median_speedup: float
+    median_speedup: Positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,35 +55,30 @@ class Certificate:
     at least 90 % were found; None where not even the largest was.
     """
 
-    device: str
-    made: str
-    git_commit: str | None
-    strategy: str
-    model: str
-    dtype: str
-    batch: int
-    objects: int
-    same: float
+    device: StrictStr
+    made: StrictStr
+    git_commit: StrictStr | None
+    strategy: StrictStr
+    model: StrictStr
+    dtype: StrictStr
+    batch: Count
+    objects: Count
+    same: Number
     false_alarms: Share
     effects: list[Effect]
-    smallest_detected: float | None
-    run: str
+    smallest_detected: Number | None
+    run: StrictStr
 
     @staticmethod
-    def from_json(content: dict[str, Any]) -> Certificate:
+    def from_json(content: object) -> Certificate:
         """Read what `asdict` gave. Raises ValueError where that is no certificate."""
-        try:
-            effects = [Effect(**effect | {"detected": Share(**effect["detected"])}) for effect in content["effects"]]
-            return Certificate(**content | {"false_alarms": Share(**content["false_alarms"]), "effects": effects})
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a certificate: {error}") from error
+        return fitted(Certificate, content)
 
 
 def store(certificate: Certificate, folder: Path) -> Path:
     """Store the newest certificate of a device in the device's file, whose path is returned."""
-    folder.mkdir(exist_ok=True)
     path = folder / file_name(certificate.device)
-    path.write_text(json.dumps(asdict(certificate), indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(asdict(certificate), indent=2) + "\n")
     return path
 
 

@@ -6,7 +6,6 @@ Runs are appended as they end; a run that is resumed replaces its own rows. Read
 
 from __future__ import annotations
 
-import json
 import math
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -17,9 +16,11 @@ from typing import Any
 
 from rich.console import Console
 
+from harness.column import LARGEST
 from harness.options.shipped import shipped
 from harness.stats.interval import Interval, quotient
 from harness.store.point_key import Measured, measured, planned, refuse_duplicate_keys
+from harness.store.recorded import environment_of
 from strategies.errors import UserError
 
 NAME = "history.sqlite"
@@ -79,12 +80,8 @@ def append(run: Path) -> bool:
     """
     store = run.parent / NAME
     try:
-        environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-        known = {
-            "device": environment["device"],
-            "threads": environment["threads"],
-            "commit": environment["git_commit"],
-        }
+        environment = environment_of(run)
+        known = {"device": environment.device, "threads": environment.threads, "commit": environment.git_commit}
         refuse_duplicate_keys(planned(run))
         entries = [_entry(one, run.name, known) for one in measured(run).values()]
         with closing(sqlite3.connect(store, timeout=PATIENCE)) as connection, connection:
@@ -95,7 +92,7 @@ def append(run: Path) -> bool:
     except UserError as error:
         _warn(f"this run is not in the history, {store}: {error}")
         return False
-    except (OSError, ValueError, KeyError, TypeError, sqlite3.Error) as error:
+    except (OSError, ValueError, sqlite3.Error) as error:
         _warn(f"this run is not in the history, {store} ({error}); move the file away if it is damaged")
         return False
     return True
@@ -111,6 +108,8 @@ def trends(store: Path, *, device: str, threads: int | None) -> dict[str, list[E
     Entries have any status. There are none where the store does not exist yet; raises UserError where it can't be read.
     """
     found: dict[str, list[Entry]] = {}
+    if threads is not None and threads > LARGEST:  # No run has so many, and SQLite can't be asked for them.
+        return found
     with _reading(store) as connection:
         question = f"SELECT {TABLE} FROM results WHERE device = ? AND threads IS ? ORDER BY time, run"
         for row in connection.execute(question, (device, threads)):

@@ -6,7 +6,6 @@ what a person would call a different point.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from harness.options.data import DavisConfig, SyntheticConfig
 from harness.options.shipped import default_baseline, strategies
 from harness.options.words import BASELINE, option_of, parted, what_words, words_of
-from harness.result import PointResult
 from harness.row import Row
+from harness.store.recorded import planned_names, results_of
 from strategies.errors import UserError
 
 if TYPE_CHECKING:  # The points' module imports torch, which reading keys does not need.
@@ -56,10 +55,7 @@ def measured(run: Path) -> dict[str, Measured]:
 
 def planned(run: Path) -> list[tuple[str, str]]:
     """Return keys and names of the points that a run's last command asked for and that have a result."""
-    try:
-        names = {one["point"] for one in json.loads((run / "plan.json").read_text(encoding="utf-8"))}
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    names = set(planned_names(run))
     return [(one.key, one.row.point) for one in _results(run) if one.row.point in names]
 
 
@@ -77,14 +73,13 @@ def refuse_duplicate_keys(points: Iterable[tuple[str, str]]) -> None:
 def _results(run: Path) -> list[Measured]:
     """Return a run's results, oldest first."""
     found: list[Measured] = []
-    for path in sorted((run / "points").glob("*.json"), key=lambda file: file.stat().st_mtime_ns):
+    for stored in results_of(run):
+        row, options = stored.result.row, stored.result.config
         try:
-            result = PointResult.from_json(json.loads(path.read_text(encoding="utf-8")))
-            row = result.row
-            key = _key(row.strategy, row.variant, result.config, stored_words(row, result.config))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            key = _key(row.strategy, row.variant, options, stored_words(row, options))
+        except (KeyError, TypeError, AttributeError, RecursionError):  # Its options are damaged.
             continue
-        found.append(Measured(key=key, row=row, time=datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)))
+        found.append(Measured(key=key, row=row, time=datetime.fromtimestamp(stored.time / 1e9, tz=UTC)))
     return found
 
 

@@ -6,18 +6,18 @@ repeats what `points/*.json` say. So a run that was interrupted anywhere can be 
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from io import StringIO
 from pathlib import Path
 
 from harness.result import PointResult
-from harness.row import COLUMNS, Row
+from harness.row import Row
 from harness.store.atomic import write_whole
+from harness.store.recorded import results_of
+from harness.store.summary import written
 from strategies.errors import UserError
 
 
@@ -25,23 +25,19 @@ class RunFolder:
     """Writes one run, a new one or one that is resumed, to which the link ``latest`` beside it then points."""
 
     def __init__(self, path: Path) -> None:
+        """Open the folder, or make it. Raises UserError where a part of it is a link, which may lead anywhere."""
         self.path = path
+        for name in ("points", "pictures"):
+            if (path / name).is_symlink():
+                raise UserError(f"{path / name} is a link: put the folder that it names in its place")
         (path / "points").mkdir(parents=True, exist_ok=True)
         self._rows: dict[str, Row] = {}
         self._identities: dict[str, Mapping[str, str]] = {}
-        for stored in sorted((path / "points").glob("*.json"), key=lambda file: file.stat().st_mtime):
-            self._read(stored)
+        for stored in results_of(path):  # A point whose file is damaged will be measured again.
+            row = stored.result.row
+            self._rows[row.point] = row
+            self._identities[row.point] = stored.identity
         _point_latest(path)
-
-    def _read(self, stored: Path) -> None:
-        """Read a stored result; a damaged file is ignored, so its point will be measured again."""
-        try:
-            content = json.loads(stored.read_text(encoding="utf-8"))
-            row = PointResult.from_json(content).row
-        except (OSError, ValueError, KeyError, AttributeError):
-            return
-        self._rows[row.point] = row
-        self._identities[row.point] = content.get("identity", {})
 
     def write_json(self, name: str, content: object) -> None:
         _write(self.path / name, json_text(content))
@@ -58,7 +54,7 @@ class RunFolder:
         self.write_summary()
 
     def write_summary(self) -> None:
-        _write(self.path / "summary.csv", _csv(self._rows.values()))
+        _write(self.path / "summary.csv", written(self._rows.values()))
 
     def finished(self, name: str, identity: Mapping[str, str]) -> bool:
         """Return whether the point has an ``ok`` result of the same options, code and environment."""
@@ -84,15 +80,6 @@ def _finite(content: object) -> object:
         case list() | tuple():
             return [_finite(value) for value in content]
     return content
-
-
-def _csv(rows: Iterable[Row]) -> str:
-    text = StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: "" if value is None else value for name, value in asdict(row).items()})
-    return text.getvalue()
 
 
 def _write(path: Path, text: str) -> None:

@@ -24,7 +24,7 @@ from harness.data.group import Frame, Group
 from harness.masks.noise import NoiseFloor, Sample, choose, measure_noise
 from harness.options.config import EncodeConfig
 from harness.store.atomic import write_whole
-from harness.workload.storage import disk_features, disk_predictions, stored_features, stored_predictions
+from harness.workload.storage import disk_features, disk_predictions, no_room, stored_features, stored_predictions
 from strategies.models.tracker import Tracker
 from strategies.oracle import Oracle
 from strategies.preprocessing import label_map_to_masks
@@ -47,7 +47,7 @@ def encode_workload(model: Tracker, groups: Sequence[Group], *, options: EncodeC
         _encode_group(model, group, options=options, folder=folder / str(index))
     frames = sum(len(group.references) + len(group.targets) for group in groups)
     counted = {"encode_seconds": time.perf_counter() - began, "encoded_frames": frames}
-    (folder / "encoded.json").write_text(json.dumps(counted), encoding="utf-8")
+    write_whole(folder / "encoded.json", json.dumps(counted))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,8 +188,15 @@ def _encode_group(model: Tracker, group: Group, *, options: EncodeConfig, folder
         "masks": torch.stack([masks for _, masks in loaded]),
         "pixels": pixels,
     }
-    torch.save(stored, folder / "references.pt")
+    _save(stored, folder / "references.pt")
     _encode_targets(model, group, options, folder / "targets")
+
+
+def _save(content: object, path: Path) -> None:
+    try:
+        torch.save(content, path)
+    except (OSError, RuntimeError) as error:  # A disk that is full is a RuntimeError of torch's.
+        raise no_room(path.parent, "the references' features", cause="No space left on device") from error
 
 
 def _encode_targets(model: Tracker, group: Group, options: EncodeConfig, folder: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from harness.store.atomic import write_whole
 from strategies.errors import UserError
 from strategies.vocabulary import Predictions, VisionFeatures
 
@@ -27,11 +28,13 @@ def disk_tensor(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tenso
         with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, size)
     except OSError as error:
-        raise UserError(
-            f"{path.parent} has no room for {size / 1e9:.1f} GB of the targets' features ({error.strerror}); lower "
-            "targets= or point TMPDIR to a larger disk"
-        ) from error
+        raise no_room(path.parent, f"{size / 1e9:.1f} GB of the targets' features", cause=error.strerror) from error
     return _mapped(path, shape, dtype)
+
+
+def no_room(folder: Path, what: str, *, cause: str | None) -> UserError:
+    """Return the error of features for which the disk of TMPDIR has no room."""
+    return UserError(f"{folder} has no room for {what} ({cause}); lower targets= or point TMPDIR to a larger disk")
 
 
 def disk_features(folder: Path, like: VisionFeatures, count: int) -> VisionFeatures:
@@ -56,10 +59,9 @@ def stored_predictions(folder: Path, object_ids: tuple[int, ...]) -> Predictions
 
 
 def _rooms(folder: Path, count: int, **samples: Tensor) -> dict[str, Tensor]:
-    folder.mkdir(parents=True)
     shapes = {name: (count, *sample.shape[1:]) for name, sample in samples.items()}
     layout = {name: [str(samples[name].dtype).removeprefix("torch."), shape] for name, shape in shapes.items()}
-    (folder / _SHAPES).write_text(json.dumps(layout), encoding="utf-8")
+    write_whole(folder / _SHAPES, json.dumps(layout))
     return {name: disk_tensor(folder / name, shape, samples[name].dtype) for name, shape in shapes.items()}
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -15,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from harness.column import Column
+from harness.column import LARGEST, Column
 from harness.options.words import unlike
 from harness.row import CATALOGUE, COLUMNS, SETTING
+from harness.schema import read_json
+from harness.store.recorded import planned_names
+from harness.store.summary import rows_in
 from strategies.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,13 +87,13 @@ def read_run(folder: Path) -> Run:
         for name, content in contents.items()
         if content is not None and isinstance(dig(content, "row"), dict)
     }
-    rows = _summary_rows(folder / "summary.csv")
+    rows = rows_in(folder / "summary.csv")
     for name, content in points.items():
         if rows.get(name, {}).get("status") != content["row"].get("status"):
             rows[name] = _texts(content["row"] | {"point": name})
     if not rows:
         raise UserError(f"{folder} holds no finished point: give the folder of a run, as results/latest")
-    places = planned(folder / "plan.json")
+    places = planned(folder)
     ordered = sorted(rows.values(), key=lambda row: places.get(row["point"], len(places)))
     summary = pd.DataFrame(ordered, columns=list(COLUMNS), dtype=str).replace("", None)
     environment = read_object(folder / "environment.json") or {}
@@ -100,19 +101,9 @@ def read_run(folder: Path) -> Run:
     return Run(folder=folder, environment=environment, summary=_labelled(counted, points), points=points)
 
 
-def planned(path: Path) -> dict[str, int]:
+def planned(folder: Path) -> dict[str, int]:
     """Return each point's place in the sweep; a run that was resumed does not measure its points in that order."""
-    plan = _read_json(path)
-    names = [dig(one, "point") for one in plan] if isinstance(plan, list) else []
-    return {name: at for at, name in enumerate(names) if isinstance(name, str)}
-
-
-def _summary_rows(path: Path) -> dict[str, dict[str, str]]:
-    if not path.is_file():
-        return {}
-    csv.field_size_limit(sys.maxsize)  # An exception's message may have any length.
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        return {row["point"]: row for row in csv.DictReader(file) if row.get("point") and row.get("status")}
+    return {name: at for at, name in enumerate(planned_names(folder))}
 
 
 def _texts(row: dict[str, Any]) -> dict[str, str]:
@@ -122,20 +113,19 @@ def _texts(row: dict[str, Any]) -> dict[str, str]:
 
 def read_object(path: Path) -> dict[str, Any] | None:
     """Read a JSON file's object; returns None where the file is missing or damaged."""
-    content = _read_json(path)
-    return content if isinstance(content, dict) else None
-
-
-def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(path)
+    except (OSError, ValueError):
         return None
+    return content if isinstance(content, dict) else None
 
 
 def finite(value: Any) -> float | None:
     """Return a finite number as a float, and None for anything else."""
-    return float(value) if isinstance(value, Real) and math.isfinite(value) else None
+    try:
+        return float(value) if isinstance(value, Real) and math.isfinite(value) else None
+    except OverflowError:  # JSON's whole numbers have no end.
+        return None
 
 
 def dig(content: Any, *keys: str) -> Any:
@@ -152,7 +142,10 @@ def _typed(summary: pd.DataFrame) -> pd.DataFrame:
         texts = summary[column.name]
         if column.kind is bool:
             return texts.map(YES_OR_NO).astype(object).where(texts.isin(list(YES_OR_NO)), None)
-        return texts if column.kind is str else pd.to_numeric(texts, errors="coerce")
+        if column.kind is str:
+            return texts
+        numbers = pd.to_numeric(texts, errors="coerce").astype(float)
+        return numbers.where(numbers.between(0, LARGEST)) if column.kind is int else numbers
 
     return summary.assign(**{name: typed(column) for name, column in CATALOGUE.items()})
 

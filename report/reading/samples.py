@@ -41,6 +41,6 @@ def _seconds_per_target(samples: Any, sides: Set[str]) -> list[list[float]]:
     groups: dict[str, list[float]] = {}
     for block in samples if isinstance(samples, list) else []:
         seconds, targets = finite(dig(block, "seconds")), finite(dig(block, "targets"))
-        if dig(block, "side") in sides and seconds and targets and seconds > 0 and targets > 0:
+        if str(dig(block, "side")) in sides and seconds and targets and seconds > 0 and targets > 0:
             groups.setdefault(str(dig(block, "group")), []).append(seconds / targets)
     return list(groups.values())

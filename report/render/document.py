@@ -17,6 +17,9 @@ from matplotlib.figure import Figure
 SpanStyle = Literal["plain", "code", "strong"]
 MARKED = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
 
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Control characters but tabs and ends of lines."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
@@ -104,6 +107,11 @@ class Section:
 class Document:
     title: str
     sections: tuple[Section, ...]
+
+
+def printable(text: str) -> str:
+    """Spell out the characters of a rendered text that neither a terminal nor XML should get."""
+    return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def spans(text: str) -> list[Span]:

@@ -1,4 +1,4 @@
-"""Figures as files beside the report, the same bytes every time, and as parts of its HTML."""
+"""Figures as files that lie beside the report, the same bytes every time, and as parts of its HTML."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import re
 import warnings
 from html import escape
 from io import BytesIO, StringIO
-from pathlib import Path
 
 import matplotlib as mpl
 
-from report.render.document import Drawing
+from report.render.document import Drawing, printable
 
 DPI = 130
 MARGIN = 0.12
@@ -20,8 +19,8 @@ FONTS = ["DejaVu Sans", "Verdana", "Arial"]
 NO_DATE = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
-def store(drawing: Drawing, folder: Path) -> str:
-    """Write the figure's files into a folder; returns the figure as HTML."""
+def rendered(drawing: Drawing) -> tuple[str, dict[str, bytes]]:
+    """Return the figure as HTML, and the contents of its files by their names."""
     picture = BytesIO()
     layout = drawing.figure.get_layout_engine()
     if layout is not None:
@@ -32,16 +31,15 @@ def store(drawing: Drawing, folder: Path) -> str:
         # Text stays text, so that it can be searched and copied; and nothing in the file is random.
         mpl.rcParams.update({"svg.fonttype": "none", "font.sans-serif": FONTS, "svg.hashsalt": drawing.name})
         drawing.figure.savefig(picture, format="png", dpi=DPI)
-        (folder / f"{drawing.name}.png").write_bytes(picture.getvalue())
+        files = {f"{drawing.name}.png": picture.getvalue()}
         if drawing.picture:
             coded = base64.b64encode(picture.getvalue()).decode("ascii")
-            return f'<img src="data:image/png;base64,{coded}" alt="{escape(drawing.alt)}">'
+            return f'<img src="data:image/png;base64,{coded}" alt="{escape(drawing.alt)}">', files
         drawing.figure.set_layout_engine("none")  # The PNG has laid it out; the SVG must have the same places.
         text = StringIO()
         drawing.figure.savefig(text, format="svg", metadata=NO_DATE)
-    svg = _with_titles(text.getvalue(), drawing)
-    (folder / f"{drawing.name}.svg").write_text(svg, encoding="utf-8")
-    return _inline(svg, drawing)
+    svg = printable(_with_titles(text.getvalue(), drawing))
+    return _inline(svg, drawing), files | {f"{drawing.name}.svg": svg.encode("utf-8")}
 
 
 def _with_titles(svg: str, drawing: Drawing) -> str:

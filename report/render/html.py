@@ -8,7 +8,7 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from report.render.document import Bullets, Code, Document, Drawing, Paragraph, Table, spans
+from report.render.document import Bullets, Code, Document, Drawing, Paragraph, Table, printable, spans
 
 TEMPLATES = files("report.render") / "templates"
 
@@ -25,12 +25,13 @@ def render_html(document: Document, shown: Mapping[str, str]) -> str:
         "drawing": lambda block: isinstance(block, Drawing),
     }
     template = environment.from_string(_text("report.html"))
-    return template.render(
+    page = template.render(
         document=document,
         shown={name: Markup(html) for name, html in shown.items()},
         style=Markup(_text("report.css")),
         script=Markup(_text("report.js")),
     )
+    return printable(page)
 
 
 def _sortable(key: float | str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from report.render.document import Block, Bullets, Code, Document, Drawing, Paragraph, Span, Table, spans
+from report.render.document import Block, Bullets, Code, Document, Drawing, Paragraph, Span, Table, printable, spans
 
 SPECIAL = re.compile(r"[\\<\[\]*`~]|(?<![^\W_])_|_(?![^\W_])")
 """Characters that could begin a tag, a link, a picture, or emphasis; an underscore within a word can't."""
@@ -16,7 +16,7 @@ def render_markdown(document: Document, *, figures: bool = True) -> str:
     for section in document.sections:
         blocks = [block for block in section.blocks if figures or not isinstance(block, Drawing)]
         parts += [f"## {_text(section.title)}", *map(_block, blocks)]
-    return "\n\n".join(parts) + "\n"
+    return printable("\n\n".join(parts) + "\n")
 
 
 def _block(block: Block) -> str:

@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from report.render.document import UNPRINTABLE
+
 # This is Okabe and Ito's palette, which colour-blind readers can distinguish; its yellow, too pale for print, is last.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
 BASELINE, GREY = "sequential", "#7F7F7F"
@@ -45,8 +47,9 @@ def styles_of(summary: pd.DataFrame) -> dict[str, Style]:
 
 
 def plain(text: str) -> str:
-    """Escape dollars, because matplotlib would take what is between two of them for a formula."""
-    return text.replace("$", r"\$")
+    """Escape dollars, because matplotlib would take what is between two of them for a formula, and control characters,
+    which no SVG may hold."""
+    return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text).replace("$", r"\$")
 
 
 def objects_title(count: float) -> str:

@@ -55,7 +55,7 @@ def _newest(run: Run, summarized: Callable[[dict[str, Any]], _Summary]) -> tuple
             continue
         try:
             found.append(summarized(content))
-        except (ValueError, TypeError, AttributeError):  # The certificate is of another kind, or damaged.
+        except (ValueError, TypeError, AttributeError, OverflowError):  # It is another kind, or damaged.
             continue
     of_device = [one for one in found if one.device == _device(run)]
     return max(of_device, key=lambda one: one.made).blocks if of_device else ()

@@ -6,6 +6,7 @@ A run keeps pictures of each point's worst targets over all groups; `harness.mas
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ MOST_ROWS = 6
 MOST_LINES, LETTERS = 3, 18
 """A name beside a row has at most so many lines, and a line so many letters."""
 SIZE = 10
+MOST_PIXELS = 1 << 24
+"""Larger pictures are not those that a run keeps, and would fill the memory."""
 
 Labels = np.ndarray
 
@@ -202,10 +205,14 @@ def _labels(path: Path) -> Labels | None:
 
 
 def _image(path: Path, mode: str) -> np.ndarray | None:
+    if not path.is_file():  # A pipe would keep its reader waiting.
+        return None
     try:
-        with Image.open(path) as image:
-            return np.array(image.convert(mode))
-    except (OSError, ValueError, SyntaxError):  # Pillow raises SyntaxError for some damaged files.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return None if image.width * image.height > MOST_PIXELS else np.array(image.convert(mode))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Some damaged files are SyntaxErrors.
         return None
 
 

@@ -25,7 +25,8 @@ def draw_memory_frames(run: Run) -> Drawing | None:
     Returns None where all points have as many references.
     """
     summary, memory = run.summary, memory_column(run.summary)
-    measured = summary[(summary["status"] == "ok") & positive(summary["fps"]) & summary["refs"].notna()]
+    known = summary[["refs", "batch", "objects"]].notna().all(axis=1)
+    measured = summary[(summary["status"] == "ok") & positive(summary["fps"]) & known]
     if measured["refs"].nunique() < 2:
         return None
     spans = measured.groupby(["batch", "objects"])["refs"].nunique()

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from report.reading.run import Run, dig
+from report.reading.run import Run, dig, finite
 from report.render.document import Drawing, Paragraph, Section
 from report.render.style import plain, styles_of
 from report.sections.points_table import column, points_table, text_column
@@ -122,8 +122,7 @@ def _frame(series: Any) -> pd.DataFrame | None:
 
 def _numbers(values: list[Any]) -> list[float]:
     """Replace what is no finite number by NaN."""
-    numbers = [float(value) if isinstance(value, int | float) else np.nan for value in values]
-    return [number if np.isfinite(number) else np.nan for number in numbers]
+    return [np.nan if (number := finite(value)) is None else number for value in values]
 
 
 def _quantities(frames: list[pd.DataFrame]) -> dict[str, str]:

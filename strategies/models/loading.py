@@ -14,7 +14,7 @@ from strategies.models.family import Family
 from strategies.models.precision import DTYPES, check_dtype_name
 from strategies.models.sam2_family import SAM2
 from strategies.models.tracker import Tracker
-from strategies.models.weights import pretrained, published, shipped
+from strategies.models.weights import check_finite, pretrained, published, shipped
 
 FAMILIES: tuple[Family, ...] = (SAM2,)
 MODELS = tuple(name for family in FAMILIES for name in family.names)
@@ -47,6 +47,7 @@ def load_model(
         _check_usable_dtype(dtype, place)
     family = next(family for family in FAMILIES if name in family.names)
     network = _network(name, family, weights, seed).eval()
+    check_finite(name, weights or "the model's own place", network)
     network.requires_grad_(False)
     _copy_into_own_memory(network)
     model = family.tracker(network, name=name, device=str(place), dtype=dtype)
@@ -71,6 +72,8 @@ def _network(name: str, family: Family, weights: str | None, seed: int) -> PreTr
             raise UserError(
                 f"model.weights={weights} is not a folder: give one that from_pretrained reads, or 'random'"
             )
+        if name in family.shipped and Path(weights).resolve() == family.shipped[name].parent.resolve():
+            return shipped(name, family)  # Their config.json is this project's own.
         return pretrained(name, family, weights, local=True)
     return shipped(name, family) if name in family.shipped else published(name, family)
 

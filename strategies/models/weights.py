@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,6 +129,16 @@ def _check_complete(name: str, source: str, *, missing: Collection[str], mismatc
         )
 
 
+def check_finite(name: str, source: str, network: PreTrainedModel) -> None:
+    """Refuse weights that are no numbers: every mask would be empty, and every comparison infinite."""
+    broken = [path for path, tensor in network.state_dict().items() if not bool(tensor.isfinite().all())]
+    if broken:
+        raise UserError(
+            f"the weights of model {name} in {source} hold NaN or infinities (tensors: {len(broken)}, such as "
+            f"{min(broken)}); give another folder as model.weights=FOLDER"
+        )
+
+
 @contextmanager
 def _reading(name: str, source: str) -> Iterator[None]:
     """Turn what goes wrong into one sentence with the way out."""
@@ -146,6 +157,8 @@ def _reading(name: str, source: str) -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     """Return the error's first line, with the one that it announces, cut to a length that a sentence bears."""
+    if isinstance(error, pickle.UnpicklingError):  # torch's words say how to switch its protection off.
+        return "its pickle holds more than tensors, which could run code: save it as safetensors"
     lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
     line = " ".join(lines[:2] if lines[0].endswith(":") else lines[:1]).rstrip(".:")
     return line if len(line) <= 200 else f"{line[:200]}..."

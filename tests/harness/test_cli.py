@@ -244,12 +244,14 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     return Sweep(folder=folder, done=run_here(folder, searched, strategies, "bank=shared,repeat", "batch=2,99", *TINY))
 
 
+@pytest.mark.slow
 def test_a_strategy_without_a_choice_of_bank_is_measured_once_however_many_banks_are_swept(mixed: Sweep) -> None:
     measured = [(row["strategy"], row["variant"]) for row in mixed.rows if row["batch"] == "2"]
     expected = {"broken": [""], "direct": ["repeat", "shared"], "mine": [""], "sequential": [""], "wrong": [""]}
     assert sorted(measured) == [(strategy, bank) for strategy, banks in expected.items() for bank in banks]
 
 
+@pytest.mark.slow
 def test_a_strategy_is_a_file_and_a_yaml_with_its_options(mixed: Sweep) -> None:
     row = only([row for row in mixed.rows if row["batch"] == "2"], "mine")
     assert row["status"] == "ok"
@@ -257,6 +259,7 @@ def test_a_strategy_is_a_file_and_a_yaml_with_its_options(mixed: Sweep) -> None:
     assert (mixed.folder / "colour.txt").read_text() == "green"
 
 
+@pytest.mark.slow
 def test_a_strategy_that_raises_has_crashed_with_a_reason_and_the_others_are_measured(mixed: Sweep) -> None:
     row = only([row for row in mixed.rows if row["batch"] == "2"], "broken")
     assert row["status"] == "crash"
@@ -271,6 +274,7 @@ def test_a_strategy_that_raises_has_crashed_with_a_reason_and_the_others_are_mea
     assert only([row for row in mixed.rows if row["batch"] == "2"], "sequential")["status"] == "ok"
 
 
+@pytest.mark.slow
 def test_in_this_process_what_a_strategy_raised_reaches_the_terminal_when_the_report_is_written(mixed: Sweep) -> None:
     """The command `python -m pdb` needs the exception."""
     assert mixed.done.stderr.endswith("ZeroDivisionError: the third bolt is loose\nsecond line\n")
@@ -278,6 +282,7 @@ def test_in_this_process_what_a_strategy_raised_reaches_the_terminal_when_the_re
     assert (mixed.run / "report.md").is_file()
 
 
+@pytest.mark.slow
 def test_a_strategy_with_wrong_masks_is_wrong(mixed: Sweep) -> None:
     row = only([row for row in mixed.rows if row["batch"] == "2"], "wrong")
     assert row["status"] == "wrong"
@@ -285,6 +290,7 @@ def test_a_strategy_with_wrong_masks_is_wrong(mixed: Sweep) -> None:
     assert float(row["iou_mean"]) < 0.9
 
 
+@pytest.mark.slow
 def test_a_batch_larger_than_any_group_is_skipped_with_a_reason(mixed: Sweep) -> None:
     rows = [row for row in mixed.rows if row["batch"] == "99"]
     assert len(rows) == 6
@@ -292,10 +298,12 @@ def test_a_batch_larger_than_any_group_is_skipped_with_a_reason(mixed: Sweep) ->
     assert all("batch=99" in row["reason"] for row in rows)
 
 
+@pytest.mark.slow
 def test_points_that_failed_make_exit_code_1(mixed: Sweep) -> None:
     assert mixed.done.returncode == 1
 
 
+@pytest.mark.slow
 def test_the_report_tells_what_failed(mixed: Sweep) -> None:
     report = (mixed.run / "report.md").read_text(encoding="utf-8")
     for row in mixed.rows:
@@ -303,6 +311,7 @@ def test_the_report_tells_what_failed(mixed: Sweep) -> None:
         assert row["reason"] in report
 
 
+@pytest.mark.slow
 def test_nothing_temporary_stays_after_failures(mixed: Sweep) -> None:
     assert list((mixed.folder / "tmp").iterdir()) == []
 

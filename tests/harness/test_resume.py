@@ -20,6 +20,8 @@ from harness.row import Row
 from harness.store.results import RunFolder
 from tests.support.harness_runs import TINY, exit_code, only_run, row, run, runs, strict_json, summary
 
+pytestmark = pytest.mark.slow
+
 FLAKY = '''
 from pathlib import Path
 
@@ -191,6 +193,14 @@ def test_true_goes_on_with_the_newest_run(place: Place) -> None:
     assert place.states(newest) == ALL_OK
     assert place.stored(older) == before
     assert (place.results / "latest").resolve() == newest
+
+
+def test_true_goes_on_with_the_last_run_where_the_clock_was_wrong(place: Place) -> None:
+    last = only_run(place.results)
+    of_tomorrow = last.with_name(f"20990101-000000-000000-{last.name.split('-', 3)[3]}")
+    shutil.copytree(last, of_tomorrow)
+    assert place.sweep("resume=true", "strategy=direct") == 0
+    assert (place.results / "latest").resolve() == last.resolve()
 
 
 def test_true_goes_on_with_a_run_of_the_same_name_only(place: Place) -> None:

@@ -22,7 +22,7 @@ from harness.result import PointResult
 from harness.row import STATUSES, Row
 from harness.store.results import RunFolder
 from harness.sweep import run_sweep
-from harness.workload.scratch import PREFIX, scratch_folder
+from harness.workload.scratch import LOCK, PREFIX, scratch_folder
 from strategies.errors import UserError
 from tests.support.harness_runs import point, row, strict_json, summary
 
@@ -125,6 +125,25 @@ def test_what_is_asked_is_stored_before_anything_starts_and_each_result_before_t
     sweep([A, B, C], Launcher(watch=watch))
     assert stored == [[], [], [A.name], [A.name, B.name]]
     assert sweep.rows == [(A.name, "ok"), (B.name, "ok"), (C.name, "ok")]
+
+
+@pytest.mark.parametrize(("kills", "ended"), [(1, "ok"), (2, "crash")])
+def test_an_encoder_that_was_killed_has_one_more_try_in_an_empty_folder(sweep: Sweeps, kills: int, ended: str) -> None:
+    """All points of a workload would end with it, for a kill that may have been meant for something else."""
+    left = [Outcome(failure=Failure(status="crash", reason="killed", killed=True))] * kills
+
+    def launch(point: Point, job: Job, on_stage: Callable[[str], None], /) -> Outcome:
+        if isinstance(job, MeasureJob):
+            return well(point)
+        assert [path.name for path in job.folder.iterdir()] == [LOCK]
+        (job.folder / "0").mkdir()
+        (job.folder / "half").touch()
+        return left.pop() if left else Outcome()
+
+    run = RunFolder(sweep.path)
+    with Progress(2, Console(file=StringIO())) as progress:
+        run_sweep([A, B], run, progress, launch=launch)
+    assert [status for _, status in sweep.rows] == [ended] * 2
 
 
 def test_the_features_are_gone_as_soon_as_their_last_point_is_measured(sweep: Sweeps) -> None:

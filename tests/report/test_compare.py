@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from report.__main__ import main
+from report.cli import main
 from report.compare import comparison_of, write_comparison
 from report.reading.run import read_run
 from report.render.markdown import render_markdown
@@ -200,7 +200,7 @@ def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path, capsys: p
     folder = str(run_folder(tmp_path / "run", [row("a")]))
     assert main(["compare", folder, folder, "--output", str(tmp_path / "nowhere" / "a.md")]) == 2
     complaint = capsys.readouterr().err
-    assert complaint.startswith("error: the report can't be written")
+    assert complaint.startswith(f"error: --output {tmp_path}/nowhere/a.md can't be written")
     assert complaint.count("\n") == 1
 
 

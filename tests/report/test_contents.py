@@ -107,6 +107,7 @@ def test_the_set_up_is_shown_with_its_parts(tmp_path: Path) -> None:
     assert "setup_s" not in without
 
 
+@pytest.mark.slow
 def test_rates_of_the_encoder_that_differ_are_shown_as_a_range(tmp_path: Path) -> None:
     def described(*rates: float) -> str:
         rows = [row(f"point{at}", batch=at + 1, encode_fps=rate) for at, rate in enumerate(rates)]

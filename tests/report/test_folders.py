@@ -19,6 +19,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [None, "", "{", "[]"], ids=["missing", "empty", "cut off", "a list"])
 def test_a_damaged_environment_is_left_out(tmp_path: Path, environment: str | None) -> None:
     folder = run_folder(tmp_path / "run", [row("one")])
@@ -30,6 +31,7 @@ def test_a_damaged_environment_is_left_out(tmp_path: Path, environment: str | No
     assert "12.5" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [None, 0, 30, 400], ids=["missing", "empty", "cut in its header", "cut in a row"])
 def test_a_point_that_the_summary_lacks_is_read_from_its_own_file(tmp_path: Path, kept: int | None) -> None:
     folder = run_folder(tmp_path / "run", [row("one", fps=11.5), row("two", batch=8, fps=22.5)])

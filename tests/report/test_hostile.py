@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from report import write_report
+from report.cli import main
 from report.reading.run import read_run
 from report.render.markdown import render_markdown
 from report.write import report_of as document_of
-from tests.support.harness_runs import ended, row
+from tests.support.harness_runs import complaint, ended, fill_the_disk, row
 from tests.support.report_runs import (
     AGREED,
     CONFIG,
@@ -44,6 +47,67 @@ def test_where_nothing_was_measured_the_report_says_why_and_has_no_plot(tmp_path
     assert "throughput.png" not in text
     assert "masks.png" not in text
     assert not list((tmp_path / "run").glob("*.png"))
+
+
+def test_a_reason_of_any_length_is_reported_in_part(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "run", [row("zero"), ended("one", "crash", "y" * 140_000)])
+    assert "yyy... (140,000 characters" in write_report(folder).read_text(encoding="utf-8")
+    old = (folder / "summary.csv").read_text(encoding="utf-8").replace("y" * 2000, "y" * 140_000)
+    (folder / "summary.csv").write_text(old, encoding="utf-8")
+    assert "y" * 140_000 in write_report(folder).read_text(encoding="utf-8"), "as runs of before have it"
+
+
+CELLS = {
+    "refs": ["1e400", "-1", "1e-320"],
+    "objects": ["nan", "-3", "1" * 400],
+    "batch": ["inf", "0", "x"],
+    "fps": ["-1", "1e308", "inf"],
+    "speedup_lo": ["1e308", "-1"],
+    "targets": ["1" * 30],
+    "repeat": ["1e400"],
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_numbers_that_can_not_be_crash_nothing(tmp_path: Path, name: str) -> None:
+    for number, cell in enumerate(CELLS[name]):
+        rows = [row(one, refs=refs, **FASTER | AGREED) for one, refs in (("one", 2), ("two", 4))]
+        folder = run_folder(tmp_path / str(number), rows)
+        header, first, second = (folder / "summary.csv").read_text(encoding="utf-8").splitlines()
+        cells = first.split(",")
+        cells[header.split(",").index(name)] = cell
+        (folder / "summary.csv").write_text("\n".join([header, ",".join(cells), second]), encoding="utf-8")
+        assert "4.34 (4.21-4.69)" in render_markdown(document_of(read_run(folder)))
+
+
+@pytest.mark.parametrize(
+    "place", [("samples", 0, "side"), ("samples", 0, "seconds"), ("details", "series", "rss_mb", 0)]
+)
+def test_values_that_can_not_be_crash_nothing(tmp_path: Path, place: tuple[str | int, ...]) -> None:
+    block = {
+        "group": "a",
+        "round": 0,
+        "place": 0,
+        "side": "candidate",
+        "targets": 1,
+        "seconds": 1.0,
+        "cpu_seconds": 1.0,
+    }
+    for number, value in enumerate(([], {}, 10**400, -1, None, "\ud800")):
+        folder = run_folder(tmp_path / str(number), [row("one", **FASTER | AGREED)])
+        series = {name: list(values) for name, values in SERIES.items()}
+        content: Any = {
+            "row": row("one", **FASTER),
+            "details": {"series": series},
+            "config": CONFIG,
+            "samples": [block],
+        }
+        inner = content
+        for step in place[:-1]:
+            inner = inner[step]
+        inner[place[-1]] = value
+        (folder / "points" / "one.json").write_text(json.dumps(content))
+        assert "4.34 (4.21-4.69)" in render_markdown(document_of(read_run(folder)))
 
 
 def test_a_wrong_point_is_listed_and_not_plotted(tmp_path: Path) -> None:
@@ -80,6 +144,7 @@ DAMAGED: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
 def test_damaged_points_leave_what_the_summary_says(tmp_path: Path, damage: Callable[[Path], object]) -> None:
     details = {"one": {"series": SERIES, "outliers": {"a": [True]}}, "two": {"series": SERIES}}
@@ -101,6 +166,7 @@ PLACES = {
 """The places in a point's file that a report reads."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["samples", *PLACES, *PLACES["details"], *PLACES["config"]])
 def test_points_of_any_kind_crash_nothing(tmp_path: Path, place: str) -> None:
     one = row("one", **FASTER | AGREED, setup_s=4.0)
@@ -116,6 +182,7 @@ def test_points_of_any_kind_crash_nothing(tmp_path: Path, place: str) -> None:
         assert "4.34 (4.21-4.69)" in render_markdown(document_of(read_run(folder)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Größe 木", "a|b", "$x_{", "_mine", "a*b*", "%s {}"])
 def test_a_strategy_of_any_name(tmp_path: Path, name: str) -> None:
     one = row("one", strategy=name, variant="", **FASTER, **AGREED)
@@ -161,6 +228,7 @@ def test_masks_that_overflowed_are_reported(tmp_path: Path) -> None:
     assert "inf" in text
 
 
+@pytest.mark.slow
 def test_two_hundred_points_of_ten_strategies(tmp_path: Path) -> None:
     rows = [
         row(f"{strategy}-{batch}-{objects}", strategy=f"strategy{strategy}", batch=batch, objects=objects, **FASTER)
@@ -175,6 +243,41 @@ def test_two_hundred_points_of_ten_strategies(tmp_path: Path) -> None:
     for path in (tmp_path / "run").glob("*.png"):
         assert max(size_of(path)) < 4000, path.name
     assert (tmp_path / "run" / "report.html").stat().st_size < 3e6
+
+
+def test_a_report_that_is_a_link_is_replaced_and_what_it_names_is_left_alone(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs.md"
+    theirs.write_text("keep")
+    folder = run_folder(tmp_path / "run", [row("one")])
+    for name in ("report.md", "report.html", "throughput.png", "throughput.svg"):
+        (folder / name).symlink_to(theirs)
+    assert "12.5" in write_report(folder).read_text(encoding="utf-8")
+    assert theirs.read_text() == "keep"
+
+
+def test_a_full_disk_leaves_the_report_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_folder(tmp_path / "run", [ended("one", "crash", "no")])
+    before = write_report(folder).read_bytes()
+    fill_the_disk(monkeypatch)
+    assert main([str(folder)]) == 2
+    assert "can't be written (No space left on device)" in complaint(capsys.readouterr().err)
+    assert (folder / "report.md").read_bytes() == before
+
+
+def test_pipes_and_pictures_of_any_size_keep_nobody_waiting(tmp_path: Path) -> None:
+    scene = tmp_path / "run" / "pictures" / "0a1b2c3d-o4"
+    draw_scene(scene, ["one"])
+    (target,) = scene.glob("*/target*-one.png")
+    for name in ("two.json", "zero.json"):
+        (tmp_path / "run" / "points").mkdir(exist_ok=True)
+        os.mkfifo(tmp_path / "run" / "points" / name)
+    for path in scene.glob("*/reference*.png"):
+        path.unlink()
+        os.mkfifo(path)
+    Image.new("1", (20_000, 20_000)).save(target)
+    assert "12.5" in report_of(tmp_path / "run", [row("one", **AGREED)])
 
 
 @pytest.mark.parametrize("status", ["oom", "crash", "timeout", "wrong", "skipped"])
@@ -229,8 +332,18 @@ def test_a_groups_name_is_no_markdown(tmp_path: Path, name: str, escaped: str) -
     assert cells["group"] == name
 
 
+def test_no_escape_reaches_a_terminal_or_a_page(tmp_path: Path) -> None:
+    evil = "a\x1b[2J\x07b"
+    rows = [row("one", strategy=evil, variant=""), ended("two", "crash", evil, command=f"python {evil}")]
+    text = report_of(tmp_path / "run", rows)
+    assert r"a\x1b" in text.replace("\\\\", "\\")
+    for path in (tmp_path / "run").glob("*.[mhs]*"):
+        assert not {"\x1b", "\x07"} & set(path.read_text(encoding="utf-8")), path.name
+
+
+@pytest.mark.slow
 def test_an_environment_of_any_kind_crashes_nothing(tmp_path: Path) -> None:
-    for number, damaged in enumerate((None, 3, "x", [None], {"a": {}})):
+    for number, damaged in enumerate((None, 3, "x", [None], {"a": {}}, 10**400)):
         for place in ("device", "cpu", "gpu", "packages", "threads", "git_changed"):
             folder = run_folder(
                 tmp_path / f"{number}{place}", [row("one")], environment={"python": "3"} | {place: damaged}

@@ -92,6 +92,7 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> str:
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_asks_for_nothing_else(html: str) -> None:
     page = Page(html)
     assert page.addresses, "there are figures and links"
@@ -143,6 +144,7 @@ SORT = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(NODE is None, reason="needs node, to run the page's script")
 @pytest.mark.parametrize(
     ("title", "ascending"),

@@ -150,6 +150,7 @@ def test_columns_without_any_picture_are_left_out(tmp_path: Path) -> None:
     assert drawing.caption == "The first targets."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damaged", ["reference", "target0", "target0-one", "target0-expected", "target0-labels", "reference-labels"]
 )
@@ -171,6 +172,7 @@ def test_a_list_of_targets_of_any_kind_crashes_nothing(tmp_path: Path, stored: A
     assert "masks.png" not in report_of(tmp_path / "run", [row("one")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["group", "number", "target", "object_id", "iou"])
 @pytest.mark.parametrize("value", [None, -1, 1e300, "../x\0", [], {}], ids=str)
 def test_a_target_of_any_kind_crashes_nothing(tmp_path: Path, name: str, value: Any) -> None:
@@ -196,6 +198,7 @@ def test_what_a_point_that_failed_later_left_is_not_shown(tmp_path: Path) -> Non
     assert drawn(tmp_path / "run", [ended("one", "crash", "no")]) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["木|<b>", "a$x_{", "long " * 40, "w" * 300, "\udc80", "two\nlines", ""])
 def test_a_group_of_any_name(tmp_path: Path, group: str) -> None:
     target = worst_target(group=group, iou=0.5)
@@ -292,6 +295,7 @@ def test_the_rule_for_exact_strategies_decides_for_every_strategy(
     assert table_cells(text, TITLE)[0]["masks"] == masks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agreement", [None, 3, {}, {"iou_mean": 1.0}, AGREEMENT | {"typical_dlogit": None}], ids=str)
 @pytest.mark.parametrize(
     ("changes", "masks"), [({}, "same"), ({"pick_flips": 1}, "differ"), ({"pick_flips": 1, "dtype": "bf16"}, None)]

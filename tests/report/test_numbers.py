@@ -61,6 +61,7 @@ def text_of(run: Path) -> str:
     return (run / "report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_speed_up_and_its_interval(measured: Stored) -> None:
     run, stored = measured
     groups = by_group(stored).values()

@@ -28,6 +28,7 @@ RUNS = ("example", "field-claims")
 SNAPSHOTS = sorted((RESULTS / "baselines").glob("*.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_of_the_repository_is_reported_again(name: str, tmp_path: Path) -> None:
     shutil.copytree(RESULTS / name, tmp_path / name)
@@ -101,6 +102,7 @@ def old_run(folder: Path, **changes: Any) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"frames_per_fortnight": 12}], ids=["older", "newer"])
 def test_a_run_of_another_version_opens_everywhere(changes: dict[str, Any], tmp_path: Path) -> None:
     folder = old_run(tmp_path / "run", **changes)

@@ -41,6 +41,7 @@ def test_a_plot_shows_the_measured_points(tmp_path: Path) -> None:
     assert width > height > 300, "two panels side by side"
 
 
+@pytest.mark.slow
 def test_plots_come_in_the_order_of_the_questions(tmp_path: Path) -> None:
     text = report_of(tmp_path / "run", [*grid(), ended("gone", "oom", "80 GB", batch=64, objects=4)], config=CONFIG)
     shown = ["throughput", "speedup", "speedup-map", "memory-frontier", "pareto", "stages"]
@@ -57,6 +58,7 @@ def test_plots_come_in_the_order_of_the_questions(tmp_path: Path) -> None:
     assert titles == expected
 
 
+@pytest.mark.slow
 def test_plots_are_the_same_every_time_and_have_no_date(tmp_path: Path) -> None:
     for name in ("first", "second"):
         report_of(tmp_path / name / "run", grid(), config=CONFIG)
@@ -68,6 +70,7 @@ def test_plots_are_the_same_every_time_and_have_no_date(tmp_path: Path) -> None:
     assert "date" not in (tmp_path / "first" / "run" / "speedup.svg").read_text(encoding="utf-8").lower()
 
 
+@pytest.mark.slow
 def test_each_point_has_its_value_as_a_tooltip(tmp_path: Path) -> None:
     report_of(tmp_path / "run", grid(fps=33.25), config=CONFIG)
     assert "direct (shared), batch 8, 4 objects: 33.2 targets/s" in svg_text(tmp_path / "run" / "throughput.svg")
@@ -83,6 +86,7 @@ def test_a_single_batch_and_object_count_have_no_map(tmp_path: Path) -> None:
     assert "What fits into memory" not in text
 
 
+@pytest.mark.slow
 def test_the_frontier_shows_what_did_not_fit(tmp_path: Path) -> None:
     rows = [
         *grid(),
@@ -104,6 +108,7 @@ def test_the_frontier_shows_what_did_not_fit(tmp_path: Path) -> None:
 ALL_OBJECTS = CONFIG | {"objects": None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", [(8, 16), (8,)], ids=str)
 def test_a_point_that_failed_is_placed_by_the_objects_of_those_that_did_not(
     tmp_path: Path, batches: tuple[int, ...]
@@ -141,6 +146,7 @@ def test_memory_that_ran_out_is_reported_for_points_without_a_place(tmp_path: Pa
     assert "memory-frontier" not in text
 
 
+@pytest.mark.slow
 def test_where_all_fits_the_most_is_stated(tmp_path: Path) -> None:
     text = report_of(tmp_path / "run", [*grid(), row("most", batch=64, objects=16, vram_peak_mb=70_000.0)])
     sentence = "Nothing ran out of memory. The most was 70,000 MB (`vram_peak_mb`), of `direct (shared)` at batch 64"
@@ -148,6 +154,7 @@ def test_where_all_fits_the_most_is_stated(tmp_path: Path) -> None:
     assert "memory-frontier" not in text
 
 
+@pytest.mark.slow
 def test_memory_frames_are_plotted_where_they_vary(tmp_path: Path) -> None:
     rows = [
         row(f"r{refs}{strategy}", refs=refs, strategy=strategy, variant="", fps=100 / refs, peak_rss_mb=400 + refs)
@@ -205,6 +212,7 @@ def test_a_failed_point_does_not_rename_the_others(tmp_path: Path) -> None:
     assert set(summary["label"]) == {"direct (shared)"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["ok", "wrong"])
 def test_points_with_other_masks_are_crossed(tmp_path: Path, status: str) -> None:
     odd = row("odd", strategy="propagate", variant="", batch=8, **AGREED | MEMORY | {"iou_min": 0.2}, status=status)

@@ -19,6 +19,8 @@ from tests.support.report_runs import (
     table_lines,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("gpu", [False, True], ids=["on a processor", "on a GPU"])
 def test_what_was_sampled_is_plotted(tmp_path: Path, gpu: bool) -> None:

@@ -58,6 +58,7 @@ def test_speed_ups_are_plotted_where_there_are_any(tmp_path: Path) -> None:
     assert not (tmp_path / "alone" / "speedup.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "config"),
     [({"converged": False}, CONFIG), ({"speedup_hi": 6.0}, CONFIG), ({}, {"timing": {"same": 0.5}})],
@@ -70,6 +71,7 @@ def test_the_plot_of_speed_ups_shows(tmp_path: Path, changes: dict[str, Any], co
     assert pictures[0] != pictures[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speedup", [1e-4, 0.03, 1.0, 70.0, 1e5])
 def test_a_speed_up_of_any_size(tmp_path: Path, speedup: float) -> None:
     ends = {"speedup": speedup, "speedup_lo": speedup * 0.99, "speedup_hi": speedup}

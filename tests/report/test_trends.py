@@ -159,6 +159,7 @@ def test_later_runs_are_shown_and_the_reports_own_is_marked(tmp_path: Path) -> N
     assert [line.partition(",")[0] for line in tooltips(first)] == ["run-1 (this run)", "run-2", "run-3"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["oom", "crash", "timeout", "wrong", "skipped"])
 def test_runs_that_were_not_ok_are_shown_and_do_not_count(tmp_path: Path, status: str) -> None:
     runs_of(tmp_path, 4.0, 4.0)
@@ -200,6 +201,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_history_of_no_use_is_reported_in_a_sentence(tmp_path: Path, damage: Callable[[Path], object]) -> None:
     run = runs_of(tmp_path, 4.0, 3.0)[-1]
@@ -222,6 +224,7 @@ def test_a_history_that_is_locked_is_reported_in_a_sentence(tmp_path: Path, monk
 # --- the figure ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_figure_is_the_same_every_time(tmp_path: Path) -> None:
     made = [runs_of(tmp_path / name, 4.0, 3.0)[-1] for name in ("one", "two")]
     for run in made:
@@ -230,6 +233,7 @@ def test_the_figure_is_the_same_every_time(tmp_path: Path) -> None:
         assert (made[0] / name).read_bytes() == (made[1] / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_runs_of_one_day_are_distinguished_by_the_time(tmp_path: Path) -> None:
     days = runs_of(tmp_path / "days", 4.0, 4.0)[-1]
     text_of(days)
@@ -243,6 +247,7 @@ def test_runs_of_one_day_are_distinguished_by_the_time(tmp_path: Path) -> None:
     assert {"01-01 00:00", "01-01 01:00"} <= set(letters(run))
 
 
+@pytest.mark.slow
 def test_of_many_runs_those_around_this_one_are_drawn(tmp_path: Path) -> None:
     made = runs_of(tmp_path, *[4.0] * 3, *[3.0] * 50)
     text = text_of(made[-1])
@@ -266,6 +271,7 @@ def test_one_wide_interval_does_not_flatten_the_line(tmp_path: Path) -> None:
     assert 1 < min(ticks) < 3 < max(ticks) < 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Größe 木 🌿", "a|b", "$x_{", "%s {}", "a" * 120])
 def test_strategies_and_runs_of_any_name(tmp_path: Path, name: str) -> None:
     for day in (1, 2):
@@ -279,6 +285,7 @@ def test_strategies_and_runs_of_any_name(tmp_path: Path, name: str) -> None:
     assert max(size_of(run / "trends.png")) < 4000
 
 
+@pytest.mark.slow
 def test_two_hundred_points(tmp_path: Path) -> None:
     grid = [(point(batch=batch, objects=objects), batch, objects) for batch in range(1, 21) for objects in range(1, 11)]
     for day in (1, 2):

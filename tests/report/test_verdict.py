@@ -69,6 +69,7 @@ def test_nothing_is_recommended_that_is_not_clearly_faster(tmp_path: Path, strat
     assert ("stay with it" in text) == (strategy == "sequential")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("differs", [{"iou_min": 0.5}, {"pick_flips": 1}, {"gate_flips": 2}], ids=str)
 def test_other_masks_are_never_recommended(tmp_path: Path, differs: dict[str, Any]) -> None:
     odd = row("odd", strategy="propagate", variant="", **speeds(9.0, 8.9, 9.1) | differs)
@@ -117,6 +118,7 @@ def test_settings_are_distinguished_by_what_varies(tmp_path: Path) -> None:
     assert not {"objects", "model"} & set(cells[0]), "all have the same"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "made"),
     [

@@ -45,6 +45,7 @@ def test_the_block_works() -> None:
         without_torch("import torch")
 
 
+@pytest.mark.slow
 def test_all_of_the_report_is_imported_without_torch() -> None:
     modules = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in ROOT.glob("report/**/*.py"))
     names = [name.removesuffix(".__init__") for name in modules if not name.endswith("__main__")]
@@ -55,6 +56,7 @@ def test_all_of_the_report_is_imported_without_torch() -> None:
     assert printed.strip() == "False"
 
 
+@pytest.mark.slow
 def test_a_run_is_reported_and_compared_without_torch(tmp_path: Path) -> None:
     """With points, whose trends and masks are read from their files, and with the strategies' classes out of reach."""
     options = {

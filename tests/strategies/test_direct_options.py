@@ -64,6 +64,7 @@ def backends(strategy: Strategy, asked: References, targets: VisionFeatures) -> 
 # --- attention kernels -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_bank
 @pytest.mark.parametrize("sdpa", ["flash", "math"])
 def test_the_chosen_attention_runs_and_no_other_and_changes_no_mask(
@@ -299,6 +300,7 @@ def test_a_graph_is_recorded_for_each_shape_and_replayed_on_new_inputs() -> None
         assert all(torch.equal(one, other) for one, other in zip(given, expected, strict=True))
 
 
+@pytest.mark.slow
 @every_bank
 def test_masks_of_recorded_and_padded_chunks_are_those_of_sequential(
     model: Sam2, pictures: Pictures, monkeypatch: pytest.MonkeyPatch, bank: str

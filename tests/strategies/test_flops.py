@@ -23,6 +23,8 @@ from strategies.models.sam2 import sam2_dimensions
 from strategies.models.sam2_family import HIERA, NAMES, model_config
 from tests.support.models import MOST_REFERENCES, TOKENS, Pictures, draw_pictures, group, lively_model
 
+pytestmark = pytest.mark.slow
+
 MakeStrategy = Callable[[Sam2], Strategy]
 
 STRATEGIES: dict[str, MakeStrategy] = {

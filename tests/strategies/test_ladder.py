@@ -60,6 +60,8 @@ from tests.support.models import (
     spatial_memories,
 )
 
+pytestmark = pytest.mark.slow
+
 CHUNKS = (1, 3 * TOKENS, 7 * TOKENS, 65_536)
 """One pair at once; fewer pairs than objects; a few targets; everything."""
 

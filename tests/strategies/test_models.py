@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -35,7 +36,7 @@ from strategies import MODELS, Direct, Sam2, Sequential, UserError, load_model
 from strategies.cpu_features import usable_on_cpu
 from strategies.models import loading
 from strategies.models.devices import usable_device
-from strategies.models.sam2_family import FLAGS, SAM2, VERSIONS, model_config, toy_config
+from strategies.models.sam2_family import FLAGS, SAM2, TOY_FOLDER, VERSIONS, model_config, toy_config
 from tests.support.models import Pictures, assert_same_masks, draw_pictures, group, masks_of
 from tests.support.paths import ROOT
 
@@ -137,6 +138,7 @@ def test_the_probe_foretells_whether_encoding_kills_the_process(dtype: str) -> N
     assert usable_on_cpu(getattr(torch, dtype)) is (ended.returncode == 0)
 
 
+@pytest.mark.slow
 def test_without_amx_every_cpu_can_do_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
     assert usable_on_cpu.__wrapped__(torch.bfloat16)
@@ -241,6 +243,25 @@ def test_weights_saved_in_another_dtype_are_read_as_fp32(toy_folder: Path) -> No
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
 
 
+def test_weights_that_are_no_numbers_are_refused(toy_folder: Path) -> None:
+    change_weights(toy_folder, lambda tensors: tensors[min(tensors)].view(-1)[:1].fill_(float("nan")))
+    assert "hold NaN or infinities (tensors: 1, such as" in refusal(weights=str(toy_folder))
+
+
+def test_the_shipped_folder_may_be_named_too() -> None:
+    named, usual = (load_model("toy", weights=weights).network.state_dict() for weights in (str(TOY_FOLDER), None))
+    assert all(bool((named[name] == tensor).all()) for name, tensor in usual.items())
+
+
+def test_a_pickle_is_refused_without_advice_to_trust_it(toy_folder: Path) -> None:
+    (toy_folder / "model.safetensors").unlink()
+    with (toy_folder / "pytorch_model.bin").open("wb") as file:
+        pickle.dump({"weights": print}, file)
+    sentence = refusal(weights=str(toy_folder))
+    assert "weights_only" not in sentence
+    assert "safetensors" in sentence
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -294,6 +315,7 @@ def published_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.Te
     return name, folder
 
 
+@pytest.mark.slow
 def test_weights_of_either_version_are_read_under_its_name(published_folder: tuple[str, Path]) -> None:
     name, folder = published_folder
     loaded = load_model(name, weights=str(folder))
@@ -351,6 +373,7 @@ ARITHMETIC = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ARITHMETIC)
 def test_a_field_that_changes_the_arithmetic_but_no_tensor_is_noticed(toy_folder: Path, field: str) -> None:
     path = toy_folder / "config.json"
@@ -503,6 +526,7 @@ def test_a_loaded_network_does_not_train() -> None:
 # --- architectures ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(
     ("size", "published"), [("tiny", 38.9), ("small", 46.0), ("base_plus", 80.8), ("large", 224.4)]

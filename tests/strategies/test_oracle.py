@@ -18,6 +18,8 @@ from strategies.models.sam2_family import VERSIONS
 from tests.support.models import Pictures, draw_pictures, group, lively_model
 from tests.support.oracle import Array, MemoryAttention
 
+pytestmark = pytest.mark.slow
+
 TARGETS, OBJECTS = 2, 3
 LAYERS = 2
 TOLERANCE = 1e-5

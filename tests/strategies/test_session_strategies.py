@@ -108,6 +108,7 @@ def shipped_masks(model: Sam2, references: References, targets: Tensor) -> tuple
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 4, 9, len(VIDEO)])
 def test_propagate_gives_what_the_session_as_shipped_gives(
     model: Sam2, pictures: Pictures, video: VisionFeatures, as_shipped: tuple[Tensor, Tensor], batch: int
@@ -117,6 +118,7 @@ def test_propagate_gives_what_the_session_as_shipped_gives(
     assert torch.equal(masks.object_scores, as_shipped[1])
 
 
+@pytest.mark.slow
 def test_propagate_differs_from_sequential(model: Sam2, pictures: Pictures, video: VisionFeatures) -> None:
     assert not Propagate(model).exact
     references = references_of(model, pictures)
@@ -124,6 +126,7 @@ def test_propagate_differs_from_sequential(model: Sam2, pictures: Pictures, vide
     assert_other_masks(propagated, alone)
 
 
+@pytest.mark.slow
 def test_propagate_remembers_targets_but_its_first_knows_only_the_references(model: Sam2, pictures: Pictures) -> None:
     references = references_of(model, pictures, frames=16)  # pointers have the longest span in either session
     propagated, alone = (masks_of(make(model), references, pictures.targets[:4]) for make in (Propagate, Sequential))
@@ -148,6 +151,7 @@ def test_a_short_video_spreads_its_pointers_otherwise_than_propagate(
     assert relative_error(scores, propagated.object_scores) > 10 * TOLERANCE
 
 
+@pytest.mark.slow
 def test_propagate_holds_no_more_after_many_targets(model: Sam2, pictures: Pictures, video: VisionFeatures) -> None:
     with Propagate(model) as strategy:
         strategy.prepare(references_of(model, pictures))
@@ -158,6 +162,7 @@ def test_propagate_holds_no_more_after_many_targets(model: Sam2, pictures: Pictu
     assert held[0] < held[1] == held[2] == held[3], "what is 15 frames back is out of sight"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("targets", [1, 3, 12])
 def test_propagates_flops_are_torchs_but_for_the_memory_encoder_and_some_pointers(
     model: Sam2, pictures: Pictures, video: VisionFeatures, targets: int
@@ -441,6 +446,7 @@ def test_a_large_batch_goes_through_the_slots_in_rounds(
     assert_same_bits(rounds, batches)
 
 
+@pytest.mark.slow
 def test_slots_let_go_of_the_features_of_their_batch(model: Sam2, pictures: Pictures) -> None:
     with ExtendedSession(model) as strategy:
         strategy.prepare(references_of(model, pictures))

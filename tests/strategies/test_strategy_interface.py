@@ -112,6 +112,7 @@ def new_tensor_bytes() -> int:
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
+@pytest.mark.slow
 @every_strategy
 @pytest.mark.usefixtures("new_objects_only")
 def test_release_frees_everything_that_a_group_took(model: Sam2, pictures: Pictures, make: MakeStrategy) -> None:
@@ -155,6 +156,7 @@ def test_the_group_before_is_freed_before_the_next_is_built(model: Sam2, picture
     assert events == ["release", "prepare", "release", "prepare"]
 
 
+@pytest.mark.slow
 @every_strategy
 def test_two_groups_in_turn_do_not_leak_into_each_other(model: Sam2, pictures: Pictures, make: MakeStrategy) -> None:
     targets = pictures.targets[:2]
@@ -174,6 +176,7 @@ def test_two_groups_in_turn_do_not_leak_into_each_other(model: Sam2, pictures: P
 # --- what comes back -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_strategy
 def test_object_ids_come_back_in_the_order_they_were_given(model: Sam2, pictures: Pictures, make: MakeStrategy) -> None:
     references = small_group(model, pictures)
@@ -194,6 +197,7 @@ def test_object_ids_come_back_in_the_order_they_were_given(model: Sam2, pictures
     assert_same_masks(masks_of(make(model), shuffled, targets), expected)
 
 
+@pytest.mark.slow
 @every_strategy
 def test_predictions_have_the_documented_shapes_and_dtypes(model: Sam2, pictures: Pictures, make: MakeStrategy) -> None:
     masks = masks_of(make(model), small_group(model, pictures), pictures.targets[:2])
@@ -223,6 +227,7 @@ def test_no_target_goes_through_the_memory_encoder(model: Sam2, pictures: Pictur
     assert sum(batches) == prepared
 
 
+@pytest.mark.slow
 @every_strategy
 def test_an_object_does_not_depend_on_which_others_are_predicted(
     model: Sam2, pictures: Pictures, make: MakeStrategy
@@ -256,6 +261,7 @@ def test_chunk_tokens_must_be_positive(model: Sam2) -> None:
         Direct(model, chunk_tokens=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bank", BANKS)
 @pytest.mark.parametrize(("objects", "pairs_at_once"), [(1, 1), (3, 2), (3, 3), (2, 5), (5, 12), (3, 1000)])
 def test_direct_never_has_more_than_a_chunk_in_flight(

@@ -273,6 +273,7 @@ def test_trap_5_with_more_references_than_that_the_choice_depends_on_the_targets
 # --- trap 6 --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_trap_6_rounding_flips_gates_and_picks_and_a_flip_is_no_small_difference(
     model: Sam2, pictures: Pictures
 ) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.gate.snapshot import ENVIRONMENT, Record, Snapshot
+from harness.gate.snapshot import Record, Snapshot
 from harness.row import Row
+from harness.store.recorded import Environment
 from strategies import Direct, Predictions, Sam2, VisionFeatures
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -19,14 +20,16 @@ PACKAGES = {"torch": "2.11.0", "triton": None}
 
 
 def environment(device: str = "a processor", **changes: Any) -> dict[str, Any]:
-    entries = dict.fromkeys(ENVIRONMENT) | {"device": device, "python": "3.11.0", "packages": PACKAGES, "threads": 1}
-    return entries | {"git_commit": COMMIT} | changes
+    entries = {"device": device, "python": "3.11.0", "packages": PACKAGES, "threads": 1}
+    return entries | {"git_commit": COMMIT, "git_changed": None} | changes
 
 
 def snapshot(*, device: str = "a processor", **rows: dict[str, Any]) -> Snapshot:
     """Points by key."""
     points = {key: Record.of(Row(**row)) for key, row in rows.items()}
-    return Snapshot(made="2026-01-02T03:04:05+00:00", run="a-run", environment=environment(device), points=points)
+    return Snapshot(
+        made="2026-01-02T03:04:05+00:00", run="a-run", environment=Environment(**environment(device)), points=points
+    )
 
 
 # --- strategies ----------------------------------------------------------------------------------------------------

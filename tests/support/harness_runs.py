@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -149,6 +150,15 @@ def processes_in(folder: Path) -> list[int]:
             if (entry / "cwd").readlink() == folder.resolve() and is_running(int(entry.name)):
                 found.append(int(entry.name))
     return found
+
+
+def fill_the_disk(patch: pytest.MonkeyPatch) -> None:
+    """From here on, files can be opened, and what is written to them finds no room."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    patch.setattr("harness.store.atomic.os.fsync", full)
 
 
 # --- what a run leaves ---------------------------------------------------------------------------------------------

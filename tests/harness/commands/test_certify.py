@@ -142,6 +142,7 @@ def test_more_than_one_point_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["certify.comparisons=0", "certify.slowdowns=[0]", "certify.detections=0"])
 def test_bad_options_are_named(
     option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -38,6 +38,7 @@ def keys(options: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", ["synthetic", "davis", "folder"])
 def test_every_option_that_can_be_set_is_there(text: str, data: str) -> None:
     root = [] if data == "synthetic" else ["data.root=somewhere"]

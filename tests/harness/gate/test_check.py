@@ -6,10 +6,11 @@ test has real processes and real time.
 
 from __future__ import annotations
 
+import json
 import random
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,15 @@ from xml.etree import ElementTree
 import pytest
 
 from harness.gate.check import main
-from harness.gate.snapshot import load
+from harness.gate.snapshot import load, store
 from harness.options.points import Point
+from harness.result import PointResult
+from harness.row import Row
 from harness.stats.interval import judge, quotient
 from harness.store.history import NAME, trends
-from tests.support.check_runs import BENCH, ticking_strategies
-from tests.support.harness_runs import TINY, complaint, run, run_here, strict_json, summary
+from harness.store.results import RunFolder
+from tests.support.check_runs import BENCH, environment, ticking_strategies
+from tests.support.harness_runs import TINY, complaint, point, row, run, run_here, strict_json, summary
 
 EVERY = {"ticking b1 o2", "ticking b3 o2", "loose b1 o2", "loose b3 o2"}
 """Points of `GRID`, in short."""
@@ -328,7 +332,7 @@ def test_the_summary_is_appended_where_github_asks_for_it(place: Place, monkeypa
 def test_checks_are_in_the_history(place: Place) -> None:
     (snapshot,) = place.snapshots
     kept = load(snapshot)
-    found = trends(place.folder / "results" / NAME, device=kept.device, threads=kept.environment["threads"])
+    found = trends(place.folder / "results" / NAME, device=kept.device, threads=kept.environment.threads)
     for key in kept.points:
         (entry,) = found[key]
         assert entry.run == place.latest.name
@@ -337,6 +341,7 @@ def test_checks_are_in_the_history(place: Place) -> None:
 # --- bad input -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -361,6 +366,82 @@ def test_bad_input_is_one_sentence_and_nothing_is_measured(
     assert main([*NO_GRID, *arguments]) == 2
     assert words in complaint(capsys.readouterr().err)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["strategy=glob(dirct*)", "batch=range(5,5)"])
+def test_a_sweep_of_nothing_is_no_pass(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([words]) == 2
+    assert "sweep nothing" in complaint(capsys.readouterr().err)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run made by hand, of one point, beside a snapshot of it."""
+    folder = tmp_path_factory.mktemp("judged")
+    run, made = RunFolder(folder / "run"), point()
+    run.write_json("environment.json", environment())
+    faster = {"reference": "sequential", "speedup": 4.0, "speedup_lo": 3.9, "speedup_hi": 4.1, "verdict": "faster"}
+    run.add(PointResult(row=Row(**row(made.name, **faster, iou_mean=0.99)), config=made.options))
+    store(load(run.path), folder / "snapshot.json")
+    return folder
+
+
+def set_to(*place: str, to: Any) -> Callable[[Path], None]:
+    """Return what changes a value in a snapshot; of a point's, in its only point."""
+
+    def change(path: Path) -> None:
+        content = inner = strict_json(path)
+        for name in place[:-1]:
+            inner = next(iter(inner["points"].values())) if name == "point" else inner[name]
+        inner[place[-1]] = to
+        path.write_text(json.dumps(content), encoding="utf-8")
+
+    return change
+
+
+def dangle(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(set_to("environment", "packages", to=value) for value in (None, [], {"torch": 2})),
+        *(set_to("made", to=5), set_to("environment", "git_commit", to=3), set_to("points", to=None)),
+        *(set_to("point", "iou_mean", to=-5), set_to("point", "speedup", to={"value": 4.0})),
+        *(dangle, lambda path: path.write_text("[" * 100_000), lambda path: path.write_bytes(b"\xff")),
+    ],
+)
+def test_a_broken_snapshot_is_bad_input_and_no_regression(
+    damage: Callable[[Path], None], judged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    snapshot = tmp_path / "mine.json"
+    shutil.copy(judged / "snapshot.json", snapshot)
+    damage(snapshot)
+    assert main([*NO_GRID, f"check.run={judged / 'run'}", f"check.snapshot={snapshot}"]) == 2
+    assert "mine.json" in complaint(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("speedup", "code"), [({"value": 4.0, "lo": 3.9, "hi": 4.1, "over": "sequential"}, 0), (None, 3)]
+)
+def test_a_snapshot_without_its_speed_up_is_no_pass(speedup: object, code: int, judged: Path, tmp_path: Path) -> None:
+    snapshot = tmp_path / "mine.json"
+    shutil.copy(judged / "snapshot.json", snapshot)
+    set_to("point", "speedup", to=speedup)(snapshot)
+    assert main([*NO_GRID, f"check.run={judged / 'run'}", f"check.snapshot={snapshot}"]) == code
+
+
+def test_a_fault_of_the_gate_is_no_regression(
+    judged: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("harness.gate.check.compare", lambda *_: 1 / 0)
+    assert main([*NO_GRID, f"check.run={judged / 'run'}", f"check.snapshot={judged / 'run'}"]) == 2
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -120,6 +121,15 @@ def test_no_words_break_the_markdown_table(text: str) -> None:
     assert len(lines) == 3
     assert len({line.replace("\\\\", "").replace("\\|", "").count("|") for line in lines}) == 1
     assert "<script>" not in lines[2]
+
+
+def test_no_words_are_a_picture_a_link_or_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = plain("new", "![x](http://127.0.0.1:9/x.png) [a](b) \x1b[2J", command="a\n```\x1b[2J")
+    text = markdown([hostile, replace(hostile, state="missing")], code=3, notes=[])
+    for word in ("![x", "](", "\x1b", "\n```\n\n"):
+        assert word not in text.replace("```\n\n| ", "").removesuffix("```\n"), word
+    print_findings([replace(hostile, state="missing")])
+    assert "\x1b" not in capsys.readouterr().out
 
 
 def test_the_table_shows_the_worst_first_and_the_commands_below(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from harness.row import Row
 from harness.store.results import RunFolder
 from strategies.errors import UserError
 from tests.support.check_runs import environment, snapshot
-from tests.support.harness_runs import ended, point, row
+from tests.support.harness_runs import ended, fill_the_disk, point, row
 
 FASTER = {"reference": "sequential", "speedup": 4.3412345678, "speedup_lo": 4.2, "speedup_hi": 4.6}
 KEPT = snapshot(
@@ -55,9 +57,9 @@ def test_a_point_that_was_skipped_is_not_kept(tmp_path: Path) -> None:
     assert list(load(tmp_path / "a.json").points) == ["direct"]
 
 
-def test_a_snapshot_that_can_not_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_snapshot_that_can_not_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store(KEPT, tmp_path / "a.json")
-    (tmp_path / ".a.json.partial").mkdir()  # in the way
+    fill_the_disk(monkeypatch)
     with pytest.raises(UserError, match=r"a\.json can't be written"):
         store(snapshot(), tmp_path / "a.json")
     assert list(load(tmp_path / "a.json").points) == ["broken", "direct"]
@@ -76,6 +78,13 @@ def test_the_stored_form_is_accepted() -> None:
     ("place", "value"),
     [
         (("version",), 2),
+        (("made",), 5),
+        (("environment", "packages"), []),
+        (("environment", "packages"), {"torch": 2}),
+        (("environment", "git_commit"), 3),
+        (("environment", "device"), ["a processor"]),
+        (("environment", "threads"), "one"),
+        (("points", "direct"), 7),
         (("points",), []),
         (("environment",), {}),
         (("points", "direct", "status"), "splendid"),
@@ -83,7 +92,10 @@ def test_the_stored_form_is_accepted() -> None:
         (("points", "direct", "speedup", "lo"), 5.0),
         (("points", "direct", "speedup", "lo"), 0),
         (("points", "direct", "speedup", "hi"), float("nan")),
+        (("points", "direct", "speedup", "value"), 10**400),
         (("points", "direct", "jf"), float("inf")),
+        (("points", "direct", "iou_mean"), -5),
+        (("points", "direct", "iou_min"), 1.5),
         (("points", "direct", "peak_rss_mb"), 0),
         (("points", "direct", "peak_rss_mb"), "many"),
     ],
@@ -108,6 +120,12 @@ def test_another_file_is_no_snapshot(text: str, tmp_path: Path) -> None:
         load(tmp_path / "a.json")
 
 
+def test_a_pipe_is_no_snapshot_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(UserError, match=r"is no snapshot \(it is no plain file"):
+        load(tmp_path / "a.json")
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--update writes one"):
         load(tmp_path / "a.json")
@@ -123,10 +141,18 @@ def test_a_runs_folder_is_as_good_as_a_snapshot(tmp_path: Path) -> None:
         described = row(made.name, strategy=made.strategy, variant=made.variant, **FASTER)
         run.add(PointResult(row=Row(**described), config=made.options))
     taken = load(run.path)
-    assert (taken.run, taken.environment) == ("20260102-run", environment())
+    assert (taken.run, asdict(taken.environment)) == ("20260102-run", environment())
     assert [key.split()[0] for key in sorted(taken.points)] == ["direct", "sequential"]
     (direct,) = [key for key in taken.points if key.startswith("direct")]
     assert list(Snapshot.of_run(run.path, {direct}).points) == [direct]
+
+
+def test_a_runs_point_with_numbers_that_can_not_be_is_named(tmp_path: Path) -> None:
+    run, made = RunFolder(tmp_path / "run"), point()
+    run.write_json("environment.json", environment())
+    run.add(PointResult(row=Row(**row(made.name, iou_mean=-5.0)), config=made.options))
+    with pytest.raises(UserError, match=rf"points/{made.name}\.json holds what can't be \(iou_mean: .*resume="):
+        load(run.path)
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", "{}"])

@@ -451,6 +451,7 @@ def here(folder: Path, *strategies: str) -> list[str]:
     return [*command(folder, *strategies), *quick]
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_sweep_in_one_sentence_and_with_room_the_grid_is_completed(
     disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -473,6 +474,7 @@ def test_a_full_disk_ends_the_sweep_in_one_sentence_and_with_room_the_grid_is_co
     assert stored(folder)["direct"] == before["direct"]
 
 
+@pytest.mark.slow
 def test_a_results_folder_that_can_only_be_read_is_one_sentence_for_a_new_run_and_for_one_that_is_resumed(
     disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

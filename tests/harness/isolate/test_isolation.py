@@ -547,3 +547,10 @@ def test_inline_whatever_else_is_raised_ends_the_job_alone(raised: BaseException
     assert type(raised).__name__ in outcome.failure.reason
     assert isinstance(outcome.error, Exception), "which the command raises in the end"
     assert raised in (outcome.error, outcome.error.__cause__)
+
+
+def test_a_worker_imports_nothing_before_it_would_die_with_its_parent() -> None:
+    """Imports take seconds, and the parent may be killed in one of them."""
+    code = "import sys, harness.isolate.worker; print(*(name for name in sys.modules if name.startswith('harness')))"
+    done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, timeout=60)
+    assert done.stdout.split() == ["harness", "harness.isolate", "harness.isolate.worker"]

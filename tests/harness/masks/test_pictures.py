@@ -275,6 +275,7 @@ class Late(Direct):
 '''
 
 
+@pytest.mark.slow
 def test_a_strategy_that_goes_wrong_late_in_a_second_group_has_that_target_pictured(tmp_path: Path) -> None:
     (tmp_path / "late_strategies.py").write_text(LATE)
     yaml = tmp_path / "my_conf" / "strategy" / "late.yaml"

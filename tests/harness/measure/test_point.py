@@ -246,6 +246,7 @@ def test_fewer_objects_are_the_first_ones(bench: Bench) -> None:
     assert set(result.details["scores"]["per_object"]) == {"specimen000/1", "specimen001/1"}
 
 
+@pytest.mark.slow
 def test_wrong_masks_are_wrong_and_say_by_how_much(bench: Bench) -> None:
     result = bench.measure(target=Lying, pictures=0)
     assert result.row.status == "wrong"
@@ -253,6 +254,7 @@ def test_wrong_masks_are_wrong_and_say_by_how_much(bench: Bench) -> None:
     assert result.row.iou_mean < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cheat", [KeepingByPlace, KeepingByColour])
 def test_a_strategy_that_caches_its_outputs_is_wrong(bench: Bench, cheat: type) -> None:
     result = bench.measure(target=cheat, batch=3, pictures=0)
@@ -260,6 +262,7 @@ def test_a_strategy_that_caches_its_outputs_is_wrong(bench: Bench, cheat: type) 
     assert result.row.speedup is None
 
 
+@pytest.mark.slow
 def test_outputs_cached_by_content_are_of_no_use_while_timed(bench: Bench) -> None:
     KeepingByContent.kept = 0
     result = bench.measure(target=KeepingByContent, batch=3, pictures=0, timing=LONG)
@@ -272,6 +275,7 @@ def test_outputs_cached_by_content_are_of_no_use_while_timed(bench: Bench) -> No
     assert KeepingByContent.kept <= warmed + len(bench.workload.groups) + watched
 
 
+@pytest.mark.slow
 def test_a_point_that_has_no_room_to_be_watched_is_ok_all_the_same(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +287,7 @@ def test_a_point_that_has_no_room_to_be_watched_is_ok_all_the_same(
     assert (result.row.status, result.row.sdpa, result.details["stages"]) == ("ok", None, None)
 
 
+@pytest.mark.slow
 def test_a_wrong_point_has_no_speed_up(bench: Bench) -> None:
     row = bench.measure(target=Lying, pictures=0).row
     assert row.fps > 0
@@ -290,6 +295,7 @@ def test_a_wrong_point_has_no_speed_up(bench: Bench) -> None:
     assert [getattr(row, column) for column in SPEEDUP] == [None] * 4
 
 
+@pytest.mark.slow
 def test_a_wrong_baseline_is_named(bench: Bench) -> None:
     made = bench.point(pictures=0)
     made.config.baseline["_target_"] = f"{Lying.__module__}.{Lying.__qualname__}"
@@ -314,6 +320,7 @@ def test_what_is_wrong_is_named_and_no_crash(bench: Bench, fault: type, told: st
     assert told in row.reason
 
 
+@pytest.mark.slow
 def test_masks_that_are_wrong_only_while_timed_are_wrong(bench: Bench) -> None:
     result = bench.measure(target=Tiring, pictures=0)
     assert result.row.status == "wrong"
@@ -321,6 +328,7 @@ def test_masks_that_are_wrong_only_while_timed_are_wrong(bench: Bench) -> None:
     assert result.row.masks == "differ"
 
 
+@pytest.mark.slow
 def test_a_strategy_that_does_not_claim_to_be_exact_has_its_distance_and_is_not_wrong(bench: Bench) -> None:
     result = bench.measure(target=Approximate, pictures=0)
     assert (result.row.status, result.row.reason) == ("ok", None)
@@ -328,6 +336,7 @@ def test_a_strategy_that_does_not_claim_to_be_exact_has_its_distance_and_is_not_
     assert result.row.masks == "differ"
 
 
+@pytest.mark.slow
 def test_without_comparison_nothing_is_said_about_agreement(bench: Bench) -> None:
     result = bench.measure(target=Lying, compare=False, pictures=0)
     assert result.row.status == "ok"

@@ -125,6 +125,7 @@ def test_both_sides_get_the_same_inputs_in_their_blocks(workload: Workload, mode
         assert torch.equal(mine.embedding, theirs.embedding)
 
 
+@pytest.mark.slow
 def test_masks_of_timed_blocks_are_compared_with_the_baselines_of_the_same_round(
     workload: Workload, model: Sam2
 ) -> None:
@@ -145,6 +146,7 @@ class Careless(Direct):
         return super()._predict(VisionFeatures.concatenate([targets[:1]] * len(targets)))
 
 
+@pytest.mark.slow
 def test_masks_are_not_compared_with_a_baseline_that_is_not_exact(workload: Workload, model: Sam2) -> None:
     meters = Meters()
     hold(workload, Direct(model), Careless(model), meters=meters)
@@ -153,6 +155,7 @@ def test_masks_are_not_compared_with_a_baseline_that_is_not_exact(workload: Work
     assert agreed.differences.logits.largest <= 1e-4, "compared with `sequential`"
 
 
+@pytest.mark.slow
 def test_at_most_so_many_groups_are_timed(workload: Workload, model: Sam2) -> None:
     options = TimingConfig(**{**vars(BRIEF), "groups": 2})
     timed = hold(workload, Direct(model), Sequential(model), timing=options)
@@ -205,6 +208,7 @@ class Huge(Cramped):
     room = 0
 
 
+@pytest.mark.slow
 def test_sides_that_do_not_fit_together_take_turns(workload: Workload, model: Sam2) -> None:
     timed = hold(workload, Cramped(model), Cramped(model))
     assert timed.alternating

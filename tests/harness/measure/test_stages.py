@@ -153,6 +153,7 @@ def test_a_report_scales_the_stages_to_the_speed_measured(tmp_path: Path) -> Non
     assert "memory attention" in (tmp_path / "run" / "stages.svg").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stages",
     [None, 3, {}, {"predict": [0.5], "calls": {}}, {"predict": [], "calls": {"mask_decoder": [1.0]}}, {"predict": "x"}],

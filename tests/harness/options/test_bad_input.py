@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from harness.options.compose import compose
 from tests.support.harness_runs import TINY, complaint, exit_code, only_run, run, runs, summary
 from tests.support.pictures import halve, write_mask, write_picture
 
@@ -65,6 +68,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 # --- options -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -75,6 +79,15 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (["batch"], ["batch"]),
         (["--multrun"], ["--multrun", "KEY=VALUE", "--help"]),
         (["objects=0"], ["objects=0"]),
+        (["+timming.width=1"], ["+timming.width=1", "nothing reads", "did you mean timing?"]),
+        (["+timing.widht=1"], ["widht"]),
+        ([f"name={'x' * 250}"], ["name=", "at most 200 bytes"]),
+        (["monitor_interval=inf"], ["monitor_interval=inf", "too large"]),
+        ([f"project_to={'9' * 400}"], ["project_to=", "too large"]),
+        ([f"batch={'9' * 40}"], ["batch=", "too large"]),
+        ([f"seed={'9' * 400}"], ["seed=", "too large"]),
+        (["strategy._target_=nope.X"], ["nope.X", "No module named 'nope'"]),
+        (["targets=1000000000"], ["targets=", "1,000,000"]),
         (["objects=9999"], ["objects=9999", "254"]),
         (["refs=null"], ["refs=null", "give a number"]),
         (["data.absent=1"], ["data.absent=1"]),
@@ -102,6 +115,7 @@ def test_a_value_that_an_option_can_not_have_is_refused(
         assert word in sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argument", "named"),
     [
@@ -125,11 +139,13 @@ def test_a_refused_flag_is_named_without_what_nobody_typed(refused: Refusals) ->
     assert "sweep.dir" not in refused.sentence("--updat", "strategy=direct")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["strategy=glob(zzz*)"], ["batch=range(3,1)"], ["strategy=direct", "batch=glob(*)"]])
 def test_a_sweep_of_nothing_is_refused(refused: Refusals, words: list[str]) -> None:
     assert "sweep nothing" in refused.sentence(*words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["3", "[3]", "[[a]]", "strategy=direct"])
 def test_several_sweeps_in_one_are_a_list_of_texts(refused: Refusals, value: str) -> None:
     assert "give a list of texts" in refused.sentence(f"sweeps={value!r}" if "=" in value else f"sweeps={value}")
@@ -141,6 +157,7 @@ def test_flags_may_stand_anywhere(words: list[str], capsys: pytest.CaptureFixtur
     assert "batch: 2" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_unknown_name_is_refused_wherever_it_stands_in_a_sweep(refused: Refusals) -> None:
     assert "strategy=foo" in refused.sentence("strategy=direct,foo")
     assert "model=toi" in refused.sentence("strategy=direct", "model=toy,toi")
@@ -174,6 +191,7 @@ def no_mask(root: Path) -> None:
     (root / "refs" / "a.png").unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
@@ -196,11 +214,39 @@ def test_a_file_that_does_not_fit_is_named(
         assert word in sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", ["folder", "davis"])
 def test_a_folder_that_is_not_there_or_empty_is_named(refused: Refusals, data: str) -> None:
     (refused.folder / "empty").mkdir()
     for root in ("nowhere", "empty"):
         assert f"data.root={root}" in refused.sentence(*FAST, f"data={data}", f"data.root={root}")
+
+
+@pytest.mark.parametrize("name", ["jürgen", "木 und Größe", "é,ü"])
+def test_a_folder_with_letters_beyond_ascii_needs_no_quotes(refused: Refusals, name: str) -> None:
+    for one in name.split(","):
+        write_group(refused.folder / one)
+        (refused.folder / one / "refs" / "b.png").unlink()
+    sentence = refused.sentence(*FAST, "data=folder", f"data.root={name}")
+    assert f"{name.split(',')[0]}/refs/b.jpg" in sentence
+
+
+def test_a_temporary_folder_that_can_not_be_made_is_one_sentence(
+    refused: Refusals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(refused.folder / "nowhere"))
+    assert "point TMPDIR to a disk with room" in refused.sentence("strategy=direct")
+
+
+def test_what_was_killed_while_it_composed_leaves_nothing_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("old", "new"):
+        (tmp_path / f"sambatch-options-{name}").mkdir()
+    os.utime(tmp_path / "sambatch-options-old", (0, 0))
+    assert len(compose(["strategy=direct", "batch=1"])) > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["sambatch-options-new"]
 
 
 def test_a_clip_that_is_not_there_is_answered_with_the_nearest_one(refused: Refusals) -> None:
@@ -222,6 +268,7 @@ def test_more_references_than_there_are(refused: Refusals) -> None:
     assert "refs=3" in refused.sentence(*FAST, "data=folder", "data.root=mine", "refs=3")
 
 
+@pytest.mark.slow
 def test_after_a_refused_command_the_right_one_runs(refused: Refusals) -> None:
     write_group(refused.folder / "mine")
     refused.sentence(*FAST, "data=folder", "data.root=mine", "refs=3")
@@ -232,6 +279,7 @@ def test_after_a_refused_command_the_right_one_runs(refused: Refusals) -> None:
 # --- what shows itself only while measuring ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_there_leave_points_that_say_so(refused: Refusals) -> None:
     code = exit_code(*FAST, *TINY, "model.weights=nowhere")
     last = refused.capsys.readouterr().err.splitlines()[-1]
@@ -251,6 +299,7 @@ def test_a_reference_that_can_not_be_read_is_named(refused: Refusals) -> None:
     assert "refs/a.jpg" in last
 
 
+@pytest.mark.slow
 def test_a_target_that_can_not_be_read_is_found_late_and_other_points_stay(refused: Refusals) -> None:
     write_group(refused.folder / "good")
     write_group(refused.folder / "bad")
@@ -273,6 +322,7 @@ def test_a_target_that_can_not_be_read_is_found_late_and_other_points_stay(refus
     assert rows[2]["reason"] in (folder / "report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_points_after_one_that_can_not_be_read_are_measured(refused: Refusals) -> None:
     write_group(refused.folder / "good")
     write_group(refused.folder / "bad")

@@ -13,6 +13,8 @@ from harness.options.compose import compose
 from harness.options.points import Point
 from strategies.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENTS = sorted(path.name.removesuffix(".yaml") for path in (files("conf") / "experiment").iterdir())
 
 

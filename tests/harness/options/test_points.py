@@ -99,6 +99,7 @@ def test_repetitions_are_left_out_and_the_first_stays() -> None:
     assert len(chosen) == 2
 
 
+@pytest.mark.slow
 @quick
 @given(points=st.lists(POINTS, min_size=1, max_size=12))
 def test_distinct_keeps_every_point_once_and_those_that_share_features_together(points: list[Point]) -> None:

@@ -30,6 +30,8 @@ from strategies.errors import UserError
 from tests.support.harness_runs import TINY, complaint, exit_code, only_run, runs, summary
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 PIECEWISE = '''
 from typing import Literal
 

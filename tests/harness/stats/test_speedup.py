@@ -256,6 +256,7 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_nearly_the_same(
 # --- the estimate: how often it is right ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize(("groups", "rounds"), [(1, 2), (1, 3), (1, 5), (1, 7), (1, 8), (2, 2), (2, 4)])
 def test_the_interval_covers_the_truth_nine_times_in_ten_and_more(noise: Noise, groups: int, rounds: int) -> None:

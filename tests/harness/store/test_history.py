@@ -155,6 +155,7 @@ def test_a_store_that_is_locked_costs_one_line_of_warning(
     assert [one.run for one in trends(tmp_path / NAME, device="a processor", threads=1)[KEY]] == ["one", "two"]
 
 
+@pytest.mark.slow
 def test_a_sweep_is_appended_and_ends_well_whatever_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

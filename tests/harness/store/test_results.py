@@ -16,6 +16,7 @@ import pytest
 from harness.result import Block, PointResult
 from harness.row import COLUMNS, STATUSES, Row
 from harness.store.results import RunFolder
+from harness.store.summary import rows_in
 from tests.support.harness_runs import ended, row, strict_json, summary
 
 ROW = Row(**row("one"))
@@ -114,6 +115,33 @@ def test_reasons_and_commands_survive_commas_quotes_lines_and_other_alphabets(tm
     run.add(PointResult(row=Row(**ended("one", "crash", reason, command=command)), config={}))
     (line,) = summary(run.path)
     assert (line["reason"], line["command"]) == (reason, command)
+
+
+def test_a_reason_of_any_length_is_cut_in_the_summary_and_kept_with_the_point(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    reason = "x" * 200_000
+    run.add(PointResult(row=Row(**ended("one", "crash", reason)), config={}))
+    (line,) = rows_in(run.path / "summary.csv").values()
+    assert line["reason"].startswith("x" * 1000)
+    assert line["reason"].endswith("... (200,000 characters; the point's file has all of them)")
+    assert strict_json(run.path / "points" / "one.json")["row"]["reason"] == reason
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "'=1", "''@x", "'quoted'", "1=1"])
+def test_a_spreadsheet_runs_no_text_as_a_formula_and_it_is_read_back_as_it_was(tmp_path: Path, text: str) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.add(result("one", reason=text, variant=text))
+    (raw,) = summary(run.path)
+    (line,) = rows_in(run.path / "summary.csv").values()
+    for name in ("reason", "variant"):
+        assert raw[name][0] not in "=+-@\t\r"
+        assert line[name] == text
+
+
+def test_a_negative_number_stays_one(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.add(result("one", gpu_temperature_c=-5.0))
+    assert summary(run.path)[0]["gpu_temperature_c"] == "-5.0"
 
 
 def test_a_point_measured_again_replaces_its_row(tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ def test_masks_half_made_by_a_worker_that_died_are_made_again(
     )
 
 
+@pytest.mark.slow
 def test_the_noise_floor_is_made_once_for_each_number_of_objects(
     model: Sam2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,3 +222,12 @@ def test_pictures_are_read_once_and_never_far_ahead(
     assert sorted(meter.read) == list(range(count))
     assert meter.encoded == count
     assert meter.most_waiting <= 3 * batch + 1, "one batch in the encoder and two ahead"
+
+
+def test_a_full_tmpdir_is_one_sentence(model: Sam2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:626] . PytorchStreamWriter failed writing file data/1")
+
+    monkeypatch.setattr("harness.workload.encode.torch.save", full)
+    with pytest.raises(UserError, match=r"has no room for the references' features .* point TMPDIR to a larger disk"):
+        encode_workload(model, drawn(), options=EncodeConfig(batch=2, workers=1), folder=tmp_path)

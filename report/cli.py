@@ -1,0 +1,61 @@
+"""``python -m report [results/<run>]``: write a run's report again.
+
+``python -m report compare A B [--output FILE]`` sets the points of two runs side by side.
+
+Exit codes: 0 written; 2 bad input, or a report that can't be written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from harness.guard import guarded
+from report.compare import write_comparison
+from report.write import write_report
+from strategies.errors import UserError
+
+COMPARE = "compare"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises `UserError` for bad arguments, so that they end in one sentence as all other errors do."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns one of the exit codes above."""
+    return guarded(lambda: _run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _run(given: list[str]) -> int:
+    try:
+        written = _compare(given[1:]) if given[:1] == [COMPARE] else _report(given)
+    except OSError as error:
+        raise UserError(f"the report can't be written ({error})") from error
+    print(written)
+    return 0
+
+
+def _report(arguments: list[str]) -> str:
+    parser = Parser(
+        prog="python -m report",
+        description="Write report.md and report.html of a run.",
+        epilog="python -m report compare A B compares two runs.",
+    )
+    parser.add_argument("run", type=Path, nargs="?", default=Path("results/latest"), help="the run's folder")
+    return str(write_report(parser.parse_args(arguments).run))
+
+
+def _compare(arguments: list[str]) -> str:
+    parser = Parser(prog=f"python -m report {COMPARE}", description="Compare two runs' grid points.")
+    parser.add_argument("first", type=Path, metavar="A", help="the folder of a run: what was before")
+    parser.add_argument("second", type=Path, metavar="B", help="the folder of another: what is now")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="a .md or .html file instead of the terminal")
+    options = parser.parse_args(arguments)
+    return write_comparison(options.first, options.second, options.output)
