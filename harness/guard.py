@@ -51,7 +51,7 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub(lambda found: " " if found[0] == "\n" else repr(found[0])[1:-1], text)
 
 
-def shortened(text: str, most: int = 500) -> str:
+def shortened(text: str, most: int = 1000) -> str:
     """Return the beginning of a text as one line, with a mark where more would follow."""
     return printable(text if len(text) <= most else f"{text[:most]}...")
 

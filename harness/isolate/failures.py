@@ -23,7 +23,7 @@ class Failure:
     status: Status
     reason: str
     refused: bool = False
-    killed: bool = False
+    killed: bool = field(default=False, compare=False)
     traceback: str = field(default="", compare=False, repr=False)
 
 

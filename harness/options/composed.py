@@ -227,9 +227,9 @@ def points_of(jobs: Sequence[Job]) -> list[Point]:
 
 def _check_added(jobs: Sequence[Job]) -> None:
     """Refuse what was added to the options, as by ``+timming.width=1``, and what nothing in the sweep reads."""
-    read = {option for job in jobs for node in job.nodes for option in node.read} | read_by_strategies()
     for job in jobs:
         for added in (one for one in job.overrides if one.startswith("+")):
+            read = {option for each in jobs for node in each.nodes for option in node.read} | read_by_strategies()
             name = re.split("[.@/]", option_of(added).lstrip("+"), maxsplit=1)[0]
             if name in job.composed and name not in read and name not in HarnessConfig.__dataclass_fields__:
                 valid = sorted({*HarnessConfig.__dataclass_fields__, *read})

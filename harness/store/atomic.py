@@ -29,9 +29,11 @@ def write_whole(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):
             partial.unlink()  # A full disk needs the room.
+        if not isinstance(error, OSError):
+            raise
         raise UserError(f"{path} can't be written ({error.strerror})") from error
 
 

@@ -41,6 +41,12 @@ def test_a_long_reason_stays_on_its_line() -> None:
     assert reason in line
 
 
+def test_a_reason_that_fills_screens_is_cut_and_moves_no_cursor() -> None:
+    (line,) = printed([ended("one", "crash", "\x1b[2J" + "x" * 200_000)], total=1)
+    assert r"\x1b[2Jxxx" in line
+    assert len(line) < 2000
+
+
 def test_the_table_has_a_line_a_point_and_only_columns_that_were_measured(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(
         [

@@ -15,6 +15,7 @@ from harness.result import PointResult
 from harness.row import Row
 from harness.store.certificate import Certificate, Share, store
 from harness.store.results import RunFolder
+from tests.support.check_runs import environment
 from tests.support.harness_runs import TINY, complaint, point, row, summary
 
 SLOWDOWNS = [0.05, 0.2]
@@ -31,7 +32,7 @@ def share(made: Point) -> float:
 def run_with(folder: Path, made: list[Point], **rows: Any) -> RunFolder:
     """A finished run: ``rows`` gives, by name of the slow-down, (lo, ratio, hi) and verdict of each comparison."""
     run = RunFolder(folder / "run")
-    run.write_json("environment.json", {"device": "a processor", "git_commit": "abc"})
+    run.write_json("environment.json", environment(git_commit="abc"))
     left = {name: list(values) for name, values in rows.items()}
     for one in made:
         lo, ratio, hi, verdict = left[f"by_{share(one) * 100:.0f}"].pop(0)
