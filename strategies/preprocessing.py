@@ -1,7 +1,10 @@
-"""Conversion of images and masks to the model's square input.
+"""Conversion of images and masks to the model's square input, to the bit as the HF processors do it.
 
-The HF processors do the same through torchvision, which has no CPU build on every platform; Pillow and torch give the
-same numbers: bilinear with antialias to a square, then the model's mean and deviation.
+They need torchvision, which has no CPU build on every platform. A picture is resized as uint8, bilinear with
+antialias, and loses the model's mean and deviation after that. A mask is resized in floating point and cut at one half.
+
+On a GPU and on a CPU without AVX2 or NEON, HF itself resizes pictures in floating point and rounds in the end, which
+moves some values by one level of 255. Ours are the same everywhere.
 """
 
 from __future__ import annotations
@@ -19,18 +22,23 @@ Channels = tuple[float, float, float]
 def image_to_pixels(image: Image.Image | np.ndarray, *, side: int, mean: Channels, std: Channels) -> Tensor:
     """Return fp32 ``[3, side, side]`` of a picture of any size (PIL, or uint8 ``[height, width, 3]``).
 
-    It is less ``mean`` and divided by ``std``: a model's `pixels` gives its own.
+    It is less ``mean`` and divided by ``std``: a model's `pixels` gives its own. Transparency is dropped.
     """
     rgb = image.convert("RGB") if isinstance(image, Image.Image) else image
-    array = torch.from_numpy(np.array(rgb, dtype=np.uint8)).permute(2, 0, 1).float().div_(255)
-    if array.shape[-2:] != (side, side):
-        array = F.interpolate(array[None], size=(side, side), mode="bilinear", align_corners=False, antialias=True)[0]
-    return (array - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    levels = _to_square(torch.from_numpy(np.array(rgb, dtype=np.uint8)).permute(2, 0, 1), side)
+    pixels = levels.to(torch.float32, memory_format=torch.contiguous_format)
+    offset, scale = (torch.tensor(values)[:, None, None] * 255 for values in (mean, std))
+    return pixels.sub_(offset).div_(scale)
 
 
 def label_map_to_masks(label_map: np.ndarray, object_ids: tuple[int, ...], *, side: int) -> Tensor:
     """Return bool ``[O, side, side]`` of an integer label map ``[height, width]``; ids it lacks give empty masks."""
     masks = torch.from_numpy(np.stack([label_map == object_id for object_id in object_ids])).float()
-    if masks.shape[-2:] != (side, side):
-        masks = F.interpolate(masks[None], size=(side, side), mode="bilinear", align_corners=False, antialias=True)[0]
-    return masks >= 0.5
+    return _to_square(masks, side) >= 0.5
+
+
+def _to_square(channels: Tensor, side: int) -> Tensor:
+    """Resize ``[C, height, width]``; what is uint8 stays so, rounded."""
+    if channels.shape[-2:] == (side, side):
+        return channels
+    return F.interpolate(channels[None], size=(side, side), mode="bilinear", align_corners=False, antialias=True)[0]

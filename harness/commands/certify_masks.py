@@ -1,6 +1,6 @@
 """``python -m harness.certify masks [KEY=VALUE ...]``: which planted faults the harness's judgement of masks catches.
 
-Every fault of the catalogue (`harness.commands.faults.catalogue`) is measured as a point like any other, with as little
+Every fault of the catalogue (`strategies.planted_faults.catalogue`) is measured as a point like any other, with as little
 timing as there can be, in fp32, and in bf16 where the machine can compute in it. Then exact strategies are judged on
 many drawn groups, where none may be called wrong.
 """
@@ -16,7 +16,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from harness.commands.faults.catalogue import FAULTS, Fault
 from harness.data.sources import open_groups
 from harness.isolate.jobs import resolve_device
 from harness.masks.pictures import PictureBook
@@ -37,6 +36,7 @@ from strategies.cpu_features import usable_on_cpu
 from strategies.errors import UserError
 from strategies.models.loading import load_model
 from strategies.models.precision import DTYPES
+from strategies.planted_faults.catalogue import FAULTS, Fault
 
 CATALOGUE = {
     **{"strategy": "direct", "data": "synthetic", "data.groups": "2", "data.parts": "4", "data.absent": "0.3"},

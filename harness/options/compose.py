@@ -28,7 +28,7 @@ from yaml import YAMLError
 
 from harness.options.composed import NODES, Job, points_of
 from harness.options.config import register
-from harness.options.points import Point, distinct
+from harness.options.points import Point, as_yaml, distinct
 from strategies.errors import UserError, did_you_mean
 
 RENAMED = {"strategy@reference": "strategy@baseline", "reference": "baseline", "check.baseline": "check.snapshot"}
@@ -39,28 +39,54 @@ GROUPS = ("strategy", "strategy@baseline")
 SCRATCH = "sambatch-options-"
 ABANDONED = 3600.0
 """Seconds after which nobody composes any more."""
-PRINTING = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
+CFG = ("--cfg", "-c")
+PRINTING = {"--help", "-h", "--hydra-help", "--version", *CFG, "--info", "-i", "--shell-completion", "-sc"}
 """Flags that only print something and run nothing."""
 
 
 def compose(arguments: list[str], *, module: str = "harness") -> list[Point]:
-    """Compose the distinct points of a sweep; there are none where Hydra has only printed its help or the like.
+    """Compose the distinct points of a sweep; there are none where a flag asks to print something instead.
 
+    ``--cfg job`` prints the options of every point, and of other flags Hydra takes care.
     module: the module whose command line this is, for the points' commands. Nothing is measured yet, so one bad value
     costs no time. Raises UserError, with one sentence, for whatever can't be composed.
     """
-    arguments = [_quoted(_renamed(word)) for word in arguments]
+    arguments = [_renamed(word) for word in arguments]
+    without = _without_cfg_job(arguments)
+    if without is not None:
+        print(as_yaml(compose(without, module=module)), end="")
+        return []
+    arguments = [_quoted(word) for word in arguments]
     try:
         jobs = _jobs(arguments, module)
         if jobs and jobs[0].composed.sweeps:
             jobs = [job for words in _sweeps(jobs[0]) for job in _jobs(_joined(words, arguments), module)]
-        if not jobs and not PRINTING & set(arguments):
+        if not jobs and not _only_prints(arguments):
             raise UserError("the options sweep nothing: a glob(...) or range(...) in them has no value; give it one")
         return distinct(points_of(jobs))
     except YAMLError as error:
         raise UserError(f"a YAML file can't be read ({' '.join(str(error).split())}); mend it") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explained(error)) from error
+
+
+def _without_cfg_job(arguments: list[str]) -> list[str] | None:
+    """Return the words without ``--cfg job``, or None where it is not among them."""
+    for at, word in enumerate(arguments):
+        flag, joined, value = word.partition("=")
+        if flag not in CFG:
+            continue
+        asked = value if joined else "".join(arguments[at + 1 : at + 2])
+        if asked == "job":
+            others = arguments[:at] + arguments[at + (1 if joined else 2) :]
+            return [other for other in others if other != "--resolve"]  # They always are.
+        if asked not in ("hydra", "all"):
+            raise UserError(f"{flag} {asked} is not known: give --cfg job, --cfg hydra or --cfg all")
+    return None
+
+
+def _only_prints(arguments: list[str]) -> bool:
+    return any(word.partition("=")[0] in PRINTING for word in arguments)
 
 
 def _sweeps(job: Job) -> list[str]:
@@ -105,7 +131,7 @@ def _jobs(arguments: list[str], module: str) -> list[Job]:
             yamls[choices] = _nodes(loader.load_configuration("config", [*named, *search], run_mode=RunMode.RUN))
         return yamls[choices]
 
-    flags = [] if PRINTING & set(arguments) else ["--multirun"]
+    flags = [] if _only_prints(arguments) else ["--multirun"]
     argv = sys.argv
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of being printed by Hydra
     with _scratch() as scratch:  # Hydra wants a folder before anything is checked

@@ -6,8 +6,11 @@ import hashlib
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import yaml
 
 from harness.options.config import HarnessConfig, effective_data
 from harness.options.shipped import default_baseline
@@ -82,6 +85,15 @@ def distinct(points: list[Point]) -> list[Point]:
     order = list(dict.fromkeys(point.workload for point in points))
     chosen = [point for point in points if first[point.digest] is point]
     return sorted(chosen, key=lambda point: order.index(point.workload))
+
+
+def as_yaml(points: Sequence[Point]) -> str:
+    """Return all options of each point with the values that apply, below its command."""
+    documents = []
+    for point in points:
+        options = point.options | {"data": vars(effective_data(point.config))}
+        documents.append(f"# {point.command}\n{yaml.safe_dump(options, sort_keys=False, allow_unicode=True)}")
+    return "---\n".join(documents)
 
 
 def _hash(content: dict[str, Any]) -> str:

@@ -26,17 +26,17 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from harness.commands.faults.memory_bank import (
-    BanksSwapped,
-    MemoryTimeOffByOne,
-    PointerPositionsMissing,
-    PointersDropped,
-)
 from strategies import MODELS, Direct, Sam2, Sequential, UserError, load_model
 from strategies.cpu_features import usable_on_cpu
 from strategies.models import loading
 from strategies.models.devices import usable_device
 from strategies.models.sam2_family import FLAGS, SAM2, TOY_FOLDER, VERSIONS, model_config, toy_config
+from strategies.planted_faults.memory_bank import (
+    BanksSwapped,
+    MemoryTimeOffByOne,
+    PointerPositionsMissing,
+    PointersDropped,
+)
 from tests.support.models import Pictures, assert_same_masks, draw_pictures, group, masks_of
 from tests.support.paths import ROOT
 

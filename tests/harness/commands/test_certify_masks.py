@@ -9,11 +9,11 @@ import pytest
 from harness.commands import certify_masks
 from harness.commands.certify import main
 from harness.commands.certify_masks import CATALOGUE, GROUPS_A_SET, judge_faults, judge_honest
-from harness.commands.faults.catalogue import FAULTS, Fault
 from harness.options.compose import compose
 from harness.options.points import Point
 from harness.store.mask_certificate import Found, MaskCertificate
 from strategies.direct import Direct
+from strategies.planted_faults.catalogue import FAULTS, Fault
 from tests.support.harness_runs import strict_json
 
 

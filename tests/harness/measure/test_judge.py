@@ -9,9 +9,6 @@ import pytest
 import torch
 
 from harness.commands.certify_masks import HONEST
-from harness.commands.faults.catalogue import Fault
-from harness.commands.faults.memory_bank import OneObjectUnrounded, PointersDropped
-from harness.commands.faults.predictions import GateForgotten, SecondBest
 from harness.data.sources import open_groups
 from harness.masks.agreement import AgreementMeter
 from harness.masks.rule import Limits
@@ -23,6 +20,9 @@ from harness.workload.encode import Workload, encode_workload
 from strategies import Direct, Predictions, Sam2
 from strategies.components.memory_bank import MemoryBank
 from strategies.components.static_shapes import Chunk
+from strategies.planted_faults.catalogue import Fault
+from strategies.planted_faults.memory_bank import OneObjectUnrounded, PointersDropped
+from strategies.planted_faults.predictions import GateForgotten, SecondBest
 from strategies.session import CandidateOracle
 from tests.support.harness_runs import point
 from tests.support.models import Pictures, group, masks_of

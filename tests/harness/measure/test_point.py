@@ -12,8 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.commands.faults.calls import FeaturesSpoiled, ReferencesSpoiled
-from harness.commands.faults.predictions import ObjectMissing, OrderReversed
 from harness.data.sources import open_groups
 from harness.masks.pictures import PictureBook
 from harness.masks.rule import Limits, NoiseFloor
@@ -25,6 +23,8 @@ from harness.result import PointResult
 from harness.row import SPEEDUP
 from harness.workload.encode import Workload, encode_workload
 from strategies import Direct, Predictions, Sam2, VisionFeatures
+from strategies.planted_faults.calls import FeaturesSpoiled, ReferencesSpoiled
+from strategies.planted_faults.predictions import ObjectMissing, OrderReversed
 from tests.support.harness_runs import point
 
 TARGETS = 3

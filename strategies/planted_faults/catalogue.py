@@ -9,14 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from harness.commands.faults.calls import (
+from strategies.direct import Direct
+from strategies.extended_session import ExtendedSession
+from strategies.planted_faults.calls import (
     AnswersKept,
     EveryThirtiethCall,
     FeaturesSpoiled,
     FromTheFiftiethCall,
     ReferencesSpoiled,
 )
-from harness.commands.faults.memory_bank import (
+from strategies.planted_faults.memory_bank import (
     BanksSwapped,
     FirstReferenceOnly,
     MemorySplit,
@@ -31,7 +33,7 @@ from harness.commands.faults.memory_bank import (
     RawSlots,
     WeightsRounded,
 )
-from harness.commands.faults.predictions import (
+from strategies.planted_faults.predictions import (
     ClosedGatesFaint,
     ClosedGatesFilled,
     FirstTargetForAll,
@@ -49,8 +51,6 @@ from harness.commands.faults.predictions import (
     ScoresSigned,
     SecondBest,
 )
-from strategies.direct import Direct
-from strategies.extended_session import ExtendedSession
 
 
 @dataclass(frozen=True, kw_only=True)
