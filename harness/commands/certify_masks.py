@@ -1,8 +1,8 @@
 """``python -m harness.certify masks [KEY=VALUE ...]``: which planted faults the harness's judgement of masks catches.
 
-Every fault of the catalogue (`strategies.planted_faults.catalogue`) is measured as a point like any other, with as little
-timing as there can be, in fp32, and in bf16 where the machine can compute in it. Then exact strategies are judged on
-many drawn groups, where none may be called wrong.
+Every fault of the catalogue (`strategies.planted_faults.catalogue`) is measured as a point like any other, with as
+little timing as there can be, in fp32, and in bf16 where the machine can compute in it. Then exact strategies are
+judged on many drawn groups, where none may be called wrong.
 """
 
 from __future__ import annotations
