@@ -54,9 +54,10 @@ def _run(arguments: list[str]) -> int:
     return code
 
 
-def measure(points: Sequence[Point]) -> tuple[int, RunFolder]:
+def measure(points: Sequence[Point], *, warned: set[str] | None = None) -> tuple[int, RunFolder]:
     """Measure a grid and report it; returns the exit code and the run.
 
+    warned: the warnings that need not be given again, to which this adds its own.
     What `run_sweep` raises is raised again after that.
     """
     _check_inputs(points)
@@ -66,7 +67,7 @@ def measure(points: Sequence[Point]) -> tuple[int, RunFolder]:
     code = 0
     failed: Exception | None = None
     try:
-        with _terminable(), Progress(len(points)) as progress:
+        with _terminable(), Progress(len(points), warned=warned) as progress:
             run_sweep(points, run, progress)
     except KeyboardInterrupt:
         code = 130

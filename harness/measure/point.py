@@ -116,6 +116,7 @@ def measure_point(
             "noise_floor": _dict(noise),
             "limits": _dict(meters.limits),
             "scores": _dict(scored),
+            "warnings": verified.warnings,
         },
     )
 
