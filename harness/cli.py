@@ -43,9 +43,10 @@ def _run(arguments: list[str]) -> int:
     return code
 
 
-def measure(points: Sequence[Point]) -> tuple[int, RunFolder]:
+def measure(points: Sequence[Point], *, warned: set[str] | None = None) -> tuple[int, RunFolder]:
     """Measure a grid and report it; returns the exit code and the run.
 
+    warned: the warnings that need not be given again, to which this adds its own.
     What `run_sweep` raises is raised again after that.
     """
     _check_inputs(points)
@@ -53,16 +54,16 @@ def measure(points: Sequence[Point]) -> tuple[int, RunFolder]:
     reporter = _reporter(config.reporter)
     path = _resumed(config) or Path(config.results) / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{config.name}"
     with _locked(path):
-        return _measured(points, RunFolder(path), reporter)
+        return _measured(points, RunFolder(path), reporter, warned=warned)
 
 
 def _measured(
-    points: Sequence[Point], run: RunFolder, reporter: Callable[[Path], Path] | None
+    points: Sequence[Point], run: RunFolder, reporter: Callable[[Path], Path] | None, *, warned: set[str] | None
 ) -> tuple[int, RunFolder]:
     code = 0
     failed: Exception | None = None
     try:
-        with _terminable(), Progress(len(points)) as progress:
+        with _terminable(), Progress(len(points), warned=warned) as progress:
             run_sweep(points, run, progress)
     except KeyboardInterrupt:
         code = INTERRUPTED

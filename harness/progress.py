@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,9 @@ from harness.row import CATALOGUE, Row
 class Progress:
     """A line per finished point, and on a terminal a bar below them."""
 
-    def __init__(self, total: int, console: Console | None = None) -> None:
+    def __init__(self, total: int, console: Console | None = None, *, warned: set[str] | None = None) -> None:
+        """warned: the warnings that the command has given already, to which further ones are added."""
+        self._warned = set() if warned is None else warned
         self._console = console or Console(stderr=True, soft_wrap=True, highlight=False)
         self._total = total
         self._done = 0
@@ -55,6 +57,13 @@ class Progress:
 
     def stage(self, name: str) -> None:
         self._bar.update(self._task, description=name)
+
+    def warn(self, warnings: Iterable[str]) -> None:
+        """Print warnings, each once in a command."""
+        for warning in warnings:
+            if warning not in self._warned:
+                self._warned.add(warning)
+                self._console.print(f"warning: {warning}", markup=False)
 
     def end(self, row: Row, *, traceback: str = "") -> None:
         """Print a point's line, and below it the last frames of its traceback where it failed."""

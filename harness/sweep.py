@@ -83,6 +83,7 @@ def _run_workload(
         result = outcome.result or _failed(one.point, outcome)
         run.add(result, one.identity)
         progress.end(result.row, traceback="" if failure is None else failure.traceback)
+        progress.warn(result.details.get("warnings", ()))
 
     encoded: Outcome | None = None
     for one in asked:

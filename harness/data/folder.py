@@ -6,7 +6,8 @@ of a reference ``x.jpg`` is ``x.png`` or ``x.mask.png``; that of a reference ``x
 mixed. Hidden files and files that are not pictures are ignored.
 
 A mask's values are object ids, 0 is background and 255 void, except in groups of which no reference mask has a value
-in 1..254: there 255 is object 1, as in masks that are saved black and white.
+in 1..254: there 255 is object 1, as in masks that are saved black and white. Ids in truth/ that no reference in use
+has are background.
 """
 
 from __future__ import annotations
@@ -15,18 +16,15 @@ import unicodedata
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from harness.data.group import Frame, Group
-from harness.data.images import check_count, read_image, read_labels_of, reference_objects, values_in
+from harness.data.images import check_count, read_image, read_labels_of, reference_objects
 from strategies.errors import UserError
-from strategies.vocabulary import VOID
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 TRUTH_READ_EARLY = 20
 """How many masks in truth/ are checked before anything runs; the others are checked when they are read.
 
-A wrong id is nearly always wrong throughout, so a few files show it; thousands would be read anew by every process.
+A wrong size is nearly always wrong throughout, so a few files show it; thousands would be read anew by every process.
 """
 
 
@@ -36,8 +34,8 @@ def folder_groups(*, root: Path, references: int | None, targets: int | None) ->
     references: how many references each group has, the first ones by name; all where it is None.
     targets: how many targets each group has at most, the first ones by name; all where it is None.
 
-    Every reference mask of a group is read, asked for or not, so that the meaning of its masks and the ids that truth/
-    may hold do not depend on how many are asked for; targets are not opened.
+    Every reference mask of a group is read, asked for or not, so that the meaning of its masks does not depend on how
+    many are asked for; targets are not opened.
     Raises `UserError` where the files do not hold what is asked for.
     """
     if not root.is_dir():
@@ -61,12 +59,10 @@ def _group(folder: Path, *, references: int | None, targets: int | None) -> Grou
         check_count("refs", references, available=len(pairs), what=f"labelled pictures in {folder / 'refs'}")
     ids, binary = reference_objects(pairs)
     object_ids = sorted(set().union(*ids[:references]))
-
-    known = frozenset(set().union(*ids))
     truth = _truth(folder / "truth", target_pictures)
     chosen = target_pictures[:targets]
     truth_of = {
-        picture: partial(_truth_labels, picture, truth[picture], binary=binary, known=known)
+        picture: partial(read_labels_of, picture, truth[picture], binary=binary)
         for picture in chosen
         if picture in truth
     }
@@ -146,18 +142,6 @@ def _truth(folder: Path, targets: list[Path]) -> dict[Path, Path]:
     return found
 
 
-def _truth_labels(picture: Path, mask: Path, *, binary: bool, known: frozenset[int]) -> np.ndarray:
-    """Read a target's label map; raises `UserError` where it has an id that no reference has."""
-    labels = read_labels_of(picture, mask, binary=binary)
-    unknown = values_in(labels) - known - {VOID}
-    if unknown:
-        raise UserError(
-            f"{mask} holds the id {min(unknown)}, which no reference mask of the group has: "
-            f"label that object in a reference or correct the id (the references have {_listed(known)})"
-        )
-    return labels
-
-
 def _picture_files(folder: Path, advice: str) -> list[Path]:
     """Return the pictures in a folder, of which there must be one, sorted by name."""
     if not folder.is_dir():
@@ -175,7 +159,3 @@ def _name(path: Path) -> str:
 
 def _is_png(path: Path) -> bool:
     return path.suffix.lower() == ".png"
-
-
-def _listed(ids: frozenset[int]) -> str:
-    return ", ".join(map(str, sorted(ids)))

@@ -19,7 +19,10 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """References with labels, and targets with or without; each of ``object_ids`` occurs in at least one reference."""
+    """References with labels, and targets with or without; each of ``object_ids`` occurs in at least one reference.
+
+    Other ids that a target's labels hold are background.
+    """
 
     name: str
     object_ids: tuple[int, ...]

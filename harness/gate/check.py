@@ -73,8 +73,9 @@ def _compare(points: Sequence[Point]) -> int:
     path = _given_snapshot(config) or find(device, _folder(config))
     snapshot = load(path)
     if run is None:
-        run = _measure(points)
-        new = _retried(snapshot, run, points)
+        warned: set[str] = set()
+        run = _measure(points, warned)
+        new = _retried(snapshot, run, points, warned)
     else:
         new = Snapshot.of_run(run)
     return _publish(run, compare(snapshot, new, config.check.margins), config, _notes(path, snapshot, new))
@@ -86,7 +87,7 @@ def _update(points: Sequence[Point]) -> int:
     run, path = _given_run(config), _given_snapshot(config)
     if path is not None and path.is_dir():
         raise UserError(f"check.snapshot={path} is a folder: give --update the file to write")
-    new = Snapshot.of_run(run) if run is not None else Snapshot.of_run(_measure(points), _keys(points))
+    new = Snapshot.of_run(run) if run is not None else Snapshot.of_run(_measure(points, set()), _keys(points))
     path = path or file_of(new.device, _folder(config))
     try:
         old = load(path)
@@ -102,16 +103,16 @@ def _keys(points: Sequence[Point]) -> set[str]:
     return {key_of(point) for point in points}
 
 
-def _measure(points: Sequence[Point]) -> Path:
-    """Measure the points and return the run's folder."""
+def _measure(points: Sequence[Point], warned: set[str]) -> Path:
+    """Measure the points and return the run's folder; warnings are given, and noted, that were not ``warned`` of."""
     refuse_duplicate_keys((key_of(point), point.name) for point in points)
-    code, run = measure(points)
+    code, run = measure(points, warned=warned)
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     return run.path
 
 
-def _retried(snapshot: Snapshot, run: Path, points: Sequence[Point]) -> Snapshot:
+def _retried(snapshot: Snapshot, run: Path, points: Sequence[Point], warned: set[str]) -> Snapshot:
     """Return what the run found, after its unclear points were measured longer."""
     options, keys = points[0].config.check, _keys(points)
     for attempt in range(1, options.retries + 1):
@@ -124,7 +125,7 @@ def _retried(snapshot: Snapshot, run: Path, points: Sequence[Point]) -> Snapshot
             f"{len(again)} of {len(points)} points are unclear and are measured again, each for up to "
             f"{again[0].config.timing.max_seconds:g} s"
         )
-        _measure(again)
+        _measure(again, warned)
     return Snapshot.of_run(run, keys)
 
 

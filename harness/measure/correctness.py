@@ -11,6 +11,7 @@ from functools import partial
 from harness.masks.agreement import AgreementMeter
 from harness.masks.pictures import Batch, PictureBook
 from harness.masks.scores import ScoreMeter
+from harness.measure.odd_labels import OddLabels
 from harness.measure.timing import Clock, timed_repeats
 from harness.observe.memory import PeakMemory, Peaks
 from harness.options.points import Point
@@ -40,12 +41,13 @@ class Verified:
     """What the first stage measured beside the masks.
 
     peaks: the highest of any group. bank_seconds: the time of each call of `prepare`, by group. flops_per_target: the
-    FLOPs of the prediction stage, as the strategy counts them, mean over all targets.
+    FLOPs of the prediction stage, as the strategy counts them, mean over all targets. warnings: about the labels.
     """
 
     peaks: Peaks
     bank_seconds: dict[str, list[float]]
     flops_per_target: float
+    warnings: list[str]
 
 
 def verify(
@@ -61,9 +63,11 @@ def verify(
     """Predict all targets batch by batch; compare and score the masks, and keep pictures of the worst."""
     device, config = workload.model.device, point.config
     peaks, bank_seconds, flops = [], {}, 0
+    odd = OddLabels()
     for index, encoded in enumerate(workload.groups):
         references = encoded.references(device, config.objects)
-        check = _Check(index, encoded, None if expected is None else expected[index], meters, pictures)
+        odd.look_at_references(encoded.group, references)
+        check = _Check(index, encoded, None if expected is None else expected[index], meters, pictures, odd)
         if index == 0:
             candidate.prepare(references)  # The first call warms up.
         memory = PeakMemory(device)
@@ -82,7 +86,12 @@ def verify(
         candidate.release()
     pictures.write(_scene(point), point.name)
     targets = sum(len(encoded.targets) for encoded in workload.groups)
-    return Verified(peaks=Peaks.highest(peaks), bank_seconds=bank_seconds, flops_per_target=flops / targets)
+    return Verified(
+        peaks=Peaks.highest(peaks),
+        bank_seconds=bank_seconds,
+        flops_per_target=flops / targets,
+        warnings=odd.warnings(),
+    )
 
 
 def _scene(point: Point) -> str:
@@ -95,7 +104,13 @@ class _Check:
     """Checks batches of a group's predictions: agreement, scores and pictures."""
 
     def __init__(
-        self, number: int, encoded: EncodedGroup, expected: Predictions | None, meters: Meters, pictures: PictureBook
+        self,
+        number: int,
+        encoded: EncodedGroup,
+        expected: Predictions | None,
+        meters: Meters,
+        pictures: PictureBook,
+        odd: OddLabels,
     ) -> None:
         self._number = number
         self._group = encoded.group
@@ -103,6 +118,7 @@ class _Check:
         self._expected = expected
         self._meters = meters
         self._pictures = pictures
+        self._odd = odd
 
     def __call__(self, chosen: slice, predictions: Predictions) -> None:
         predictions = predictions.cpu()
@@ -134,5 +150,6 @@ class _Check:
         frame = self._group.targets[target]
         if frame.labels is not None:
             labels = frame.labels()
+            self._odd.look_at_truth(self._group, labels)
             predicted = predictions.label_map(index, size=labels.shape[:2]).numpy()
             self._meters.scores.update(self._group.name, predictions.object_ids, predicted, labels)

@@ -138,6 +138,7 @@ def measure_point(
             "worth": None if expected is None else _worth(expected),
             "in_fp32": None if in_fp32 is None else asdict(in_fp32),
             "scores": _dict(scored),
+            "warnings": verified.warnings,
         },
     )
 

@@ -27,7 +27,7 @@ def caveats_section(run: Run) -> Section | None:
 
 
 def warnings(run: Run) -> list[str]:
-    """Return a sentence for each thing that may have disturbed the measurement."""
+    """Return a sentence for each thing that may have disturbed the measurement or takes meaning from its numbers."""
     summary, found = run.summary, list[str]()
     timed = summary["converged"].notna()
     early = int((~summary["converged"].astype("boolean")).sum())
@@ -54,7 +54,14 @@ def warnings(run: Run) -> list[str]:
     lone = summary[(summary["status"] == "ok") & summary["speedup"].isna()]
     if len(lone):
         found.append(f"{len(lone)} points have a speed but no speed-up: they were not timed in turns with a baseline.")
-    return found
+    return [*found, *_about_labels(run)]
+
+
+def _about_labels(run: Run) -> list[str]:
+    """Return what the harness warned of while it measured, each warning once."""
+    lists = [given for given in run.stored("details", "warnings") if isinstance(given, list)]
+    given = dict.fromkeys(warning for warnings in lists for warning in warnings if isinstance(warning, str) and warning)
+    return [f"{warning[0].upper()}{warning[1:]}." for warning in given]
 
 
 def _of_random_weights(run: Run) -> list[str]:

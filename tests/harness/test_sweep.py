@@ -113,6 +113,17 @@ def test_each_workload_is_encoded_once_and_then_its_points_are_measured_in_order
     assert launcher.folders[3] == launcher.folders[4] != launcher.folders[0]
 
 
+def test_what_several_points_warn_of_is_told_once(sweep: Sweeps) -> None:
+    def warning(point: Point, *warnings: str) -> Outcome:
+        result = PointResult(row=Row(**row(point.name)), config=point.options, details={"warnings": list(warnings)})
+        return Outcome(result=result)
+
+    odd = {A.name: warning(A, "one [id]"), B.name: warning(B, "one [id]", "two"), OTHER.name: warning(OTHER, "two")}
+    printed = sweep([A, B, OTHER], Launcher(ends=dict(odd)))
+    told = [line for line in printed.splitlines() if line.startswith("warning: ")]
+    assert told == ["warning: one [id]", "warning: two"]
+
+
 def test_what_is_asked_is_stored_before_anything_starts_and_each_result_before_the_next(sweep: Sweeps) -> None:
     stored: list[list[str]] = []
 

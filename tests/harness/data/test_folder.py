@@ -136,11 +136,16 @@ def test_black_and_white_masks_are_object_1(tmp_path: Path) -> None:
     np.testing.assert_array_equal(group.targets[1].labels(), labels_with(1))
 
 
-def test_truth_may_hold_ids_of_references_left_out(tmp_path: Path) -> None:
+def test_truth_may_hold_ids_that_no_reference_has(tmp_path: Path) -> None:
+    """`tests/harness/test_label_warnings.py` shows what becomes of them."""
     write_group(tmp_path)
     write_mask(tmp_path / "refs" / "b.png", 9)
-    write_mask(tmp_path / "truth" / "t.png", 9)
+    write_mask(tmp_path / "truth" / "t.png", 4, 9, 77)
     assert groups_in(tmp_path, references=1)[0].object_ids == (1, 4)
+    (group,) = groups_in(tmp_path)
+    assert group.object_ids == (1, 4, 9)
+    assert group.targets[1].labels is not None
+    np.testing.assert_array_equal(group.targets[1].labels(), labels_with(4, 9, 77))
 
 
 def test_targets_are_not_opened_before_they_are_read(tmp_path: Path) -> None:
@@ -156,13 +161,13 @@ def test_late_truth_is_checked_when_it_is_read(tmp_path: Path) -> None:
     write_group(tmp_path)
     for number in range(30):
         write_picture(tmp_path / "targets" / f"x{number:02d}.png", size=(8, 8))
-        write_mask(tmp_path / "truth" / f"x{number:02d}.png", 77 if number == 29 else 4, size=(8, 8))
+        write_mask(tmp_path / "truth" / f"x{number:02d}.png", 4, size=(9, 9) if number == 29 else (8, 8))
     (group,) = groups_in(tmp_path)
     read = group.targets[-1].labels
     assert read is not None
     with pytest.raises(UserError) as error:
         read()
-    assert_one_sentence(error.value, str(tmp_path / "truth" / "x29.png"), "77")
+    assert_one_sentence(error.value, str(tmp_path / "truth" / "x29.png"), "9x9")
 
 
 # --- mistakes ------------------------------------------------------------------------------------------------------
@@ -206,7 +211,6 @@ def empty(folder: Path) -> None:
         (lambda root: write_mask(root / "wing/refs/b.png", 255), ["b.png", "no object"]),
         (lambda root: halve(root / "wing/refs/b.png"), ["b.png", "damaged"]),
         (lambda root: halve(root / "wing/truth/t.png"), ["t.png", "damaged"]),
-        (lambda root: write_mask(root / "wing/truth/t.png", 4, 6), ["t.png", "id 6", "1, 4"]),
         (lambda root: write_mask(root / "wing/truth/t.png", 4, size=(9, 9)), ["truth", "t.png", "9x9", "t.jpg"]),
         (lambda root: (root / "wing/truth/t.png").rename(root / "wing/truth/tt.png"), ["truth", "s.png"]),
     ],

@@ -174,10 +174,6 @@ def other_size(root: Path) -> None:
     write_mask(root / "refs" / "b.png", *IDS, size=(12, 20))
 
 
-def unknown_id(root: Path) -> None:
-    write_mask(root / "truth" / "s.png", 1, 77)
-
-
 def truncated_mask(root: Path) -> None:
     halve(root / "refs" / "a.png")
 
@@ -197,7 +193,6 @@ def no_mask(root: Path) -> None:
     [
         (no_object, ["refs/b.png", "no object"]),
         (other_size, ["refs/b.png", "20x12", "40x24"]),
-        (unknown_id, ["truth/s.png", "77"]),
         (truncated_mask, ["refs/a.png"]),
         (no_pictures, ["targets", "no pictures"]),
         (no_mask, ["refs/a.jpg", "no mask"]),
