@@ -109,13 +109,17 @@ def dtypes_here(config: HarnessConfig) -> list[str]:
 
 
 def judge_faults(point: Point, faults: Sequence[Fault]) -> Iterator[tuple[Fault, Found]]:
-    """Measure each fault as a point in the dtype of ``point``."""
+    """Measure each fault as a point in the dtype of ``point``.
+
+    The baseline strategy takes its turns only beside faults that show while they are timed.
+    """
     with scratch_folder() as folder:
         workload = _workload(point.config, folder / "features")
         pictures = PictureBook(folder, targets=0)
         for fault in faults:
-            timing = replace(TIMING, min_rounds=fault.rounds, max_seconds=1e9 if fault.rounds > 2 else 0)
-            config = replace(point.config, strategy=fault.options, timing=timing, paired=True, pictures=0)
+            timed = fault.rounds > 2
+            timing = replace(TIMING, min_rounds=fault.rounds, max_seconds=1e9 if timed else 0)
+            config = replace(point.config, strategy=fault.options, timing=timing, paired=timed, pictures=0)
             tried = replace(point, strategy=fault.name, config=config)
             yield fault, _found(measure_point(tried, workload, pictures))
 

@@ -28,6 +28,7 @@ def closed() -> TextIO:
     return os.fdopen(writer, "w", encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("made", "said"), [(full, "can't be written to (No space left"), (closed, "")])
 def test_a_broken_standard_output_costs_neither_results_nor_report(
     made: Callable[[], TextIO],

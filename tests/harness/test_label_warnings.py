@@ -19,6 +19,8 @@ from strategies import References, VisionFeatures
 from tests.support.harness_runs import only_run, run, run_here, strict_json, summary
 from tests.support.pictures import write_picture
 
+pytestmark = pytest.mark.slow
+
 SIZE = (300, 400)
 FAST = (
     *("batch=1", "pictures=0", "refs=2", "targets=3", "paired=false", "compare=false"),

@@ -68,6 +68,7 @@ CELLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CELLS)
 def test_numbers_that_can_not_be_crash_nothing(tmp_path: Path, name: str) -> None:
     for number, cell in enumerate(CELLS[name]):
@@ -80,6 +81,7 @@ def test_numbers_that_can_not_be_crash_nothing(tmp_path: Path, name: str) -> Non
         assert "4.34 (4.21-4.69)" in render_markdown(document_of(read_run(folder)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place", [("samples", 0, "side"), ("samples", 0, "seconds"), ("details", "series", "rss_mb", 0)]
 )
@@ -266,6 +268,7 @@ def test_a_full_disk_leaves_the_report_before(
     assert (folder / "report.md").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_pipes_and_pictures_of_any_size_keep_nobody_waiting(tmp_path: Path) -> None:
     scene = tmp_path / "run" / "pictures" / "0a1b2c3d-o4"
     draw_scene(scene, ["one"])
@@ -294,6 +297,7 @@ def test_a_grid_that_ended_badly_everywhere(tmp_path: Path, status: str) -> None
     assert (tmp_path / "run" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_what_a_machine_cannot_run_is_listed_quietly_and_last(tmp_path: Path) -> None:
     skipped = [ended(f"triton{batch}", "skipped", "triton needs a GPU", batch=batch) for batch in range(20)]
     text = report_of(tmp_path / "run", [*skipped, row("one"), ended("two", "crash", "no", batch=8)])
@@ -314,6 +318,7 @@ def test_names_of_groups_are_shown_as_they_are(tmp_path: Path) -> None:
     assert "木|&lt;b&gt;/1" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "escaped"),
     [

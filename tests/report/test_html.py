@@ -105,6 +105,7 @@ def test_the_page_is_whole_and_asks_for_nothing_else(html: str) -> None:
     assert page.scripts == 1
 
 
+@pytest.mark.slow
 def test_the_page_says_what_the_markdown_says(html: str, tmp_path: Path) -> None:
     rows = [row("one", **FASTER), row("two", batch=8)]
     text = report_of(tmp_path / "run", rows)

@@ -164,6 +164,7 @@ def test_damaged_pictures_are_as_good_as_none(tmp_path: Path, damaged: str) -> N
         assert ("masks.png" in text) == (damaged != "target0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored", [None, 3, [], {}, {"targets": 3}, {"targets": [None, 3, "x", {}]}], ids=str)
 def test_a_list_of_targets_of_any_kind_crashes_nothing(tmp_path: Path, stored: Any) -> None:
     scene = tmp_path / "run" / "pictures" / SCENE
@@ -275,6 +276,7 @@ def test_agreement_has_a_table_that_names_the_worst_object(tmp_path: Path) -> No
     assert "logits up to 2.0e-04 of their scale apart, a mean IoU of 0.9975, 3 flips" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "masks"),
     [

@@ -76,6 +76,7 @@ def test_the_speed_up_and_its_interval(measured: Stored) -> None:
     assert cells["verdict"] == verdict(again, band=stored["config"]["timing"]["same"])
 
 
+@pytest.mark.slow
 def test_rates_and_times(measured: Stored) -> None:
     run, stored = measured
     per_target = [seconds_per_target(blocks, "candidate") for blocks in by_group(stored).values()]

@@ -34,6 +34,7 @@ def svg_text(path: Path) -> str:
     return " ".join(ElementTree.parse(path).getroot().itertext())
 
 
+@pytest.mark.slow
 def test_a_plot_shows_the_measured_points(tmp_path: Path) -> None:
     text = report_of(tmp_path / "run", grid())
     assert "(throughput.png)" in text

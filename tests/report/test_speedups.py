@@ -79,6 +79,7 @@ def test_a_speed_up_of_any_size(tmp_path: Path, speedup: float) -> None:
     assert float(cells["speedup"].split()[0]) == pytest.approx(speedup, rel=0.01)
 
 
+@pytest.mark.slow
 def test_repeated_points_are_distinguished(tmp_path: Path) -> None:
     rows = [row(f"repeat{number}", repeat=number, **FASTER) for number in range(40)]
     cells = table_cells(report_of(tmp_path / "run", rows, config=CONFIG))

@@ -102,6 +102,7 @@ def test_noise_is_no_step(tmp_path: Path) -> None:
     assert not any("%" in text for text in letters(run))
 
 
+@pytest.mark.slow
 def test_points_with_a_step_come_first_then_those_of_most_runs(tmp_path: Path) -> None:
     stepping, lately = point("sequential", batch=8, objects=4), point(batch=8, objects=1)
     for day in (1, 2, 3):
@@ -130,6 +131,7 @@ def test_where_there_is_no_history_there_is_no_trend(tmp_path: Path) -> None:
     assert not (tmp_path / NAME).exists()
 
 
+@pytest.mark.slow
 def test_other_devices_are_other_trends(tmp_path: Path) -> None:
     run_of(tmp_path, "elsewhere", (DIRECT, faster(9.0)), day=1, device="a card")
     first = run_of(tmp_path, "first", (DIRECT, faster(4.0)), day=2)
@@ -172,6 +174,7 @@ def test_runs_that_were_not_ok_are_shown_and_do_not_count(tmp_path: Path, status
     assert tooltips(later)[2] == f"run-3, 2026-01-03, commit 00000003: {status}"
 
 
+@pytest.mark.slow
 def test_runs_without_an_interval_are_left_out(tmp_path: Path) -> None:
     runs_of(tmp_path, 4.0, 4.0)
     unpaired = run_of(tmp_path, "unpaired", (DIRECT, row(batch=8)), day=3)
@@ -212,6 +215,7 @@ def test_a_history_of_no_use_is_reported_in_a_sentence(tmp_path: Path, damage: C
     assert not (run / "trends.png").exists()
 
 
+@pytest.mark.slow
 def test_a_history_that_is_locked_is_reported_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "PATIENCE", 0.05)
     run = runs_of(tmp_path, 4.0, 3.0)[-1]

@@ -323,6 +323,7 @@ def test_weights_of_either_version_are_read_under_its_name(published_folder: tup
     assert loaded.depends_on_time is (name == "sam2.1_hiera_tiny")
 
 
+@pytest.mark.slow
 def test_weights_of_the_other_version_are_answered_with_its_name(published_folder: tuple[str, Path]) -> None:
     """Their tensors would load without complaint: those that the other has besides are not reported."""
     name, folder = published_folder
@@ -487,6 +488,7 @@ def test_random_weights_are_the_same_for_the_same_seed_only() -> None:
     assert not all(torch.equal(value, other[name]) for name, value in first.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_random_weights_open_some_gates_and_close_others_so_that_agreement_means_something(seed: int) -> None:
     drawn = load_model("toy", weights="random", seed=seed)

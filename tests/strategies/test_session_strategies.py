@@ -364,6 +364,7 @@ def test_pinned_slots_give_the_bits_of_sequential(model: Sam2, pictures: Picture
     assert_same_bits(masks, masks_of(Sequential(model), references, pictures.targets))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", [3, 9, 17])
 def test_pinned_slots_equal_sequential_with_more_references_than_a_session_conditions_on(
     model: Sam2, pictures: Pictures, frames: int

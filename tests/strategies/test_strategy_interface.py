@@ -128,6 +128,7 @@ def test_release_frees_everything_that_a_group_took(model: Sam2, pictures: Pictu
     assert after == before
 
 
+@pytest.mark.slow
 @every_strategy
 @pytest.mark.usefixtures("new_objects_only")
 def test_preparing_the_next_group_frees_the_one_before(model: Sam2, pictures: Pictures, make: MakeStrategy) -> None:

@@ -407,6 +407,7 @@ def dangle(path: Path) -> None:
     path.symlink_to("nowhere")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [

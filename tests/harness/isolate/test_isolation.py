@@ -410,6 +410,7 @@ def test_a_worker_that_never_takes_its_job_is_stopped_by_the_clock(stand_in: Sta
     assert not stand_in.is_running
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_in_c_and_holds_the_interpreter_is_stopped_by_the_clock(stand_in: StandIn) -> None:
     code = """os.write(fd, b'{"stage": "timing"}\\n'); import ctypes; ctypes.PyDLL(None).sleep(60)"""
     failure = stand_in.failure(code, timeout=1.5)

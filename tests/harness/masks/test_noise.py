@@ -53,6 +53,7 @@ def test_every_dtype_has_its_roundoff() -> None:
     assert ROUNDOFF["tf32"] == ROUNDOFF["fp16"], "as many bits behind the point"
 
 
+@pytest.mark.slow
 def test_the_floor_is_the_same_each_time(model: Sam2, pictures: Pictures) -> None:
     one = sample(model, pictures)
     assert measure_noise(model, [one]) == measure_noise(model, [one])

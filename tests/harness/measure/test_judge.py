@@ -55,6 +55,7 @@ def test_the_oracle_has_all_candidates_and_the_expected_mask_is_one_of_them(mode
         assert (taken > -1000).all(), "before the gate"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", HONEST, ids=str)
 def test_exact_strategies_are_right(workload: Workload, options: dict[str, Any]) -> None:
     judgement, _ = judged(workload, dict(options))
@@ -81,6 +82,7 @@ class OtherPick(Direct):
         super()._prepare(references)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "right"), [(0.0, True), (0.01, False)])
 def test_a_flipped_pair_is_held_to_the_candidate_that_it_took(
     workload: Workload, monkeypatch: pytest.MonkeyPatch, noise: float, right: bool
@@ -104,6 +106,7 @@ def test_a_flipped_pair_is_held_to_the_candidate_that_it_took(
     assert (used <= 1) == right
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", [SecondBest, GateForgotten, PointersDropped, OneObjectUnrounded])
 def test_mistakes_are_found(workload: Workload, made: type[Direct]) -> None:
     judgement, _ = judged(workload, Fault(name="", made=made).options)
@@ -164,6 +167,7 @@ def test_what_is_farther_away_than_any_tie_is_no_suspect(workload: Workload) -> 
     assert suspects(meter, limits) == []
 
 
+@pytest.mark.slow
 def test_a_strategy_is_certified_in_fp32_on_a_few_targets(workload: Workload) -> None:
     made = point(**SMALL)
     assert certify_in_fp32(made, workload).masks == "same"

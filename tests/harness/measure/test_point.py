@@ -151,6 +151,7 @@ def measured(bench: Bench) -> PointResult:
     return bench.measure(batch=2)
 
 
+@pytest.mark.slow
 def test_a_measured_point_is_ok_and_says_what_was_measured(measured: PointResult) -> None:
     row = measured.row
     assert (row.status, row.reason) == ("ok", None)
@@ -239,6 +240,7 @@ def test_pictures_of_the_worst_targets_show_ids_of_the_group(bench: Bench, measu
         assert (folder / "reference-labels.png").is_file()
 
 
+@pytest.mark.slow
 def test_fewer_objects_are_the_first_ones(bench: Bench) -> None:
     result = bench.measure(objects=1, pictures=0)
     assert result.row.status == "ok"
@@ -304,6 +306,7 @@ def test_a_wrong_baseline_is_named(bench: Bench) -> None:
     assert "baseline strategy itself" in result.row.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "told"),
     [

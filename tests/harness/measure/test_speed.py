@@ -116,6 +116,7 @@ def test_expected_predictions_come_in_the_order_of_the_turn(workload: Workload) 
 # --- speed ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_both_sides_get_the_same_inputs_in_their_blocks(workload: Workload, model: Sam2) -> None:
     baseline, candidate = Noted(model), Noted(model)
     hold(workload, candidate, baseline)

@@ -151,6 +151,7 @@ def test_several_sweeps_in_one_are_a_list_of_texts(refused: Refusals, value: str
     assert "give a list of texts" in refused.sentence(f"sweeps={value!r}" if "=" in value else f"sweeps={value}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["batch=2", "--cfg", "job"], ["--cfg", "job", "batch=2"]])
 def test_flags_may_stand_anywhere(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(*words) == 0
@@ -217,6 +218,7 @@ def test_a_folder_that_is_not_there_or_empty_is_named(refused: Refusals, data: s
         assert f"data.root={root}" in refused.sentence(*FAST, f"data={data}", f"data.root={root}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["jürgen", "木 und Größe", "é,ü"])
 def test_a_folder_with_letters_beyond_ascii_needs_no_quotes(refused: Refusals, name: str) -> None:
     for one in name.split(","):

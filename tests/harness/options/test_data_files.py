@@ -30,6 +30,7 @@ def options_of(*words: str) -> dict[str, Any]:
     return point.options
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", DATA)
 def test_a_point_has_every_value_that_the_file_gives(data: str) -> None:
     options = options_of(f"data={data}", *GIVEN[data])
@@ -44,12 +45,14 @@ def test_a_point_has_every_value_that_the_file_gives(data: str) -> None:
             assert options[name] == value, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", DATA)
 def test_a_group_has_the_references_and_targets_that_the_comments_tell(data: str) -> None:
     options = options_of(f"data={data}", *GIVEN[data])
     assert (options["refs"], options["targets"]) == NUMBERS[data]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", DATA)
 def test_what_is_typed_goes_before_what_the_file_gives_wherever_it_stands(data: str) -> None:
     for words in (("refs=5", "targets=7", f"data={data}"), (f"data={data}", "refs=5", "targets=7")):
@@ -73,6 +76,7 @@ def test_all_pictures_of_a_folder_are_used_where_nobody_says(tmp_path: Path) -> 
 FLAGS = [["--cfg", "job"], ["--cfg=job"], ["-c", "job"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", FLAGS)
 @pytest.mark.parametrize("first", [True, False])
 def test_cfg_job_shows_the_values_that_apply_wherever_it_stands(
@@ -86,6 +90,7 @@ def test_cfg_job_shows_the_values_that_apply_wherever_it_stands(
     assert shown["strategy"]["bank"] == "expand"
 
 
+@pytest.mark.slow
 def test_cfg_job_shows_every_point_of_a_sweep_below_the_command_that_measures_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -103,6 +108,7 @@ def test_cfg_job_shows_every_point_of_a_sweep_below_the_command_that_measures_it
     assert commands[1] == "# python -m harness strategy=sequential objects=1"
 
 
+@pytest.mark.slow
 def test_cfg_job_shows_the_points_of_the_other_commands_too(capsys: pytest.CaptureFixture[str]) -> None:
     for command, batches in ((check.main, [3] * 4), (certify.main, [3])):
         assert command(["--cfg", "job", "batch=3"]) == 0

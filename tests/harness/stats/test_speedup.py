@@ -266,6 +266,7 @@ def test_the_interval_covers_the_truth_nine_times_in_ten_and_more(noise: Noise, 
     assert covered >= 0.9 - binomial_error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize(("groups", "rounds"), [(1, 5), (1, 8), (2, 4)])
 def test_a_strategy_against_itself_is_called_faster_or_slower_less_than_one_time_in_ten(
