@@ -21,8 +21,8 @@ from rich.console import Console
 
 from harness.cli import measure
 from harness.commands.certify_masks import certify_masks
+from harness.commands.one_point import one_point
 from harness.guard import guarded
-from harness.options.compose import compose
 from harness.options.points import Point
 from harness.row import Row
 from harness.store.certificate import Certificate, Effect, Share, store
@@ -45,14 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _certify(arguments: list[str]) -> int:
-    named = {word.partition("=")[0] for word in arguments}
-    defaults = [f"{key}={value}" for key, value in ONE_POINT.items() if key not in named]
-    points = compose([*defaults, "name=certify", *arguments], module="harness.certify")
-    if not points:  # Hydra has only printed its help or the like.
+    point = one_point(arguments, command="certify", defaults=ONE_POINT)
+    if point is None:
         return 0
-    if len(points) > 1:
-        raise UserError(f"certify takes one point, not {len(points)}: give one value for each option")
-    grid = comparisons(points[0])
+    grid = comparisons(point)
     code, run = measure(grid)
     if code:  # A certificate of what was measured so far would replace a whole one.
         raise UserError(f"not every comparison of {run.path} was made: give the same command again with resume=true")

@@ -16,13 +16,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from harness.commands.one_point import one_point
 from harness.data.sources import open_groups
-from harness.isolate.jobs import resolve_device
+from harness.isolate.jobs import model_of, resolve_device
 from harness.masks.pictures import PictureBook
 from harness.masks.rule import Differences, measures
 from harness.measure.fp32 import judge_untimed
 from harness.measure.point import measure_point
-from harness.options.compose import compose
 from harness.options.config import HarnessConfig, TimingConfig
 from harness.options.data import SyntheticConfig
 from harness.options.points import Point
@@ -33,8 +33,6 @@ from harness.store.mask_certificate import FaultFound, Found, Honest, MaskCertif
 from harness.workload.encode import Workload, encode_workload
 from harness.workload.scratch import scratch_folder
 from strategies.cpu_features import usable_on_cpu
-from strategies.errors import UserError
-from strategies.models.loading import load_model
 from strategies.models.precision import DTYPES
 from strategies.planted_faults.catalogue import FAULTS, Fault
 
@@ -58,16 +56,12 @@ GROUPS_A_SET = 4
 
 def certify_masks(arguments: Sequence[str]) -> int:
     """Make the certificate of the point that the arguments name, print it and store it; returns the exit code."""
-    named = {word.partition("=")[0] for word in arguments}
-    defaults = [f"{key}={value}" for key, value in CATALOGUE.items() if key not in named]
-    points = compose([*defaults, "name=certify-masks", *arguments], module="harness.certify masks")
-    if not points:  # Hydra has only printed its help or the like.
+    point = one_point(arguments, command="certify masks", defaults=CATALOGUE)
+    if point is None:
         return 0
-    if len(points) > 1:
-        raise UserError(f"certify masks takes one point, not {len(points)}: give one value for each option")
     console = Console(soft_wrap=True, highlight=False)
-    certificate = mask_certificate(points[0], FAULTS, tell=console.print)
-    path = store(certificate, Path(points[0].config.results) / "certificates")
+    certificate = mask_certificate(point, FAULTS, tell=console.print)
+    path = store(certificate, Path(point.config.results) / "certificates")
     console.print(_table(certificate))
     for one in certificate.honest:
         console.print(
@@ -160,14 +154,7 @@ def judge_honest(config: HarnessConfig, *, groups: int) -> Honest:
 
 def _workload(config: HarnessConfig, folder: Path) -> Workload:
     groups = open_groups(config)
-    model = load_model(
-        config.model.name,
-        weights=config.model.weights,
-        device=str(resolve_device(config.device)),
-        dtype=config.dtype,
-        seed=config.seed,
-        known_usable=True,
-    )
+    model = model_of(config, known_usable=True)
     encode_workload(model, groups, options=config.encode, folder=folder)
     return Workload(model, groups, folder)
 

@@ -14,6 +14,7 @@ from harness.masks.pictures import PictureBook
 from harness.measure.point import OnStage, measure_point
 from harness.observe.monitor import SUSTAINED, Monitor, Monitoring
 from harness.observe.nvml import memory_in_use_mb
+from harness.options.config import HarnessConfig
 from harness.options.points import Point
 from harness.result import PointResult
 from harness.workload.encode import Workload, encode_workload
@@ -30,7 +31,7 @@ class EncodeJob:
 
     def run(self, on_stage: OnStage) -> None:
         on_stage("loading the model")
-        model = _model(self.point, known_usable=False)
+        model = model_of(self.point.config, known_usable=False)
         on_stage("encoding frames")
         encode_workload(model, open_groups(self.point.config), options=self.point.config.encode, folder=self.folder)
 
@@ -52,7 +53,7 @@ class MeasureJob:
         started = time.time()
         idle_mb = memory_in_use_mb()  # This process has nothing on the GPU yet.
         on_stage("loading the model")
-        model = _model(self.point, known_usable=True)
+        model = model_of(self.point.config, known_usable=True)
         loaded = time.time()
         on_stage("opening the features")
         workload = Workload(model, open_groups(config), self.folder)
@@ -112,10 +113,10 @@ def resolve_device(device: str) -> torch.device:
     return usable_device(device)
 
 
-def _model(point: Point, *, known_usable: bool) -> Tracker:
+def model_of(config: HarnessConfig, *, known_usable: bool) -> Tracker:
+    """Load the model that the options name; ``known_usable`` is that of `load_model`."""
     from strategies.models.loading import load_model  # It imports transformers, which no command needs to start.
 
-    config = point.config
     return load_model(
         config.model.name,
         weights=config.model.weights,
