@@ -81,7 +81,7 @@ def _run_workload(
         if error is not None and not errors:
             errors.append(error)
         result = outcome.result or _failed(one.point, outcome)
-        run.add(result, one.identity)
+        run.add(result, identity=one.identity)
         progress.end(result.row, traceback="" if failure is None else failure.traceback)
         progress.warn(result.details.get("warnings", ()))
 

@@ -41,7 +41,8 @@ CATALOGUE = {
     **{"refs": "3", "targets": "12", "batch": "4", "objects": "null"},
 }
 """With these options there are enough references, absent objects and targets for each fault to show."""
-TIMING = TimingConfig(min_seconds=0, max_seconds=0, warmup_seconds=0, block_seconds=0, sustained_seconds=0)
+TIMING = TimingConfig(min_seconds=0, max_seconds=0, warmup_seconds=0, block_seconds=0, sustained_seconds=0, width=1e9)
+"""The least timing there can be, for no time is of interest here."""
 HONEST: tuple[dict[str, Any], ...] = (
     {"_target_": "strategies.direct.Direct", "bank": "shared"},
     {"_target_": "strategies.direct.Direct", "bank": "repeat"},

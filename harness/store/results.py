@@ -42,15 +42,16 @@ class RunFolder:
     def write_json(self, name: str, content: object) -> None:
         _write(self.path / name, json_text(content))
 
-    def add(self, result: PointResult, identity: Mapping[str, str] | None = None) -> None:
-        """Store a point's result, then the summary that includes it.
+    def add(self, *results: PointResult, identity: Mapping[str, str] | None = None) -> None:
+        """Store points' results, then the summary that includes them.
 
-        identity: hashes of what the result depends on, by which `finished` recognises it.
+        identity: hashes of what the results depend on, by which `finished` recognises them.
         """
-        name = result.row.point
-        self.write_json(f"points/{name}.json", {"identity": identity or {}, **asdict(result)})
-        self._rows[name] = result.row
-        self._identities[name] = identity or {}
+        for result in results:
+            name = result.row.point
+            self.write_json(f"points/{name}.json", {"identity": identity or {}, **asdict(result)})
+            self._rows[name] = result.row
+            self._identities[name] = identity or {}
         self.write_summary()
 
     def write_summary(self) -> None:

@@ -29,6 +29,7 @@ from tests.support.report_runs import (
     table_cells,
     table_lines,
     worst_target,
+    written_report_of,
 )
 
 
@@ -39,7 +40,7 @@ def test_where_nothing_was_measured_the_report_says_why_and_has_no_plot(tmp_path
         ended("three", "oom", "OutOfMemoryError: 80 GB"),
         ended("four", "timeout", "it took longer than 600 s, while timing"),
     ]
-    text = report_of(tmp_path / "run", rows)
+    text = written_report_of(tmp_path / "run", rows)
     assert "frames/00003.jpg is cut off" in text
     assert "RuntimeError: no" in text
     assert "`four` is **timeout**: it took longer than 600 s, while timing" in text
@@ -120,7 +121,7 @@ def test_a_wrong_point_is_listed_and_not_plotted(tmp_path: Path) -> None:
 
 
 def test_one_point_is_enough(tmp_path: Path) -> None:
-    text = report_of(tmp_path / "run", [row("one")])
+    text = written_report_of(tmp_path / "run", [row("one")])
     assert len(table_lines(text)) == 1
     assert min(size_of(tmp_path / "run" / "throughput.png")) > 100
 
@@ -131,7 +132,7 @@ def test_one_point_is_enough(tmp_path: Path) -> None:
     ids=["letters", "bars", "quotes"],
 )
 def test_any_reason_is_shown_as_it_is(tmp_path: Path, reason: str) -> None:
-    text = report_of(tmp_path / "run", [row("zero"), ended("one", "crash", reason)])
+    text = written_report_of(tmp_path / "run", [row("zero"), ended("one", "crash", reason)])
     assert reason in text
     assert len({line.count("|") for line in table_lines(text)}) == 1, "the table keeps its columns"
 
@@ -240,7 +241,7 @@ def test_two_hundred_points_of_ten_strategies(tmp_path: Path) -> None:
     ]
     some = [one["point"] for one in rows[::20]]
     draw_scene(tmp_path / "run" / "pictures" / "0a1b2c3d-o16", some)
-    text = report_of(tmp_path / "run", rows)
+    text = written_report_of(tmp_path / "run", rows)
     assert len(table_lines(text)) == 200
     for path in (tmp_path / "run").glob("*.png"):
         assert max(size_of(path)) < 4000, path.name
@@ -280,7 +281,7 @@ def test_pipes_and_pictures_of_any_size_keep_nobody_waiting(tmp_path: Path) -> N
         path.unlink()
         os.mkfifo(path)
     Image.new("1", (20_000, 20_000)).save(target)
-    assert "12.5" in report_of(tmp_path / "run", [row("one", **AGREED)])
+    assert "12.5" in written_report_of(tmp_path / "run", [row("one", **AGREED)])
 
 
 @pytest.mark.parametrize("status", ["oom", "crash", "timeout", "wrong", "skipped"])
@@ -290,7 +291,7 @@ def test_a_grid_that_ended_badly_everywhere(tmp_path: Path, status: str) -> None
         for batch in (1, 8, 64)
         for objects in (1, 4, 16, None)
     ]
-    text = report_of(tmp_path / "run", rows, environment={"device": None})
+    text = written_report_of(tmp_path / "run", rows, environment={"device": None})
     assert "Nothing can be recommended on an unknown device" in text
     assert text.count("because") == 1, "points that ended alike share a line"
     assert ("(memory-frontier.png)" in text) == (status == "oom")
@@ -313,7 +314,7 @@ def test_names_of_groups_are_shown_as_they_are(tmp_path: Path) -> None:
     ious = {f"{name}/1": {"iou_mean": 0.5} for name in ("木|<b>", "Größe 🌿")}
     details = {"one": {"agreement": {"per_object": ious}, "outliers": {"木": [True, False]}}}
     samples_of = row("one", **FASTER | AGREED)
-    text = report_of(tmp_path / "run", [samples_of], details=details)
+    text = written_report_of(tmp_path / "run", [samples_of], details=details)
     assert table_cells(text.replace("\\|", "!"), "Are the masks the same")[0]["least alike"] == "木!<b>/1"
     assert "木|&lt;b&gt;/1" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
@@ -340,7 +341,7 @@ def test_a_groups_name_is_no_markdown(tmp_path: Path, name: str, escaped: str) -
 def test_no_escape_reaches_a_terminal_or_a_page(tmp_path: Path) -> None:
     evil = "a\x1b[2J\x07b"
     rows = [row("one", strategy=evil, variant=""), ended("two", "crash", evil, command=f"python {evil}")]
-    text = report_of(tmp_path / "run", rows)
+    text = written_report_of(tmp_path / "run", rows)
     assert r"a\x1b" in text.replace("\\\\", "\\")
     for path in (tmp_path / "run").glob("*.[mhs]*"):
         assert not {"\x1b", "\x07"} & set(path.read_text(encoding="utf-8")), path.name

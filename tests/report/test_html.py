@@ -16,7 +16,7 @@ import pytest
 from report.render.html import TEMPLATES
 from tests.support.harness_runs import ended, row
 from tests.support.paths import ROOT
-from tests.support.report_runs import AGREED, CONFIG, FASTER, SERIES, draw_scene, report_of, table_cells
+from tests.support.report_runs import AGREED, CONFIG, FASTER, SERIES, draw_scene, table_cells, written_report_of
 
 VOID = {"meta", "link", "input", "img", "br", "wbr"}
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -88,7 +88,7 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> str:
         ended("four", "oom", NASTY, batch=8, objects=4),
         ended("five", "skipped", "no GPU", batch=1, objects=1),
     ]
-    report_of(folder, rows, config=CONFIG, details={"one": {"series": SERIES}})
+    written_report_of(folder, rows, config=CONFIG, details={"one": {"series": SERIES}})
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -108,7 +108,7 @@ def test_the_page_is_whole_and_asks_for_nothing_else(html: str) -> None:
 @pytest.mark.slow
 def test_the_page_says_what_the_markdown_says(html: str, tmp_path: Path) -> None:
     rows = [row("one", **FASTER), row("two", batch=8)]
-    text = report_of(tmp_path / "run", rows)
+    text = written_report_of(tmp_path / "run", rows)
     page = Page((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
     said = [dict(zip(page.headers[0], [cell["text"] for cell in line], strict=True)) for line in page.tables[0]]
     assert said == table_cells(text)
@@ -286,7 +286,7 @@ def test_no_table_is_wider_than_paper(tmp_path: Path) -> None:
         row(f"p{refs}", strategy="extended_session", refs=refs, dtype=dtype, batch=128, **measured)
         for refs, dtype in ((1, "fp32"), (16, "bf16"))
     ]
-    text = report_of(tmp_path / "run", rows, config=CONFIG, details={one["point"]: details for one in rows})
+    text = written_report_of(tmp_path / "run", rows, config=CONFIG, details={one["point"]: details for one in rows})
     assert text.count("|---") > 5
     html = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     dump = dumped(html.replace("@media print", "@media all"), tmp_path, WIDTHS, PAPER)

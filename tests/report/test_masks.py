@@ -25,6 +25,7 @@ from tests.support.report_runs import (
     size_of,
     table_cells,
     worst_target,
+    written_report_of,
 )
 
 TITLE, WORST = "Are the masks the same", "Where they agree least"
@@ -66,10 +67,10 @@ def beside(drawing: Drawing | None) -> list[list[str]]:
 
 def test_masks_are_shown_where_the_run_kept_pictures(tmp_path: Path) -> None:
     draw_scene(tmp_path / "run" / "pictures" / SCENE, ["one"])
-    text = report_of(tmp_path / "run", [row("one"), row("two", strategy="other")])
+    text = written_report_of(tmp_path / "run", [row("one"), row("two", strategy="other")])
     assert "(masks.png)" in text
     assert min(size_of(tmp_path / "run" / "masks.png")) > 100
-    assert "masks.png" not in report_of(tmp_path / "other", [row("one")])
+    assert "masks.png" not in written_report_of(tmp_path / "other", [row("one")])
 
 
 def test_a_row_shows_a_target_its_truth_both_predictions_and_where_they_differ(tmp_path: Path) -> None:
@@ -189,7 +190,7 @@ def test_a_run_of_before_the_worst_targets_were_kept_has_no_masks(tmp_path: Path
     old.mkdir(parents=True)
     for name in ("reference", "reference-labels", "target0", "target0-labels", "target0-one"):
         Image.fromarray(np.zeros((20, 30), dtype=np.uint8)).save(old / f"{name}.png")
-    text = report_of(tmp_path / "run", [row("one", **AGREED)], details={"one": {"agreement": AGREEMENT}})
+    text = written_report_of(tmp_path / "run", [row("one", **AGREED)], details={"one": {"agreement": AGREEMENT}})
     assert "masks.png" not in text
     assert "Where they agree least" not in text
 
@@ -205,7 +206,7 @@ def test_a_group_of_any_name(tmp_path: Path, group: str) -> None:
     target = worst_target(group=group, iou=0.5)
     draw_targets(tmp_path / "run" / "pictures" / SCENE, "one", [target], cut=1)
     agreement = AGREEMENT | {"worst": [target], "per_object": {f"{group}/254": {"iou_mean": 0.5}}}
-    text = report_of(tmp_path / "run", [row("one", **AGREED)], details={"one": {"agreement": agreement}})
+    text = written_report_of(tmp_path / "run", [row("one", **AGREED)], details={"one": {"agreement": agreement}})
     assert "masks.png" in text
     assert max(size_of(tmp_path / "run" / "masks.png")) < 2000
     (cells,) = table_cells(text.replace("\\|", "!"), WORST)
@@ -387,7 +388,7 @@ def weights_told(folder: Path, weights: str | None, worths: Sequence[Any]) -> st
     """Return the caveat about random weights, of a run with a point for each of these; None where there is none."""
     details = {f"b{at}": {"worth": worth} for at, worth in enumerate(worths)}
     rows = [row(name, batch=at) for at, name in enumerate(details, 1)]
-    text = report_of(folder, rows, config={"model": {"name": "toy", "weights": weights}}, details=details)
+    text = written_report_of(folder, rows, config={"model": {"name": "toy", "weights": weights}}, details=details)
     return next((line for line in text.splitlines() if "random weights" in line), None)
 
 

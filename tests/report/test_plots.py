@@ -16,7 +16,7 @@ from report.reading.run import read_run
 from report.render.style import COLOURS, styles_of
 from report.sections.speed_memory_and_agreement import draw_pareto
 from tests.support.harness_runs import ended, row
-from tests.support.report_runs import AGREED, CONFIG, FASTER, report_of, run_folder, size_of
+from tests.support.report_runs import AGREED, CONFIG, FASTER, report_of, run_folder, size_of, written_report_of
 
 MEMORY = {"peak_rss_mb": 500.0, "encode_fps": 80.0}
 
@@ -36,7 +36,7 @@ def svg_text(path: Path) -> str:
 
 @pytest.mark.slow
 def test_a_plot_shows_the_measured_points(tmp_path: Path) -> None:
-    text = report_of(tmp_path / "run", grid())
+    text = written_report_of(tmp_path / "run", grid())
     assert "(throughput.png)" in text
     width, height = size_of(tmp_path / "run" / "throughput.png")
     assert width > height > 300, "two panels side by side"
@@ -44,7 +44,9 @@ def test_a_plot_shows_the_measured_points(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_plots_come_in_the_order_of_the_questions(tmp_path: Path) -> None:
-    text = report_of(tmp_path / "run", [*grid(), ended("gone", "oom", "80 GB", batch=64, objects=4)], config=CONFIG)
+    text = written_report_of(
+        tmp_path / "run", [*grid(), ended("gone", "oom", "80 GB", batch=64, objects=4)], config=CONFIG
+    )
     shown = ["throughput", "speedup", "speedup-map", "memory-frontier", "pareto", "stages"]
     assert re.findall(r"\((\S+)\.png\)", text) == shown
     for name in shown:
@@ -62,7 +64,7 @@ def test_plots_come_in_the_order_of_the_questions(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_plots_are_the_same_every_time_and_have_no_date(tmp_path: Path) -> None:
     for name in ("first", "second"):
-        report_of(tmp_path / name / "run", grid(), config=CONFIG)
+        written_report_of(tmp_path / name / "run", grid(), config=CONFIG)
     files = ["report.html", "speedup.png", *(path.name for path in (tmp_path / "first" / "run").glob("*.svg"))]
     assert len(files) > 5
     for name in files:
@@ -73,7 +75,7 @@ def test_plots_are_the_same_every_time_and_have_no_date(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_each_point_has_its_value_as_a_tooltip(tmp_path: Path) -> None:
-    report_of(tmp_path / "run", grid(fps=33.25), config=CONFIG)
+    written_report_of(tmp_path / "run", grid(fps=33.25), config=CONFIG)
     assert "direct (shared), batch 8, 4 objects: 33.2 targets/s" in svg_text(tmp_path / "run" / "throughput.svg")
     tooltip = "direct (shared), batch 8, 4 objects: 4.34 (4.21-4.69) times sequential, faster"
     assert tooltip in svg_text(tmp_path / "run" / "speedup.svg")
@@ -95,7 +97,7 @@ def test_the_frontier_shows_what_did_not_fit(tmp_path: Path) -> None:
         ended("bigger", "oom", "80 GB", batch=64, objects=16),
         row("other", strategy="sequential", variant="", batch=64, objects=16, peak_rss_mb=640.0),
     ]
-    text = report_of(tmp_path / "run", rows)
+    text = written_report_of(tmp_path / "run", rows)
     assert (
         "Memory ran out for `direct (shared)`, in 2 of 7 points; the smallest is `direct (shared)` at batch 64 and 4 "
         "objects." in text
@@ -117,7 +119,7 @@ def test_a_point_that_failed_is_placed_by_the_objects_of_those_that_did_not(
     """All objects are the default, and a point that failed does not store how many they are."""
     rows = [row(f"b{batch}", batch=batch, **MEMORY) for batch in batches]
     rows.append(ended("big", "oom", "80 GB", batch=64, objects=None))
-    text = report_of(tmp_path / "run", rows, config=ALL_OBJECTS)
+    text = written_report_of(tmp_path / "run", rows, config=ALL_OBJECTS)
     assert f"Memory ran out for `direct (shared)`, in 1 of {len(rows)} points" in text
     assert "is `direct (shared)` at batch 64 and 4 objects." in text
     assert "Nothing ran out of memory" not in text
@@ -162,11 +164,11 @@ def test_memory_frames_are_plotted_where_they_vary(tmp_path: Path) -> None:
         for refs in (1, 4, 16)
         for strategy in ("direct", "sequential")
     ]
-    assert "(memory-frames.png)" in report_of(tmp_path / "run", rows)
+    assert "(memory-frames.png)" in written_report_of(tmp_path / "run", rows)
     shown = svg_text(tmp_path / "run" / "memory-frames.svg")
     assert "direct, 16 references: 6.2 targets per second" in shown
     assert "416.0 peak memory (MB)" in shown
-    assert "memory-frames" not in report_of(tmp_path / "other", rows[:2])
+    assert "memory-frames" not in written_report_of(tmp_path / "other", rows[:2])
 
 
 def test_memory_frames_of_two_models_are_two_lines_with_intervals(tmp_path: Path) -> None:
@@ -180,7 +182,7 @@ def test_memory_frames_of_two_models_are_two_lines_with_intervals(tmp_path: Path
         Block(group="a", round=at, place=0, side="candidate", targets=10, seconds=one, cpu_seconds=one)
         for at, one in enumerate(seconds)
     ]
-    text = report_of(tmp_path / "run", rows, samples={"small1": blocks})
+    text = written_report_of(tmp_path / "run", rows, samples={"small1": blocks})
     assert "At batch 1 and 1 object. Bars are 95% intervals" in text
     shown = svg_text(tmp_path / "run" / "memory-frames.svg")
     assert re.search(r"direct \(shared\), small, 1 reference: 100\.0 targets per second \(9\d\.\d-1\d\d\.\d\)", shown)
@@ -217,7 +219,9 @@ def test_a_failed_point_does_not_rename_the_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", ["ok", "wrong"])
 def test_points_with_other_masks_are_crossed(tmp_path: Path, status: str) -> None:
     odd = row("odd", strategy="propagate", variant="", batch=8, **AGREED | MEMORY | {"iou_min": 0.2}, status=status)
-    report_of(tmp_path / "run", [*grid(), odd, row("odd2", **FASTER | MEMORY | AGREED | {"pick_flips": 3}, batch=4)])
+    written_report_of(
+        tmp_path / "run", [*grid(), odd, row("odd2", **FASTER | MEMORY | AGREED | {"pick_flips": 3}, batch=4)]
+    )
     assert "masks differ" in svg_text(tmp_path / "run" / "pareto.svg")
 
 

@@ -17,6 +17,7 @@ from tests.support.report_runs import (
     run_folder,
     size_of,
     table_lines,
+    written_report_of,
 )
 
 pytestmark = pytest.mark.slow
@@ -25,14 +26,16 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("gpu", [False, True], ids=["on a processor", "on a GPU"])
 def test_what_was_sampled_is_plotted(tmp_path: Path, gpu: bool) -> None:
     series = SERIES | (GPU_SERIES if gpu else {})
-    text = report_of(tmp_path / "run", [row("one"), row("two", strategy="other")], details={"one": {"series": series}})
+    text = written_report_of(
+        tmp_path / "run", [row("one"), row("two", strategy="other")], details={"one": {"series": series}}
+    )
     assert "## While it ran" in text
     width, height = size_of(tmp_path / "run" / "series.png")
     assert (height > width) == gpu, "five quantities, else two"
 
 
 def test_where_nothing_was_sampled_there_is_no_plot_of_it(tmp_path: Path) -> None:
-    assert "While it ran" not in report_of(tmp_path / "run", [row("one")])
+    assert "While it ran" not in written_report_of(tmp_path / "run", [row("one")])
     assert not (tmp_path / "run" / "series.png").exists()
 
 
@@ -42,10 +45,10 @@ def test_of_each_strategy_the_longest_series_is_shown(tmp_path: Path) -> None:
     rows = [row("one"), row("two", batch=8)]
     pictures = []
     for name, others in (("both", SERIES), ("same", SERIES), ("none", None)):
-        report_of(tmp_path / name, rows, details={"one": {"series": others}, "two": {"series": longer}})
+        written_report_of(tmp_path / name, rows, details={"one": {"series": others}, "two": {"series": longer}})
         pictures.append((tmp_path / name / "series.png").read_bytes())
     assert pictures[0] == pictures[1] == pictures[2], "the shorter one makes no difference"
-    report_of(tmp_path / "short", rows, details={"one": {"series": SERIES}})
+    written_report_of(tmp_path / "short", rows, details={"one": {"series": SERIES}})
     assert (tmp_path / "short" / "series.png").read_bytes() != pictures[0]
 
 
@@ -54,7 +57,7 @@ def test_long_series_of_many_strategies(tmp_path: Path) -> None:
     series = {name: (values * count)[:count] for name, values in (SERIES | GPU_SERIES).items()}
     series["seconds"] = [0.2 * index for index in range(count)]
     rows = [row(f"point{number}", strategy=f"Größe {number} 🌿") for number in range(10)]
-    report_of(tmp_path / "run", rows, details={one["point"]: {"series": series} for one in rows})
+    written_report_of(tmp_path / "run", rows, details={one["point"]: {"series": series} for one in rows})
     assert max(size_of(tmp_path / "run" / "series.png")) < 4000
 
 

@@ -14,6 +14,7 @@ from tests.support.report_runs import (
     report_of,
     size_of,
     table_cells,
+    written_report_of,
 )
 
 
@@ -51,10 +52,10 @@ def test_the_table_of_all_points_says_what_a_speed_up_means(tmp_path: Path) -> N
 
 def test_speed_ups_are_plotted_where_there_are_any(tmp_path: Path) -> None:
     rows = [row(f"b{batch}o{count}", batch=batch, objects=count, **FASTER) for batch in (1, 8) for count in (1, 4)]
-    assert "(speedup.png)" in report_of(tmp_path / "run", rows, config=CONFIG)
+    assert "(speedup.png)" in written_report_of(tmp_path / "run", rows, config=CONFIG)
     width, height = size_of(tmp_path / "run" / "speedup.png")
     assert width > height > 300, "two panels side by side"
-    assert "speedup.png" not in report_of(tmp_path / "alone", [row("one")])
+    assert "speedup.png" not in written_report_of(tmp_path / "alone", [row("one")])
     assert not (tmp_path / "alone" / "speedup.png").exists()
 
 
@@ -65,8 +66,8 @@ def test_speed_ups_are_plotted_where_there_are_any(tmp_path: Path) -> None:
     ids=["not converged", "wider interval", "wider band"],
 )
 def test_the_plot_of_speed_ups_shows(tmp_path: Path, changes: dict[str, Any], config: dict[str, Any]) -> None:
-    report_of(tmp_path / "run", [row("one", **FASTER)], config=CONFIG)
-    report_of(tmp_path / "other", [row("one", **FASTER | changes)], config=config)
+    written_report_of(tmp_path / "run", [row("one", **FASTER)], config=CONFIG)
+    written_report_of(tmp_path / "other", [row("one", **FASTER | changes)], config=config)
     pictures = [(tmp_path / name / "speedup.png").read_bytes() for name in ("run", "other")]
     assert pictures[0] != pictures[1]
 

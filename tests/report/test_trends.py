@@ -22,7 +22,7 @@ from harness.store.history import NAME, append
 from harness.store.results import RunFolder
 from report import write_report
 from tests.support.harness_runs import ended, point, row
-from tests.support.report_runs import ENVIRONMENT, size_of, table_cells
+from tests.support.report_runs import ENVIRONMENT, size_of, table_cells, text_of
 
 TITLE = "From run to run"
 DAY = 86_400
@@ -41,8 +41,10 @@ def run_of(results: Path, name: str, *rows: Measurement, day: int, **environment
     run = RunFolder(results / name)
     commit = f"{day:08x}" * 5
     run.write_json("environment.json", ENVIRONMENT | {"git_commit": commit} | environment)
-    for made, described in rows:
-        run.add(PointResult(row=Row(**described | {"point": made.name}), config=made.options))
+    run.add(
+        *(PointResult(row=Row(**described | {"point": made.name}), config=made.options) for made, described in rows)
+    )
+    for made, _ in rows:
         ended_at = 1_767_225_600 + (day - 1) * DAY
         os.utime(run.path / "points" / f"{made.name}.json", (ended_at, ended_at))
     assert append(run.path)
@@ -57,7 +59,7 @@ def runs_of(results: Path, *speedups: float, **options: Any) -> list[Path]:
     ]
 
 
-def text_of(run: Path) -> str:
+def written_text_of(run: Path) -> str:
     return write_report(run).read_text(encoding="utf-8")
 
 
@@ -75,7 +77,7 @@ def letters(run: Path) -> list[str]:
 
 def test_a_step_is_marked_and_named_with_its_run_and_commit(tmp_path: Path) -> None:
     run = runs_of(tmp_path, 4.0, 4.05, 3.2, 3.25)[-1]
-    text = text_of(run)
+    text = written_text_of(run)
     assert "1 of 1 speed-ups stepped by more than 10% over 4 runs on a processor." in text
     assert table_cells(text, TITLE) == [
         {
@@ -95,7 +97,7 @@ def test_a_step_is_marked_and_named_with_its_run_and_commit(tmp_path: Path) -> N
 
 def test_noise_is_no_step(tmp_path: Path) -> None:
     run = runs_of(tmp_path, 4.0, 4.1, 3.9, 4.05, 3.85)[-1]
-    text = text_of(run)
+    text = written_text_of(run)
     assert "No speed-up stepped by more than 10% over 5 runs on a processor." in text
     (cells,) = table_cells(text, TITLE)
     assert list(cells) == ["strategy", "batch", "objects", "runs", "first", "this run"]
@@ -135,9 +137,9 @@ def test_where_there_is_no_history_there_is_no_trend(tmp_path: Path) -> None:
 def test_other_devices_are_other_trends(tmp_path: Path) -> None:
     run_of(tmp_path, "elsewhere", (DIRECT, faster(9.0)), day=1, device="a card")
     first = run_of(tmp_path, "first", (DIRECT, faster(4.0)), day=2)
-    assert TITLE not in text_of(first)
+    assert TITLE not in written_text_of(first)
     second = run_of(tmp_path, "second", (DIRECT, faster(4.0)), day=3)
-    assert "No speed-up stepped by more than 10% over 2 runs" in text_of(second)
+    assert "No speed-up stepped by more than 10% over 2 runs" in written_text_of(second)
     assert not any("elsewhere" in line for line in tooltips(second))
 
 
@@ -156,7 +158,7 @@ def test_the_link_to_the_latest_run_is_as_good_as_its_folder(tmp_path: Path) -> 
 
 def test_later_runs_are_shown_and_the_reports_own_is_marked(tmp_path: Path) -> None:
     first, *_ = runs_of(tmp_path, 4.0, 4.0, 3.0)
-    (cells,) = table_cells(text_of(first), TITLE)
+    (cells,) = table_cells(written_text_of(first), TITLE)
     assert (cells["runs"], cells["this run"], cells["latest step in"]) == ("3", "4.00 (3.92-4.08)", "run-3")
     assert [line.partition(",")[0] for line in tooltips(first)] == ["run-1 (this run)", "run-2", "run-3"]
 
@@ -166,11 +168,11 @@ def test_later_runs_are_shown_and_the_reports_own_is_marked(tmp_path: Path) -> N
 def test_runs_that_were_not_ok_are_shown_and_do_not_count(tmp_path: Path, status: str) -> None:
     runs_of(tmp_path, 4.0, 4.0)
     run = run_of(tmp_path, "run-3", (DIRECT, ended("x", status, "why", batch=8, objects=None)), day=3)
-    (cells,) = table_cells(text_of(run), TITLE)
+    (cells,) = table_cells(written_text_of(run), TITLE)
     assert (cells["runs"], cells["this run"]) == ("2", status)
     assert tooltips(run)[-1] == f"run-3 (this run), 2026-01-03, commit 00000003: {status}"
     later = run_of(tmp_path, "run-4", (DIRECT, faster(3.0)), day=4)
-    assert "over 3 runs" in text_of(later)
+    assert "over 3 runs" in written_text_of(later)
     assert tooltips(later)[2] == f"run-3, 2026-01-03, commit 00000003: {status}"
 
 
@@ -178,9 +180,9 @@ def test_runs_that_were_not_ok_are_shown_and_do_not_count(tmp_path: Path, status
 def test_runs_without_an_interval_are_left_out(tmp_path: Path) -> None:
     runs_of(tmp_path, 4.0, 4.0)
     unpaired = run_of(tmp_path, "unpaired", (DIRECT, row(batch=8)), day=3)
-    assert TITLE not in text_of(unpaired), "it has no speed-up to compare"
+    assert TITLE not in written_text_of(unpaired), "it has no speed-up to compare"
     run = run_of(tmp_path, "run-4", (DIRECT, faster(4.0)), day=4)
-    text_of(run)
+    written_text_of(run)
     assert [line.partition(",")[0] for line in tooltips(run)] == ["run-1", "run-2", "run-4 (this run)"]
 
 
@@ -232,7 +234,7 @@ def test_a_history_that_is_locked_is_reported_in_a_sentence(tmp_path: Path, monk
 def test_the_figure_is_the_same_every_time(tmp_path: Path) -> None:
     made = [runs_of(tmp_path / name, 4.0, 3.0)[-1] for name in ("one", "two")]
     for run in made:
-        text_of(run)
+        written_text_of(run)
     for name in ("trends.png", "trends.svg", "report.html"):
         assert (made[0] / name).read_bytes() == (made[1] / name).read_bytes(), name
 
@@ -240,28 +242,28 @@ def test_the_figure_is_the_same_every_time(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_runs_of_one_day_are_distinguished_by_the_time(tmp_path: Path) -> None:
     days = runs_of(tmp_path / "days", 4.0, 4.0)[-1]
-    text_of(days)
+    written_text_of(days)
     assert {"2026-01-01", "2026-01-02"} <= set(letters(days))
     for name in ("one", "two"):
         run = run_of(tmp_path, name, (DIRECT, faster(4.0)), day=1)
     path = run / "points" / f"{DIRECT.name}.json"
     os.utime(path, (path.stat().st_mtime + 3600,) * 2)
     append(run)
-    text_of(run)
+    written_text_of(run)
     assert {"01-01 00:00", "01-01 01:00"} <= set(letters(run))
 
 
 @pytest.mark.slow
 def test_of_many_runs_those_around_this_one_are_drawn(tmp_path: Path) -> None:
     made = runs_of(tmp_path, *[4.0] * 3, *[3.0] * 50)
-    text = text_of(made[-1])
+    text = written_text_of(made[-1])
     assert "At most 30 runs of a point are drawn." in text
     assert "over 53 runs" in text
     assert [line.partition(",")[0] for line in tooltips(made[-1])][::29] == ["run-24", "run-53 (this run)"]
     assert "-25%" not in letters(made[-1]), "it is out of sight"
-    text_of(made[20])
+    written_text_of(made[20])
     assert [line.partition(",")[0] for line in tooltips(made[20])][::15] == ["run-6", "run-21 (this run)"]
-    text_of(made[0])
+    written_text_of(made[0])
     assert [line.partition(",")[0] for line in tooltips(made[0])][::29] == ["run-1 (this run)", "run-30"]
     assert "-25%" in letters(made[0])
 
@@ -269,7 +271,7 @@ def test_of_many_runs_those_around_this_one_are_drawn(tmp_path: Path) -> None:
 def test_one_wide_interval_does_not_flatten_the_line(tmp_path: Path) -> None:
     for day, reach in ((1, 0.02), (2, 50.0), (3, 0.02)):
         run = run_of(tmp_path, f"run-{day}", (DIRECT, faster(3.0 if day > 2 else 4.0, reach=reach)), day=day)
-    text_of(run)
+    written_text_of(run)
     ticks = [float(text) for text in letters(run) if re.fullmatch(r"[\d.]+", text)]
     assert len(ticks) >= 2
     assert 1 < min(ticks) < 3 < max(ticks) < 20
@@ -281,7 +283,7 @@ def test_strategies_and_runs_of_any_name(tmp_path: Path, name: str) -> None:
     for day in (1, 2):
         one = (DIRECT, faster(4.0 / day, strategy=name, variant=""))
         run = run_of(tmp_path, f"{name[:40]} {day}", one, day=day)
-    text = text_of(run)
+    text = written_text_of(run)
     (cells,) = table_cells(text.replace("\\|", "!"), TITLE)
     assert cells["strategy"] == name.replace("|", "!")
     assert cells["latest step in"] == f"{name[:40]} 2".replace("|", "!")
@@ -298,7 +300,7 @@ def test_two_hundred_points(tmp_path: Path) -> None:
             for made, batch, objects in grid
         ]
         run = run_of(tmp_path, f"run-{day}", *rows, day=day)
-    text = text_of(run)
+    text = written_text_of(run)
     assert "10 of 200 speed-ups stepped" in text
     assert "188 more points are in the table only." in text
     cells = table_cells(text, TITLE)

@@ -15,6 +15,9 @@ from harness.result import Block, PointResult
 from harness.row import Row
 from harness.store.results import RunFolder
 from report import write_report
+from report.reading.run import read_run
+from report.render.markdown import render_markdown
+from report.write import report_of as document_of
 
 ENVIRONMENT: dict[str, Any] = {
     "device": "a processor",
@@ -74,14 +77,27 @@ def run_folder(
     """A run's folder. details, samples: of the points, by their names."""
     run = RunFolder(folder)
     run.write_json("environment.json", environment or ENVIRONMENT)
+    results = []
     for one in rows:
         kept = {name: (given or {}).get(one["point"]) for name, given in (("details", details), ("samples", samples))}
         known = {name: value for name, value in kept.items() if value is not None}
-        run.add(PointResult(row=Row(**one), config=config or {}, **known))
+        results.append(PointResult(row=Row(**one), config=config or {}, **known))
+    run.add(*results)
     return folder
 
 
+def text_of(folder: Path) -> str:
+    """The text of the folder's report.md; its figures are made and not drawn, which would take a second."""
+    return render_markdown(document_of(read_run(folder)))
+
+
 def report_of(folder: Path, rows: Sequence[dict[str, Any]], **options: Any) -> str:
+    """The text of the report of such a run, whose figures are not drawn."""
+    return text_of(run_folder(folder, rows, **options))
+
+
+def written_report_of(folder: Path, rows: Sequence[dict[str, Any]], **options: Any) -> str:
+    """The text of the report of such a run, with all its files in the folder."""
     return write_report(run_folder(folder, rows, **options)).read_text(encoding="utf-8")
 
 
