@@ -14,6 +14,7 @@ from PIL import Image
 
 from harness.row import COLUMNS
 from tests.support.harness_runs import (
+    REPORTED,
     TINY,
     exit_code,
     only_run,
@@ -112,7 +113,7 @@ def only(rows: list[dict[str, str]], strategy: str) -> dict[str, str]:
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     """Two points, by a command without --multirun, with a name that a shell would split."""
     folder = tmp_path_factory.mktemp("plain")
-    return Sweep(folder=folder, done=run(folder, "strategy=direct", "batch=2,3", "name='two batches'", *TINY))
+    return Sweep(folder=folder, done=run(folder, "strategy=direct", "batch=2,3", "name='two batches'", *REPORTED))
 
 
 @pytest.mark.processes
@@ -220,7 +221,7 @@ def test_the_command_of_a_row_measures_that_point_again(plain: Sweep) -> None:
 
 @pytest.mark.slow
 def test_where_the_command_line_does_not_say_every_strategy_is_swept(tmp_path: Path) -> None:
-    swept = Sweep(folder=tmp_path, done=run_here(tmp_path, "batch=3", "positions=pinned,raw", "reporter=null", *TINY))
+    swept = Sweep(folder=tmp_path, done=run_here(tmp_path, "batch=3", "positions=pinned,raw", *TINY))
     assert swept.done.returncode == 0, swept.done.stderr
     assert {row["strategy"] for row in swept.rows} == set(SHIPPED)
     for row in swept.rows:
@@ -241,7 +242,9 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     folder = tmp_path_factory.mktemp("mixed")
     searched = own_strategies(folder)
     strategies = "strategy=broken,sequential,wrong,direct,mine"
-    return Sweep(folder=folder, done=run_here(folder, searched, strategies, "bank=shared,repeat", "batch=2,99", *TINY))
+    return Sweep(
+        folder=folder, done=run_here(folder, searched, strategies, "bank=shared,repeat", "batch=2,99", *REPORTED)
+    )
 
 
 @pytest.mark.slow
@@ -321,7 +324,7 @@ def test_nothing_temporary_stays_after_failures(mixed: Sweep) -> None:
 
 @pytest.mark.processes
 def test_an_interrupted_sweep_keeps_its_finished_points_and_their_report(tmp_path: Path) -> None:
-    process = start(tmp_path, own_strategies(tmp_path), "strategy=direct,waiting", "batch=2", *TINY, "paired=false")
+    process = start(tmp_path, own_strategies(tmp_path), "strategy=direct,waiting", "batch=2", *REPORTED, "paired=false")
     try:
         wait_for(lambda: (tmp_path / "waiting").exists() or process.poll() is not None)
         process.send_signal(signal.SIGINT)

@@ -16,8 +16,9 @@ from harness.data.group import Group
 from harness.measure.odd_labels import OddLabels
 from harness.options.compose import compose
 from strategies import References, VisionFeatures
-from tests.support.harness_runs import only_run, run, run_here, strict_json, summary
+from tests.support.harness_runs import only_run, run_here, strict_json, summary
 from tests.support.pictures import write_picture
+from tests.support.report_runs import text_of
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +26,7 @@ SIZE = (300, 400)
 FAST = (
     *("batch=1", "pictures=0", "refs=2", "targets=3", "paired=false", "compare=false"),
     *("timing.min_seconds=0", "timing.min_rounds=1", "timing.max_seconds=0", "timing.warmup_seconds=0"),
+    "reporter=null",
 )
 INLINE = (*FAST, "isolation=inline")
 WING = {"a": (1, 2), "b": (1,), "s": (1, 2), "t": (1, 2), "u": (2,)}
@@ -115,7 +117,7 @@ def test_drawn_specimens_have_nothing_odd(tmp_path: Path) -> None:
 def test_the_report_tells_it_too(tmp_path: Path) -> None:
     words = write_data(tmp_path, data="folder", shown={**WING, "s": (77,)})
     run_here(tmp_path, *words, *INLINE, "strategy=direct,sequential")
-    report = (only_run(tmp_path / "results") / "report.md").read_text(encoding="utf-8")
+    report = text_of(only_run(tmp_path / "results"))
     _, _, trust = report.partition("## How far to trust it")
     assert trust.count("77 in group wing") == 1
 
@@ -123,7 +125,7 @@ def test_the_report_tells_it_too(tmp_path: Path) -> None:
 def test_a_command_that_measures_twice_warns_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As the regression gate does, when something is unclear."""
     words = write_data(tmp_path, data="folder", shown={**WING, "s": (77,)})
-    points = compose(["strategy=direct", *words, *INLINE, f"results={tmp_path / 'results'}", "reporter=null"])
+    points = compose(["strategy=direct", *words, *INLINE, f"results={tmp_path / 'results'}"])
     warned: set[str] = set()
     for times in (1, 0):
         measure(points, warned=warned)
@@ -133,7 +135,7 @@ def test_a_command_that_measures_twice_warns_once(tmp_path: Path, capsys: pytest
 @pytest.mark.processes
 def test_a_worker_hands_its_warnings_to_the_command(tmp_path: Path) -> None:
     words = write_data(tmp_path, data="folder", shown={**WING, "s": (77,)})
-    done = run(tmp_path, *words, *FAST, "strategy=direct", "reporter=null")
+    done = run_here(tmp_path, *words, *FAST, "strategy=direct")
     (warning,) = warnings_of(done)
     (point,) = (only_run(tmp_path / "results") / "points").iterdir()
     assert strict_json(point)["details"]["warnings"] == [warning.removeprefix("warning: ")]

@@ -53,7 +53,7 @@ class Place:
 
     def options(self, *more: str) -> list[str]:
         search = f"hydra.searchpath=[file://{self.folder / 'my_conf'}]"
-        quick = ("paired=false", "compare=false", "reporter=null")
+        quick = ("paired=false", "compare=false")
         return [search, "strategy=direct,flaky,sequential", "batch=2", *TINY, *quick, *more]
 
     def sweep(self, *more: str) -> int:

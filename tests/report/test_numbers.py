@@ -16,7 +16,7 @@ from harness.stats.speedup import SpeedUp, estimate, log_ratio, verdict
 from report.reading.run import read_run
 from report.reading.samples import fps_interval
 from tests.support.harness_runs import TINY, exit_code, only_run, row
-from tests.support.report_runs import report_of, run_folder, table_cells
+from tests.support.report_runs import report_of, run_folder, table_cells, text_of
 
 Stored = tuple[Path, dict[str, Any]]
 
@@ -26,7 +26,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Stored:
     """A run of one point over two groups, and what it stored of it."""
     folder = tmp_path_factory.mktemp("measured")
     tiny = [option for option in TINY if option.split("=")[0] not in ("data.groups", "timing.max_seconds")]
-    rounds = ("data.groups=2", "timing.min_rounds=10", "timing.max_seconds=2", "seed=3")
+    rounds = ("data.groups=2", "timing.min_rounds=10", "timing.max_seconds=60", "timing.width=1e9", "seed=3")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert exit_code(*tiny, *rounds, "strategy=direct", "batch=2") == 0
@@ -55,10 +55,6 @@ def ratios_of(blocks: list[Block]) -> list[float]:
 
     numbers = range(1 + max(block.round for block in blocks))
     return [log_ratio(seconds(number, "baseline"), seconds(number, "candidate")) for number in numbers]
-
-
-def text_of(run: Path) -> str:
-    return (run / "report.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -99,6 +95,7 @@ def test_rates_and_times(measured: Stored) -> None:
     assert projected["CPU time (h)"] == f"{job * cpu / 3600:.2f}"
 
 
+@pytest.mark.slow
 def test_agreement(measured: Stored) -> None:
     run, stored = measured
     (cells,) = table_cells(text_of(run), "Are the masks the same")
@@ -109,6 +106,7 @@ def test_agreement(measured: Stored) -> None:
     assert cells["max_abs_dlogit"] == f"{agreed['max_abs_dlogit']:.1e}"
 
 
+@pytest.mark.slow
 def test_every_cell_under_a_columns_own_name_is_what_the_point_stored(measured: Stored) -> None:
     """Cells equal the stored values in all digits that they show, in whichever table."""
     run, stored = measured
@@ -127,6 +125,7 @@ def test_every_cell_under_a_columns_own_name_is_what_the_point_stored(measured: 
     assert shown > {"fps", "peak_rss_mb", "gflop_per_target", "gflop_per_s", "matrix_share", "bank_s", "setup_s", "jf"}
 
 
+@pytest.mark.slow
 def test_the_stages_of_a_prediction(measured: Stored) -> None:
     run, stored = measured
     watched = stored["details"]["stages"]
@@ -139,6 +138,7 @@ def test_the_stages_of_a_prediction(measured: Stored) -> None:
     assert times["rest of predict (ms)"] == f"{whole * (1 - sum(parts.values())):.2f}"
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_rate_covers_what_blocks_scatter(measured: Stored) -> None:
     run = read_run(measured[0])
     interval = fps_interval(run, run.summary.iloc[0])

@@ -26,13 +26,15 @@ from harness.options.points import Point
 from harness.options.shipped import read_by_strategies, shipped
 from tests.support.paths import ROOT
 
-TINY = (
+REPORTED = (
     *("data.groups=1", "targets=3", "data.parts=2", "objects=2", "pictures=1"),
     *("timing.min_seconds=0", "timing.min_rounds=1", "timing.max_seconds=0", "timing.warmup_seconds=0"),
     "timing.block_seconds=60",
     *("isolation=inline",),
 )
 """Options of a sweep whose points take a fraction of a second each."""
+TINY = (*REPORTED, "reporter=null")
+"""The same without a report, which takes longer than the points."""
 
 OWN = HarnessConfig.__dataclass_fields__
 """Options of the harness; others at the top level are knobs of strategies."""

@@ -28,7 +28,7 @@ from harness.stats.interval import judge, quotient
 from harness.store.history import NAME, trends
 from harness.store.results import RunFolder
 from tests.support.check_runs import BENCH, environment, ticking_strategies
-from tests.support.harness_runs import TINY, complaint, point, row, run, run_here, strict_json, summary
+from tests.support.harness_runs import TINY, complaint, point, row, run_here, strict_json, summary
 
 EVERY = {"ticking b1 o2", "ticking b3 o2", "loose b1 o2", "loose b3 o2"}
 """Points of `GRID`, in short."""
@@ -497,7 +497,7 @@ def test_in_processes_of_their_own_it_finds_what_was_injected(tmp_path: Path, mo
     assert made.returncode == 0, made.stderr
     monkeypatch.setenv("SLOW", "3")
     monkeypatch.setenv("FLIPPED", "1")
-    done = run(tmp_path, *grid, module="harness.check")
+    done = run_here(tmp_path, *grid, command=main)
     assert done.returncode == 1, done.stdout + done.stderr
     cases = junit_cases((tmp_path / "results" / "latest" / "junit.xml").resolve())
     masks = {case: state for case, state in cases.items() if case[1] in ("status", "iou_mean", "iou_min")}

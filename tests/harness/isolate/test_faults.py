@@ -25,7 +25,7 @@ from harness.row import Row
 from harness.store.results import RunFolder
 from strategies.errors import UserError
 from tests.support.harness_runs import (
-    TINY,
+    REPORTED,
     complaint,
     exit_code,
     only_run,
@@ -143,7 +143,7 @@ def own_strategies(folder: Path) -> str:
 def command(folder: Path, *strategies: str) -> list[str]:
     """Return the words of a small grid with a worker for each point."""
     search = f"hydra.searchpath=[file://{folder / 'my_conf'}]"
-    return [search, f"strategy={','.join(strategies)}", "batch=2", *TINY, "isolation=spawn", "compare=false"]
+    return [search, f"strategy={','.join(strategies)}", "batch=2", *REPORTED, "isolation=spawn", "compare=false"]
 
 
 def goes_on(folder: Path, strategies: Sequence[str], patch: pytest.MonkeyPatch) -> int:

@@ -19,7 +19,7 @@ from harness.masks.agreement import AgreementMeter
 from harness.masks.pictures import LONGEST_SIDE, Batch, PictureBook
 from strategies.vocabulary import Predictions
 from tests.support.harness_runs import TINY, only_run, run_here, strict_json, summary
-from tests.support.report_runs import table_cells
+from tests.support.report_runs import table_cells, text_of
 
 IDS = (7, 3)
 HEIGHT, WIDTH = 20, 30
@@ -298,7 +298,7 @@ def test_a_strategy_that_goes_wrong_late_in_a_second_group_has_that_target_pictu
     expected, predicted = (Image.open(scene / "1" / f"target4-{name}.png") for name in ("expected", points["late"]))
     assert expected.tobytes() != predicted.tobytes()
 
-    report = (folder / "report.md").read_text(encoding="utf-8")
+    report = text_of(folder)
     first = table_cells(report, "Where they agree least")[0]
     assert (first["strategy"], first["group"], first["target"], first["IoU"]) == ("late", "specimen001", "4", "0.00000")
     assert "masks.png" in report

@@ -13,6 +13,7 @@ import pytest
 from harness.options.compose import compose
 from tests.support.harness_runs import TINY, complaint, exit_code, only_run, run, runs, summary
 from tests.support.pictures import halve, write_mask, write_picture
+from tests.support.report_runs import text_of
 
 FAST = (
     "strategy=direct",
@@ -23,6 +24,7 @@ FAST = (
     "timing.warmup_seconds=0",
     "pictures=1",
     "isolation=inline",
+    "reporter=null",
 )
 IDS = (1, 2)
 
@@ -316,7 +318,7 @@ def test_a_target_that_can_not_be_read_is_found_late_and_other_points_stay(refus
     assert ended == [("ok", "1"), ("ok", "2"), ("skipped", "1"), ("skipped", "2")]
     assert {row["reason"] for row in rows[2:]} == {sentence.removeprefix("error: ")}
     assert sorted(path.stem for path in (folder / "points").iterdir()) == sorted(row["point"] for row in rows)
-    assert rows[2]["reason"] in (folder / "report.md").read_text(encoding="utf-8")
+    assert rows[2]["reason"] in text_of(folder)
 
 
 @pytest.mark.slow

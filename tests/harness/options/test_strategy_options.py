@@ -29,6 +29,7 @@ from report.render.markdown import render_markdown
 from strategies.errors import UserError
 from tests.support.harness_runs import TINY, complaint, exit_code, only_run, runs, summary
 from tests.support.paths import ROOT
+from tests.support.report_runs import text_of
 
 pytestmark = pytest.mark.slow
 
@@ -347,7 +348,7 @@ def test_every_option_that_differs_is_in_the_tables_and_in_the_report(swept: Pat
         for family in ("piecewise (order=backward-piece=1)", "piecewise (order=backward-piece=4)", "direct (shared)")
         for encoded in ("", ", encode.batch=1")
     }
-    report = (swept / "report.md").read_text(encoding="utf-8")
+    report = text_of(swept)
     assert all(label in report for label in labels)
 
 

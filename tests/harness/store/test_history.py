@@ -160,7 +160,7 @@ def test_a_sweep_is_appended_and_ends_well_whatever_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    sweep = ("strategy=sequential", "batch=1", "paired=false", "reporter=null", *TINY)
+    sweep = ("strategy=sequential", "batch=1", "paired=false", *TINY)
     assert exit_code(*sweep) == 0
     store = tmp_path / "results" / NAME
     environment = strict_json(only_run(tmp_path / "results") / "environment.json")
