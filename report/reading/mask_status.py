@@ -1,4 +1,7 @@
-"""Whether a point's masks count as those of `sequential`, by its row, or in old runs by the rule of that time."""
+"""Whether a point's masks count as those of `sequential`, by its row, or in old runs by the rule of that time.
+
+Masks that differ in fp32 differ, although reduced precision may hide it.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ OLD_RULE = (("typical_dlogit", "typical_dlogit"), ("relative_dlogit", "largest_d
 
 def masks_of(run: Run, row: pd.Series) -> Masks | None:
     """Return a row's mask status, or None where masks were not compared or that is unknown."""
+    if row["fp32_masks"] == "differ":
+        return "differ"
     match row["masks"]:
         case "same" | "differ" as status:
             return status
