@@ -128,11 +128,13 @@ class CheckConfig:
     snapshot: str | None = MISSING
     run: str | None = MISSING
     subset: bool = MISSING
-    retries: int = MISSING
+    minutes: float = MISSING
+    retries: int | None = MISSING
     margins: MarginsConfig = field(default_factory=MarginsConfig)
 
     def __post_init__(self) -> None:
-        at_least("check.retries", self.retries, 0)
+        at_least("check.minutes", self.minutes, 0)
+        at_least("check.retries", self.retries or 0, 0)
 
 
 @dataclass(kw_only=True)
