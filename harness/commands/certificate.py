@@ -17,6 +17,8 @@ from harness.store.results import RunFolder
 
 RELIABLE = 0.9
 """Share of comparisons that must show an effect for it to count as found reliably."""
+LEAST = 0.5
+"""The interval of that share must not reach below this, which takes 6 comparisons at least."""
 GATE_SLOWDOWNS = (0.0, 0.05, 0.08, 0.12, 0.2)
 """Shares by which the second measurement of a pair is slowed down for the gate."""
 
@@ -84,7 +86,7 @@ def _smallest(effects: Sequence[Effect]) -> float | None:
     """Return the smallest slow-down that was found reliably, as all larger ones were."""
     smallest = None
     for effect in sorted(effects, key=lambda effect: -effect.slowdown):
-        if effect.detected.rate < RELIABLE:
+        if effect.detected.rate < RELIABLE or effect.detected.lo < LEAST:
             break
         smallest = effect.slowdown
     return smallest

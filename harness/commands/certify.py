@@ -100,8 +100,9 @@ def lines_of(certificate: Certificate) -> list[str]:
             f"times ({rate_of(effect.detected)}), median speed-up {effect.median_speedup:.3f}"
             for effect in rates.effects
         ]
-        shown = "none of these" if smallest is None else f"{smallest:.0%}"
-        lines.append(f"{condition}: smallest slow-down found reliably: {shown}")
+        if rates.effects:
+            shown = "none of these" if smallest is None else f"{smallest:.0%}"
+            lines.append(f"{condition}: smallest slow-down found reliably: {shown}")
         if certificate.effect is not None:
             lines += _asked(condition, certificate.effect, [one.detected for one in rates.effects])
         lines += [

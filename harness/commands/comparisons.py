@@ -17,7 +17,7 @@ from harness.options.config import HarnessConfig, TimingConfig
 from harness.options.points import Point
 from harness.sweep import OutOfTimeError, launch
 
-SETUP_SECONDS = 9.0
+SETUP_SECONDS = 8.0
 """What a comparison takes besides its rounds: a process, its imports, warming up (of the toy, on a quiet machine)."""
 NOISE = 0.03
 """The standard deviation of a round's log-ratio on a quiet machine."""

@@ -65,7 +65,7 @@ class Rates:
     """The results of the comparisons that were made under one condition.
 
     false_alarms: A/A comparisons whose verdict was "faster" or "slower". smallest_detected: the slow-down from which on
-    at least 90 % were found; None where not even the largest was. gate: empty where no pair was measured.
+    at least 90 % were found, of 6 or more; None where not even the largest was. gate: empty where no pair was measured.
     """
 
     false_alarms: Share

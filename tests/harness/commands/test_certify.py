@@ -28,7 +28,7 @@ from tests.support.check_runs import environment
 from tests.support.harness_runs import TINY, complaint, is_running, point, row, run_here, summary, wait_for
 
 SLOWDOWNS = [0.05, 0.2]
-FEW: dict[str, Any] = {"comparisons": 4, "detections": 3, "slowdowns": SLOWDOWNS}
+FEW: dict[str, Any] = {"comparisons": 4, "detections": 6, "slowdowns": SLOWDOWNS}
 
 
 def grid(neighbours: int = 0, **options: Any) -> list[Comparison]:
@@ -57,8 +57,8 @@ def run_with(folder: Path, made: list[Comparison], **rows: Any) -> RunFolder:
 
 
 ALIKE = [(0.98, 1.0, 1.02, "same"), (0.9, 1.0, 1.1, "unclear"), (1.01, 1.06, 1.1, "faster"), (0.97, 1.0, 1.03, "same")]
-FOUND = [(0.8, 0.83, 0.86, "slower")] * 3
-MISSED = [(0.93, 0.95, 0.97, "slower"), (0.96, 0.97, 0.99, "same"), (0.9, 0.97, 1.03, "unclear")]
+FOUND = [(0.8, 0.83, 0.86, "slower")] * 6
+MISSED = [(0.93, 0.95, 0.97, "slower"), (0.96, 0.97, 0.99, "same"), (0.9, 0.97, 1.03, "unclear")] * 2
 
 
 def certificate(tmp_path: Path, **rows: Any) -> Certificate:
@@ -71,7 +71,7 @@ def certificate(tmp_path: Path, **rows: Any) -> Certificate:
 def test_a_strategy_meets_itself_and_itself_slowed_down_each_time_in_a_point_of_its_own() -> None:
     made = grid()
     itself = [one for one in made if one.kind == "itself"]
-    assert sorted(one.slowdown for one in itself) == [0.0] * 4 + [0.05] * 3 + [0.2] * 3
+    assert sorted(one.slowdown for one in itself) == [0.0] * 4 + [0.05] * 6 + [0.2] * 6
     assert len({one.point.name for one in made}) == len(made)
     for one in itself:
         config = one.point.config
@@ -101,7 +101,7 @@ def test_wherever_it_ends_as_large_a_part_of_each_kind_is_made() -> None:
 
 def test_the_gate_is_certified_by_measurements_as_it_makes_them() -> None:
     made = [one.point for one in grid() if one.kind == "gate"]
-    assert len(made) == 6, "three pairs"
+    assert len(made) == 12, "six pairs"
     for one in made:
         assert (one.baseline, one.config.baseline) == ("sequential", point().config.baseline)
         assert one.config.strategy == point().config.strategy
@@ -110,7 +110,7 @@ def test_the_gate_is_certified_by_measurements_as_it_makes_them() -> None:
 
 def test_an_effect_that_is_asked_for_is_tried_alone_with_longer_timing() -> None:
     made = [one for one in grid(effect=0.03) if one.kind == "itself"]
-    assert sorted(one.slowdown for one in made) == [0.0] * 4 + [0.03] * 6, "as many as for two slow-downs"
+    assert sorted(one.slowdown for one in made) == [0.0] * 4 + [0.03] * 12, "as many as for two slow-downs"
     usual, asked = point().config.timing, made[0].point.config.timing
     assert asked.width == 0.015
     assert asked.max_seconds > usual.max_seconds
@@ -126,7 +126,7 @@ def test_what_is_typed_of_timing_goes_before_what_an_effect_needs() -> None:
 
 def test_it_tells_before_it_begins_how_long_it_takes() -> None:
     text = announcement(grid(neighbours=1), CertifyConfig(minutes=60))
-    assert "32 comparisons (16 alone, 16 beside 1 busy process)" in text
+    assert "56 comparisons (28 alone, 28 beside 1 busy process)" in text
     assert "at most 60 min (certify.minutes)" in text
     assert "raise" not in text
     short = announcement(grid(effect=0.01), CertifyConfig(minutes=1))
@@ -142,8 +142,8 @@ def test_false_alarms_are_comparisons_with_itself_that_were_called_faster_or_slo
 
 def test_a_slow_down_is_found_where_the_whole_interval_is_below_1_whatever_the_band(tmp_path: Path) -> None:
     five, twenty = certificate(tmp_path).effects
-    assert (five.slowdown, five.detected.found, five.detected.count) == (0.05, 2, 3)
-    assert (twenty.slowdown, twenty.detected.found) == (0.2, 3)
+    assert (five.slowdown, five.detected.found, five.detected.count) == (0.05, 4, 6)
+    assert (twenty.slowdown, twenty.detected.found) == (0.2, 6)
     assert five.median_speedup == 0.97
 
 
@@ -152,6 +152,8 @@ def test_the_smallest_is_the_one_from_which_on_nine_of_ten_are_found(tmp_path: P
     assert certificate(tmp_path, by_5=FOUND).smallest_detected == 0.05
     assert certificate(tmp_path, by_20=MISSED).smallest_detected is None
     assert certificate(tmp_path, by_5=FOUND, by_20=MISSED).smallest_detected is None, "luck is no resolution"
+    few = certificate(tmp_path / "few", by_5=[], by_20=FOUND[:5])
+    assert few.smallest_detected is None, "nor are a few that were all found"
 
 
 def test_comparisons_without_an_interval_do_not_count(tmp_path: Path) -> None:
@@ -162,14 +164,14 @@ def test_comparisons_without_an_interval_do_not_count(tmp_path: Path) -> None:
 
 def test_what_was_not_compared_is_told(tmp_path: Path) -> None:
     part = certificate(tmp_path, by_20=[])
-    assert (part.compared, part.planned) == (7, 32)
+    assert (part.compared, part.planned) == (10, 56)
     assert [one.slowdown for one in part.effects] == [0.05]
     assert part.beside is None
     assert part.gate == []
 
 
 def test_neighbours_have_rates_of_their_own(tmp_path: Path) -> None:
-    both = certificate(tmp_path, by_0_beside=ALIKE[:2], by_20_beside=MISSED)
+    both = certificate(tmp_path, by_0_beside=ALIKE[:2], by_20_beside=MISSED[:3])
     assert both.beside is not None
     assert (both.beside.neighbours, both.beside.false_alarms.count) == (1, 2)
     assert [(one.slowdown, one.detected.found) for one in both.beside.effects] == [(0.2, 2)]
