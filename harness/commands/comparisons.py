@@ -63,6 +63,7 @@ def comparisons(point: Point) -> list[Comparison]:
 
 def _comparison(point: Point, kind: Kind, slowdown: float, beside: int, number: int) -> Comparison:
     config = point.config
+    # Masks have a certificate of their own, and comparing them takes time.
     common: dict[str, Any] = {"paired": True, "compare": False, "repeat": number, "pictures": 0}
     if kind == "gate":
         changed = replace(config, **common, timing=_gate_timing(point))

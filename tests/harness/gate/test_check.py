@@ -494,7 +494,7 @@ def test_a_fault_of_the_gate_is_no_regression(
 
 @pytest.mark.slow
 def test_an_interrupt_judges_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("harness.cli.run_sweep", interrupt)
