@@ -26,7 +26,7 @@ from harness.progress import Progress, print_table
 from harness.store import history
 from harness.store.lock import locked
 from harness.store.results import RunFolder
-from harness.sweep import run_sweep
+from harness.sweep import Launch, launch, run_sweep
 from strategies.errors import UserError
 
 
@@ -43,10 +43,12 @@ def _run(arguments: list[str]) -> int:
     return code
 
 
-def measure(points: Sequence[Point], *, warned: set[str] | None = None) -> tuple[int, RunFolder]:
+def measure(
+    points: Sequence[Point], *, warned: set[str] | None = None, launch: Launch = launch
+) -> tuple[int, RunFolder]:
     """Measure a grid and report it; returns the exit code and the run.
 
-    warned: the warnings that need not be given again, to which this adds its own.
+    warned: the warnings that need not be given again, to which this adds its own. launch: does the points' jobs.
     What `run_sweep` raises is raised again after that.
     """
     _check_inputs(points)
@@ -54,17 +56,22 @@ def measure(points: Sequence[Point], *, warned: set[str] | None = None) -> tuple
     reporter = _reporter(config.reporter)
     path = _resumed(config) or Path(config.results) / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{config.name}"
     with _locked(path):
-        return _measured(points, RunFolder(path), reporter, warned=warned)
+        return _measured(points, RunFolder(path), reporter, warned=warned, launch=launch)
 
 
 def _measured(
-    points: Sequence[Point], run: RunFolder, reporter: Callable[[Path], Path] | None, *, warned: set[str] | None
+    points: Sequence[Point],
+    run: RunFolder,
+    reporter: Callable[[Path], Path] | None,
+    *,
+    warned: set[str] | None,
+    launch: Launch,
 ) -> tuple[int, RunFolder]:
     code = 0
     failed: Exception | None = None
     try:
         with _terminable(), Progress(len(points), warned=warned) as progress:
-            run_sweep(points, run, progress)
+            run_sweep(points, run, progress, launch=launch)
     except KeyboardInterrupt:
         code = INTERRUPTED
     except Exception as error:  # Bad input, or with isolation=inline what a strategy raised, is raised in the end.

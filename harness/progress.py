@@ -18,7 +18,7 @@ from rich.table import Table
 from harness.guard import shortened
 from harness.isolate.tracebacks import last_frames
 from harness.options.words import unlike
-from harness.row import CATALOGUE, Row
+from harness.row import CATALOGUE, STAR, Row, doubtful_column
 
 
 class Progress:
@@ -93,13 +93,34 @@ def _outcome(row: Row) -> str:
     speed = f"{_shown(row, 'fps')} frames/s"
     if row.speedup is None:
         return speed
-    return f"{speed}, {_shown(row, 'speedup')}x {row.reference} ({row.verdict})"
+    return f"{speed}, {_shown(row, 'speedup', unit='x')} {row.reference} ({row.verdict})"
 
 
-def _shown(row: Row, name: str) -> str:
-    """Return a column's value in the column's format, which is empty where it was not measured."""
+def _shown(row: Row, name: str, unit: str = "") -> str:
+    """Return a column's value in the column's format and its unit, with a star where it was not measured long enough.
+
+    The text is empty where it was not measured.
+    """
     value = getattr(row, name)
-    return "" if value is None else format(value, CATALOGUE[name].format)
+    if value is None:
+        return ""
+    return format(value, CATALOGUE[name].format) + unit + (STAR if name == _doubtful(row) else "")
+
+
+def _doubtful(row: Row) -> str | None:
+    return doubtful_column(converged=row.converged, has_speedup=row.speedup is not None)
+
+
+def _legend(rows: Sequence[Row]) -> str | None:
+    """Return the line that explains the stars of a table, or None where it has none."""
+    early = sum(_doubtful(row) is not None for row in rows)
+    if not early:
+        return None
+    timed = sum(row.converged is not None for row in rows)
+    return (
+        f"{STAR} not measured long enough ({early} of {timed} points): a first impression, which more time "
+        "(timing.max_seconds) makes a result"
+    )
 
 
 def print_table(rows: Sequence[Row]) -> None:
@@ -118,3 +139,5 @@ def print_table(rows: Sequence[Row]) -> None:
     if not console.is_terminal:  # A file or a pipe has no width to fit in.
         console.width = 200
     console.print(table)
+    if (legend := _legend(rows)) is not None:
+        console.print(legend, markup=False, soft_wrap=True, highlight=False)

@@ -18,6 +18,8 @@ Masks = Literal["same", "differ"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 SPEEDUP = ("speedup", "speedup_lo", "speedup_hi", "verdict")
 """Columns that a point has only if its masks are right."""
+STAR = "*"
+"""The mark of a number that was not measured long enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,6 +313,13 @@ SETTING = tuple(name for name, one in CATALOGUE.items() if one.setting)
 """Columns that say what strategies are compared on."""
 GATED = tuple(name for name, one in CATALOGUE.items() if one.gate)
 """Columns that the regression gate compares."""
+
+
+def doubtful_column(*, converged: bool | None, has_speedup: bool) -> str | None:
+    """Return the column whose number timing that ended too early leaves uncertain; None where it did not."""
+    if converged is not False:
+        return None
+    return "speedup" if has_speedup else "fps"
 
 
 def column_reference() -> list[tuple[str, str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -25,8 +26,12 @@ from harness.workload.scratch import empty, scratch_folder
 from strategies.errors import UserError
 
 
+class OutOfTimeError(Exception):
+    """Raised by a `Launch` that does no job any more: the sweep ends there."""
+
+
 class Launch(Protocol):
-    """A function that does a job somewhere and returns how it ended."""
+    """A function that does a job somewhere and returns how it ended. It may raise `OutOfTimeError`."""
 
     def __call__(self, point: Point, job: Job, on_stage: Callable[[str], None], /) -> Outcome: ...
 
@@ -54,9 +59,10 @@ def run_sweep(points: Sequence[Point], run: RunFolder, progress: Progress, *, la
     run.write_summary()
     progress.keep(len(asked) - len(left))
     errors: list[Exception] = []
-    for _, sharing in groupby(left, key=lambda one: one.point.workload):
-        with scratch_folder() as folder:
-            _run_workload(list(sharing), run, progress, launch, folder, errors)
+    with suppress(OutOfTimeError):
+        for _, sharing in groupby(left, key=lambda one: one.point.workload):
+            with scratch_folder() as folder:
+                _run_workload(list(sharing), run, progress, launch, folder, errors)
     if errors:
         raise errors[0]
 

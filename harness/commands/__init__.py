@@ -1,1 +1,1 @@
-"""Commands beside the sweep: certificate, kernels, training, reference. May import: all below but gate."""
+"""Commands beside the sweep: certificate, kernels, training, reference. May import: all below."""

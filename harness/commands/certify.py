@@ -1,39 +1,38 @@
 """``python -m harness.certify [KEY=VALUE ...]``: how reliable this harness is on this machine.
 
 A strategy against itself (A/A) shows how often the harness sees a difference where there is none; the same strategy
-slowed down by known shares shows how small a difference it finds (DESIGN section 4, rule 5). Each comparison is a grid
-point like any other, in a process of its own; the certificate is read off the run's rows and stored as
-``results/certificates/<device>.json``, from where reports show it.
+slowed down by known shares shows how small a difference it finds (DESIGN section 4, rule 5). Pairs of measurements as
+the regression gate makes them show how often the gate is right. All of it is measured alone, and beside busy processes.
+Each comparison is a grid point like any other, in a process of its own; the certificate is read off the run's rows and
+stored as ``results/certificates/<device>.json``, from where reports show it.
 
-Exit codes: 0 certified; 2 bad input, or not every comparison was made, as when it was interrupted.
+It keeps a time limit, and then certifies what was compared by then.
+
+Exit codes: 0 certified; 2 bad input, interrupted, or nothing was compared.
 """
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import datetime
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from harness.cli import measure
+from harness.commands.certificate import certificate_of
 from harness.commands.certify_masks import certify_masks
+from harness.commands.comparisons import Comparison, comparisons, expected_seconds, limited
 from harness.commands.one_point import one_point
-from harness.guard import guarded
-from harness.options.points import Point
-from harness.row import Row
-from harness.store.certificate import Certificate, Effect, Share, store
-from harness.store.recorded import environment_of
-from harness.store.results import RunFolder
+from harness.guard import INTERRUPTED, guarded
+from harness.options.config import CertifyConfig
+from harness.store.certificate import Certificate, Share, in_words, store
 from strategies.errors import UserError
 
-RELIABLE = 0.9
-"""Share of comparisons that must show an effect for it to count as found reliably."""
 ONE_POINT = {"strategy": "direct", "batch": "8", "objects": "null"}
 """Options for which the default sweep would list several values."""
+ASKED = 0.95
+"""The share of slow-downs by `certify.effect` that is to be found."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,110 +47,85 @@ def _certify(arguments: list[str]) -> int:
     point = one_point(arguments, command="certify", defaults=ONE_POINT)
     if point is None:
         return 0
-    grid = comparisons(point)
-    code, run = measure(grid)
-    if code:  # A certificate of what was measured so far would replace a whole one.
-        raise UserError(f"not every comparison of {run.path} was made: give the same command again with resume=true")
+    options, grid = point.config.certify, comparisons(point)
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    errors.print(announcement(grid, options), markup=False)
+    code, run = measure([one.point for one in grid], launch=limited(grid, seconds=60 * options.minutes))
+    if code == INTERRUPTED:  # A certificate of what was measured so far would replace a whole one.
+        raise UserError(f"{run.path} was interrupted: give the same command again with resume=true")
     certificate = certificate_of(run, grid)
     if certificate is None:
-        raise UserError(f"no comparison of {run.path} came to an end: see its report")
-    path = store(certificate, run.path.parent / "certificates")
-    _print_certificate(certificate, path)
-    return code
-
-
-def comparisons(point: Point) -> list[Point]:
-    """Return the grid, which is the point's strategy against itself, and against itself throttled."""
-    options = point.config.certify
-    plan = [(0.0, number) for number in range(options.comparisons)]
-    plan += [(slowdown, number) for slowdown in options.slowdowns for number in range(options.detections)]
-    return [_against_itself(point, slowdown, number) for slowdown, number in plan]
-
-
-def _against_itself(point: Point, slowdown: float, number: int) -> Point:
-    options: dict[str, Any] = {
-        "strategy": _throttled(point.config.strategy, slowdown),
-        "baseline": _throttled(point.config.strategy, 0.0),
-        "paired": True,
-        "repeat": number,
-        "pictures": 0,
-    }
-    return replace(
-        point,
-        strategy=f"{point.strategy}-throttled-{slowdown:g}" if slowdown else point.strategy,
-        baseline=point.strategy,
-        baseline_words=(),
-        config=replace(point.config, **options),
-    )
-
-
-def _throttled(strategy: dict[str, Any], share: float) -> dict[str, Any]:
-    inner = {"strategy": strategy, "share": share, "_recursive_": False}  # It makes the strategy in it by itself.
-    return {"_target_": "harness.commands.throttled.Throttled", **inner}
-
-
-def certificate_of(run: RunFolder, grid: Sequence[Point]) -> Certificate | None:
-    """Make a certificate of a run that measured ``grid``; returns None where no A/A comparison came to an end."""
-    rows = {row.point: row for row in run.rows if row.speedup_lo is not None}
-    by_slowdown: dict[float, list[Row]] = {}
-    for point in grid:
-        if point.name in rows:
-            by_slowdown.setdefault(point.config.strategy["share"], []).append(rows[point.name])
-    alike = by_slowdown.pop(0.0, [])
-    if not alike:
-        return None
-    effects = [_effect(slowdown, found) for slowdown, found in sorted(by_slowdown.items())]
-    config, environment = grid[0].config, environment_of(run.path)
-    objects = alike[0].objects
-    assert objects is not None  # A point that was measured has them.
-    return Certificate(
-        device=environment.device,
-        made=datetime.now().astimezone().isoformat(timespec="seconds"),
-        git_commit=environment.git_commit,
-        strategy=grid[0].strategy,
-        model=config.model.name,
-        dtype=config.dtype,
-        batch=config.batch,
-        objects=objects,
-        same=config.timing.same,
-        false_alarms=Share.of(row.verdict in ("faster", "slower") for row in alike),
-        effects=effects,
-        smallest_detected=_smallest(effects),
-        run=run.path.name,
-    )
-
-
-def _effect(slowdown: float, rows: list[Row]) -> Effect:
-    speedups = sorted(row.speedup for row in rows if row.speedup is not None)
-    return Effect(
-        slowdown=slowdown,
-        detected=Share.of(row.speedup_hi is not None and row.speedup_hi < 1 for row in rows),
-        median_speedup=speedups[len(speedups) // 2],
-    )
-
-
-def _smallest(effects: Sequence[Effect]) -> float | None:
-    """Return the smallest slow-down that was found reliably, as all larger ones were."""
-    smallest = None
-    for effect in sorted(effects, key=lambda effect: -effect.slowdown):
-        if effect.detected.rate < RELIABLE:
-            break
-        smallest = effect.slowdown
-    return smallest
-
-
-def _print_certificate(certificate: Certificate, path: Path) -> None:
-    alarms, smallest = certificate.false_alarms, certificate.smallest_detected
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(
-        f"false alarms: {alarms.found} of {alarms.count} comparisons of {certificate.strategy} with itself "
-        f"({alarms.rate:.1%}; 95 % interval {alarms.lo:.1%} to {alarms.hi:.1%})"
-    )
-    for effect in certificate.effects:
-        found = effect.detected
-        console.print(
-            f"slowed by {effect.slowdown:.0%}: found {found.found} of {found.count} times, "
-            f"median speed-up {effect.median_speedup:.3f}"
+        raise UserError(
+            f"no comparison of the strategy with itself came to an end within {_minutes(60 * options.minutes)}: see "
+            f"the report of {run.path}, or raise certify.minutes="
         )
-    shown = "none of these" if smallest is None else f"{smallest:.0%}"
-    console.print(f"smallest slow-down found reliably: {shown}\ncertificate: {path}")
+    path = store(certificate, run.path.parent / "certificates")
+    console = Console(soft_wrap=True, highlight=False)
+    for line in [*lines_of(certificate), f"certificate: {path}"]:
+        console.print(line, markup=False)
+    return 0
+
+
+def announcement(grid: Sequence[Comparison], options: CertifyConfig) -> str:
+    """Say how much is compared, and how long that takes: about, on a quiet machine, and at most."""
+    counts = Counter(in_words(one.neighbours) for one in grid)
+    kinds = ", ".join(f"{count} {words}" for words, count in counts.items())
+    timing, expected = grid[0].point.config.timing, expected_seconds(grid)
+    text = (
+        f"{len(grid)} comparisons ({kinds}) take about {_minutes(expected)} on a quiet machine, each until its "
+        f"interval is narrower than {timing.width:.3g} or {timing.max_seconds:g} s are over; after at most "
+        f"{_minutes(60 * options.minutes)} (certify.minutes) it certifies what it has"
+    )
+    if expected > 60 * options.minutes:
+        text += f", so raise certify.minutes to {2 * expected / 60:.0f} for all of them"
+    return text
+
+
+def lines_of(certificate: Certificate) -> list[str]:
+    """Return the certificate in lines for a terminal."""
+    lines = []
+    if certificate.planned is not None and certificate.planned != certificate.compared:
+        lines.append(
+            f"not complete: {certificate.compared} of {certificate.planned} comparisons came to an end within "
+            f"{certificate.minutes:g} minutes"
+        )
+    for condition, rates in certificate.conditions:
+        alarms, smallest = rates.false_alarms, rates.smallest_detected
+        lines.append(
+            f"{condition}: false alarms: {alarms.found} of {alarms.count} comparisons of {certificate.strategy} with "
+            f"itself ({rate_of(alarms)})"
+        )
+        lines += [
+            f"{condition}: slowed by {effect.slowdown:.0%}: found {effect.detected.found} of {effect.detected.count} "
+            f"times ({rate_of(effect.detected)}), median speed-up {effect.median_speedup:.3f}"
+            for effect in rates.effects
+        ]
+        if rates.effects:
+            shown = "none of these" if smallest is None else f"{smallest:.0%}"
+            lines.append(f"{condition}: smallest slow-down found reliably: {shown}")
+        if certificate.effect is not None:
+            lines += _asked(condition, certificate.effect, [one.detected for one in rates.effects])
+        lines += [
+            f"{condition}: the gate, {f'slowed by {one.slowdown:.0%}' if one.slowdown else 'not slowed'}: regressed "
+            f"{one.regressed.found} of {one.regressed.count} ({rate_of(one.regressed)}), passed {one.passed.found}, "
+            f"unclear {one.regressed.count - one.regressed.found - one.passed.found}"
+            for one in rates.gate
+        ]
+    return lines
+
+
+def _asked(condition: str, effect: float, found: Sequence[Share]) -> list[str]:
+    """Say for the effect that was asked for whether 95 % of cases are found."""
+    return [
+        f"{condition}: asked for {ASKED:.0%} of slow-downs by {effect:.0%}: "
+        f"{'found so many' if one.rate >= ASKED else 'not reached, so try a quieter machine'}"
+        for one in found
+    ]
+
+
+def rate_of(share: Share) -> str:
+    return f"{share.rate:.1%}; 95 % interval {share.lo:.1%} to {share.hi:.1%}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -2,7 +2,7 @@
 
 The gate measures a grid as ``python -m harness`` does, or takes a run that exists (``check.run=FOLDER``), and compares
 it with the snapshot that is committed for this device; `harness.gate.rule` has the rule. What is unclear is measured
-again, longer.
+again, each time for twice as long, until ``check.minutes`` are over; then it says what may help.
 
 Exit codes: 0 nothing became worse; 1 something did; 2 bad input, or a fault of the gate itself, which says nothing of
 the points; 3 it is unclear; 130 interrupted. With --update the code is 0, or 1 where the new snapshot, written all the
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ from harness.gate.snapshot import Snapshot, file_of, find, load, store
 from harness.guard import INTERRUPTED, guarded
 from harness.isolate.jobs import resolve_device
 from harness.options.compose import compose
-from harness.options.config import HarnessConfig
+from harness.options.config import CheckConfig, HarnessConfig
 from harness.options.points import Point
 from harness.store.atomic import write_whole
 from harness.store.environment import device_name
@@ -41,6 +42,10 @@ GRID = {
 }
 """Options that the command line may replace: few points, each timed until its interval is narrower than the margin
 (about three minutes on a CPU)."""
+SETUP_SECONDS = 30.0
+"""What a point may take besides its rounds, on a machine that is slow."""
+WORTH_IT = 1.5
+"""A point is measured again only where it can be for so many times as long as before."""
 FAULT = 2
 SUMMARY = "GITHUB_STEP_SUMMARY"
 
@@ -73,12 +78,14 @@ def _compare(points: Sequence[Point]) -> int:
     path = _given_snapshot(config) or find(device, _folder(config))
     snapshot = load(path)
     if run is None:
+        end = time.monotonic() + 60 * config.check.minutes
         warned: set[str] = set()
         run = _measure(points, warned)
-        new = _retried(snapshot, run, points, warned)
+        new = _retried(snapshot, run, points, warned, end=end)
     else:
         new = Snapshot.of_run(run)
-    return _publish(run, compare(snapshot, new, config.check.margins), config, _notes(path, snapshot, new))
+    findings = compare(snapshot, new, config.check.margins)
+    return _publish(run, findings, config, [*_notes(path, snapshot, new), *advice(findings, config.check)])
 
 
 def _update(points: Sequence[Point]) -> int:
@@ -112,28 +119,67 @@ def _measure(points: Sequence[Point], warned: set[str]) -> Path:
     return run.path
 
 
-def _retried(snapshot: Snapshot, run: Path, points: Sequence[Point], warned: set[str]) -> Snapshot:
-    """Return what the run found, after its unclear points were measured longer."""
+def _retried(snapshot: Snapshot, run: Path, points: Sequence[Point], warned: set[str], *, end: float) -> Snapshot:
+    """Return what the run found, after its unclear points were measured longer, until ``time.monotonic() == end``."""
     options, keys = points[0].config.check, _keys(points)
-    for attempt in range(1, options.retries + 1):
+    times, attempts = 1.0, 0
+    while True:
         new = Snapshot.of_run(run, keys)
         unclear = {one.key for one in compare(snapshot, new, options.margins) if one.retryable}
-        if not unclear:
+        asked = [point for point in points if key_of(point) in unclear]
+        longer = min(2 * times, most_times(asked, seconds=end - time.monotonic()))
+        if attempts == options.retries or longer < WORTH_IT * times:
             return new
-        again = [_longer(point, attempt, run) for point in points if key_of(point) in unclear]
+        times, attempts = longer, attempts + 1
+        again = [_longer(point, times, run) for point in asked]
         Console(stderr=True, soft_wrap=True, highlight=False).print(
             f"{len(again)} of {len(points)} points are unclear and are measured again, each for up to "
-            f"{again[0].config.timing.max_seconds:g} s"
+            f"{again[0].config.timing.max_seconds:.3g} s"
         )
         _measure(again, warned)
-    return Snapshot.of_run(run, keys)
 
 
-def _longer(point: Point, attempt: int, run: Path) -> Point:
-    """Return the point timed for all of twice the time (four times, ...), as another point of the same run."""
+def most_times(points: Sequence[Point], *, seconds: float) -> float:
+    """Return how many times ``timing.max_seconds`` all the points can be measured again in so many seconds.
+
+    No point is measured for longer than its ``timeout`` allows. Returns 0 where nothing can be measured for longer.
+    """
+    timed = sum(point.config.timing.max_seconds for point in points)
+    if not timed:
+        return 0.0
+    found = (seconds - SETUP_SECONDS * len(points)) / timed
+    limits = [
+        (point.config.timeout - SETUP_SECONDS) / point.config.timing.max_seconds
+        for point in points
+        if point.config.timeout is not None and point.config.timing.max_seconds
+    ]
+    return min([found, *limits])
+
+
+def _longer(point: Point, times: float, run: Path) -> Point:
+    """Return the point timed for all of so many times the time, as another point of the same run."""
     timing = point.config.timing
-    timing = replace(timing, width=0.0, max_seconds=timing.max_seconds * 2**attempt)
+    timing = replace(timing, width=0.0, max_seconds=timing.max_seconds * times)
     return replace(point, config=replace(point.config, timing=timing, resume=str(run)))
+
+
+def advice(findings: Sequence[Finding], options: CheckConfig) -> list[str]:
+    """Return a sentence on what may help where a speed-up stayed unclear."""
+    unclear = [one for one in findings if one.retryable]
+    if not unclear:
+        return []
+    found = [
+        f"Unclear speed-ups: {len(unclear)}, whose intervals reach across the margin. Measure on a quieter machine, "
+        f"give the gate more time (check.minutes={options.minutes:g} now), or allow more (check.margins.speedup="
+        f"{options.margins.speedup:g} now)."
+    ]
+    wide = sum(one.snapshot_too_wide for one in unclear)
+    if wide:
+        found.append(
+            f"For {wide} of them no time would be enough, because the snapshot's own interval reaches across it: write "
+            "the snapshot anew on a quiet machine, with --update and a lower timing.width."
+        )
+    return found
 
 
 def _given_run(config: HarnessConfig) -> Path | None:

@@ -57,6 +57,13 @@ class Finding:
         """Whether longer timing may decide what is unclear now."""
         return self.state == "unclear" and self.quantity == "speedup" and self.comparison is not None
 
+    @property
+    def snapshot_too_wide(self) -> bool:
+        """Whether it would be unclear without any uncertainty of this time's, because of the snapshot's alone."""
+        if self.old is None or self.new is None or self.least is None:
+            return False
+        return judge(quotient(Interval.exact(self.new.value), self.old), least=self.least) == "unclear"
+
 
 def compare(old: Snapshot, new: Snapshot, margins: MarginsConfig) -> list[Finding]:
     """Return all findings, point by point; a point that did not end well has only one of its status."""

@@ -40,7 +40,8 @@ SCRATCH = "sambatch-options-"
 ABANDONED = 3600.0
 """Seconds after which nobody composes any more."""
 CFG = ("--cfg", "-c")
-PRINTING = {"--help", "-h", "--hydra-help", "--version", *CFG, "--info", "-i", "--shell-completion", "-sc"}
+INFO = ("--info", "-i")
+PRINTING = {"--help", "-h", "--hydra-help", "--version", *CFG, *INFO, "--shell-completion", "-sc"}
 """Flags that only print something and run nothing."""
 
 
@@ -51,7 +52,7 @@ def compose(arguments: list[str], *, module: str = "harness") -> list[Point]:
     module: the module whose command line this is, for the points' commands. Nothing is measured yet, so one bad value
     costs no time. Raises UserError, with one sentence, for whatever can't be composed.
     """
-    arguments = [_renamed(word) for word in arguments]
+    arguments = _explicit([_renamed(word) for word in arguments])
     without = _without_cfg_job(arguments)
     if without is not None:
         print(as_yaml(compose(without, module=module)), end="")
@@ -68,6 +69,22 @@ def compose(arguments: list[str], *, module: str = "harness") -> list[Point]:
         raise UserError(f"a YAML file can't be read ({' '.join(str(error).split())}); mend it") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explained(error)) from error
+
+
+def _explicit(arguments: list[str]) -> list[str]:
+    """Return the words with the value of each flag that prints in a word of its own, as ``-cjob`` has it glued on.
+
+    ``--info`` without a value gets Hydra's default, or else Hydra would take the next word for its value.
+    """
+    found: list[str] = []
+    for at, word in enumerate(arguments):
+        if word[:2] in ("-c", "-i") and len(word) > 2 and word[2] != "=":
+            found += [word[:2], word[2:]]
+        elif word in INFO and ("=" in (following := "".join(arguments[at + 1 : at + 2])) or following[:1] in ("", "-")):
+            found += [word, "all"]
+        else:
+            found.append(word)
+    return found
 
 
 def _without_cfg_job(arguments: list[str]) -> list[str] | None:

@@ -82,8 +82,11 @@ class TimingConfig:
 class CertifyConfig:
     """The options of ``python -m harness.certify``."""
 
+    minutes: float = MISSING
     comparisons: int = MISSING
     detections: int = MISSING
+    effect: float | None = MISSING
+    neighbours: int = MISSING
     groups: int = MISSING
     slowdowns: list[float] = MISSING
 
@@ -91,6 +94,12 @@ class CertifyConfig:
         at_least("certify.comparisons", self.comparisons, 1)
         at_least("certify.detections", self.detections, 1)
         at_least("certify.groups", self.groups, 1)
+        at_least("certify.neighbours", self.neighbours, 0)
+        at_most("certify.neighbours", self.neighbours, 1024)
+        if not self.minutes > 0:  # so that NaN is refused too
+            raise UserError(f"certify.minutes={self.minutes} leaves no time: give more than 0")
+        if self.effect is not None and not 0.001 <= self.effect <= 10:
+            raise UserError(f"certify.effect={self.effect} must be a share from 0.001 to 10, as 0.05")
         if not all(slowdown > 0 for slowdown in self.slowdowns):
             raise UserError(f"certify.slowdowns={list(self.slowdowns)} must be shares above 0, as [0.02,0.05]")
 
@@ -119,11 +128,13 @@ class CheckConfig:
     snapshot: str | None = MISSING
     run: str | None = MISSING
     subset: bool = MISSING
-    retries: int = MISSING
+    minutes: float = MISSING
+    retries: int | None = MISSING
     margins: MarginsConfig = field(default_factory=MarginsConfig)
 
     def __post_init__(self) -> None:
-        at_least("check.retries", self.retries, 0)
+        at_least("check.minutes", self.minutes, 0)
+        at_least("check.retries", self.retries or 0, 0)
 
 
 @dataclass(kw_only=True)

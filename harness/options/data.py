@@ -37,7 +37,7 @@ class SyntheticConfig(DataConfig):
 
 
 @dataclass(kw_only=True)
-@defaults_from("data/davis.yaml")
+@defaults_from("data/davis.yaml", "data")
 class DavisConfig(DataConfig):
     root: str = MISSING
     clips: list[str] | None = MISSING

@@ -80,8 +80,8 @@ def _own_options() -> tuple[str, ...]:
 def _defaults() -> dict[str, Any]:
     """Return the defaults by each option's full name."""
     found = {name: value for key in _own_options() for name, value in _flat(key, shipped().get(key, {}))}
-    for data in (shipped("data/synthetic.yaml")["data"], shipped("data/davis.yaml")):  # their options' names differ
-        found |= dict(_flat("data", data))
+    for source in ("synthetic", "davis"):  # their options' names differ
+        found |= dict(_flat("data", shipped(f"data/{source}.yaml")["data"]))
     return found | {"model.weights": None}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from harness.schema import Count, Number, Portion, Positive, StrictStr, fitted
@@ -48,11 +48,47 @@ class Effect:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Certificate:
-    """The results of the comparisons on one device.
+class GateRate:
+    """How often the gate's rule called a pair of measurements regressed, and how often it passed.
+
+    slowdown: the share by which the second measurement of each pair was slowed down; 0 where it was not, so that what
+    is called regressed is a false alarm.
+    """
+
+    slowdown: Number
+    regressed: Share
+    passed: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """The results of the comparisons that were made under one condition.
 
     false_alarms: A/A comparisons whose verdict was "faster" or "slower". smallest_detected: the slow-down from which on
-    at least 90 % were found; None where not even the largest was.
+    at least 90 % were found, of 6 or more; None where not even the largest was. gate: empty where no pair was measured.
+    """
+
+    false_alarms: Share
+    effects: list[Effect]
+    smallest_detected: Number | None
+    gate: list[GateRate] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside(Rates):
+    """The results beside so many busy processes that were planted."""
+
+    neighbours: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate(Rates):
+    """The results of the comparisons on one device, beside nothing that was planted, and ``beside`` neighbours.
+
+    planned, compared: numbers of comparisons; fewer were compared than planned where ``minutes`` were over or some
+    failed. effect: the slow-down that was to be found in 95 % of cases; None where nobody asked. width: the width of
+    the interval at which timing of a comparison ended. gate_margin: the share by which the gate lets a speed-up fall.
+    Certificates of earlier versions lack these, and ``beside`` and ``gate`` as well.
     """
 
     device: StrictStr
@@ -64,15 +100,30 @@ class Certificate:
     batch: Count
     objects: Count
     same: Number
-    false_alarms: Share
-    effects: list[Effect]
-    smallest_detected: Number | None
     run: StrictStr
+    beside: Beside | None = None
+    planned: Count | None = None
+    compared: Count | None = None
+    minutes: Number | None = None
+    effect: Positive | None = None
+    width: Number | None = None
+    gate_margin: Number | None = None
+
+    @property
+    def conditions(self) -> list[tuple[str, Rates]]:
+        """Each condition in words, with its results."""
+        if self.beside is None:
+            return [("alone", self)]
+        return [("alone", self), (in_words(self.beside.neighbours), self.beside)]
 
     @staticmethod
     def from_json(content: object) -> Certificate:
         """Read what `asdict` gave. Raises ValueError where that is no certificate."""
         return fitted(Certificate, content)
+
+
+def in_words(neighbours: int) -> str:
+    return f"beside {neighbours} busy process{'es' if neighbours > 1 else ''}" if neighbours else "alone"
 
 
 def store(certificate: Certificate, folder: Path) -> Path:

@@ -15,7 +15,15 @@ OLD_RULE = (("typical_dlogit", "typical_dlogit"), ("relative_dlogit", "largest_d
 
 
 def masks_of(run: Run, row: pd.Series) -> Masks | None:
-    """Return a row's mask status, or None where masks were not compared or that is unknown."""
+    """Return a row's mask status, or None where masks were not compared or that is unknown.
+
+    Masks that differ in fp32 differ, although reduced precision may hide it.
+    """
+    return "differ" if row["fp32_masks"] == "differ" else masks_in_own_dtype(run, row)
+
+
+def masks_in_own_dtype(run: Run, row: pd.Series) -> Masks | None:
+    """Return the same for the dtype alone that the point was measured in."""
     match row["masks"]:
         case "same" | "differ" as status:
             return status

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from harness.masks.rule import ALIKE
-from report.reading.mask_status import masks_of
+from report.reading.mask_status import masks_in_own_dtype, masks_of
 from report.reading.run import Run, dig, finite
 from report.render.document import Block, Cell, Paragraph, Section, number, words
 from report.sections.mask_pictures import draw_masks
@@ -27,7 +27,7 @@ def agreement_section(run: Run) -> Section | None:
     table = points_table(
         run,
         [
-            PointColumn(title="masks", cell=lambda row: words(masks_of(run, row)), words=True),
+            PointColumn(title="masks", cell=lambda row: words(masks_in_own_dtype(run, row)), words=True),
             text_column("fp32_masks"),
             column("iou_mean"),
             column("iou_p1"),
@@ -84,12 +84,30 @@ def _about(run: Run) -> str:
         )
     if summary["checked_calls"].notna().any():
         sentences.append("A mistake that spoils 3 in `checked_calls` calls shows with a probability of 95%.")
+    sentences += [_rarest_fault(run), _share_of_limits(run)]
     floor = _noise_floor(run)
     if floor:
         sentences.append(floor)
     if summary["jf"].notna().any():
         sentences.append("`jf` is against the ground truth.")
-    return " ".join(sentences)
+    return " ".join(filter(None, sentences))
+
+
+def _rarest_fault(run: Run) -> str:
+    """Say from which share of spoilt calls on a mistake shows in each point, however few calls were compared."""
+    found = [share for share in _numbers(run.stored("details"), "rarest_fault") if 0 < share <= 1]
+    return f"In every point one that spoils {max(found):.1%} of calls or more does." if found else ""
+
+
+def _share_of_limits(run: Run) -> str:
+    """Say how much of a limit points used whose masks are the same."""
+    same = [
+        finite(run.of(row, "details", "share_of_limits"))
+        for _, row in run.summary.iterrows()
+        if masks_of(run, row) == "same"
+    ]
+    used = [share for share in same if share is not None]
+    return f"Of the limits for noise, points whose masks are the same used at most {max(used):.0%}." if used else ""
 
 
 def _noise_floor(run: Run) -> str:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from harness.store.certificate import Certificate, Share
+from harness.store.certificate import Certificate, Share, in_words
 from harness.store.mask_certificate import Found, Honest, MaskCertificate
 from report.reading.run import Run, read_object
-from report.render.document import Block, Cell, Column, Paragraph, Table, number, words
+from report.render.document import Block, Cell, Column, Paragraph, Table, filled, number, words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,22 +73,80 @@ def _of_timing(content: dict[str, Any]) -> _Summary:
         f"{certificate.model}, {certificate.dtype}, batch {certificate.batch}, objects {certificate.objects}{code}; "
         f"`python -m harness.certify`). Slowed down by a known share, the harness reliably found {found}."
     )
-    rows = tuple(
-        (
-            number(effect.slowdown, lambda share: f"{100 * share:g}%"),
-            words(f"{one.found} of {one.count}"),
-            words(_rate(one)),
-            number(effect.median_speedup, "{:.3f}"),
-        )
-        for effect in certificate.effects
-        for one in [effect.detected]
-    )
-    columns = tuple(
-        Column(title=title) for title in ("slowed down by", "found", "rate (95% interval)", "median speed-up")
-    )
-    table = Table(columns=columns, rows=rows)
-    blocks: tuple[Block, ...] = (Paragraph(text=sentences), *([table] if rows else []))
+    text = " ".join(filter(None, [sentences, _of_neighbours(certificate), _incomplete(certificate)]))
+    made_of = (Paragraph(text=text), _effects(certificate), *_gate(certificate))
+    blocks = tuple(block for block in made_of if block is not None)
     return _Summary(device=certificate.device, made=made, blocks=blocks)
+
+
+def _of_neighbours(certificate: Certificate) -> str:
+    beside = certificate.beside
+    if beside is None:
+        return ""
+    alarms = beside.false_alarms
+    return (
+        f"All of this was measured once more {in_words(beside.neighbours)}, with {alarms.found} false alarms in "
+        f"{alarms.count} comparisons, {_rate(alarms)}."
+    )
+
+
+def _incomplete(certificate: Certificate) -> str:
+    if certificate.planned == certificate.compared or certificate.minutes is None:
+        return ""
+    return (
+        f"It is not complete: {certificate.compared} of {certificate.planned} comparisons came to an end within its "
+        f"{certificate.minutes:g} minutes."
+    )
+
+
+def _effects(certificate: Certificate) -> Table | None:
+    """Make the table of what was found of slow-downs; it names conditions only where there are several."""
+    rows = [(condition, effect) for condition, rates in certificate.conditions for effect in rates.effects]
+    return filled(
+        [
+            *_conditions(certificate, [condition for condition, _ in rows]),
+            (Column(title="slowed down by"), [number(effect.slowdown, _percent) for _, effect in rows]),
+            (Column(title="found"), [_counted(effect.detected) for _, effect in rows]),
+            (Column(title="rate (95% interval)"), [words(_rate(effect.detected)) for _, effect in rows]),
+            (Column(title="median speed-up"), [number(effect.median_speedup, "{:.3f}") for _, effect in rows]),
+        ]
+    )
+
+
+def _gate(certificate: Certificate) -> tuple[Block | None, ...]:
+    """Say what the gate's rule says of pairs of measurements before it measures any for longer."""
+    rows = [(condition, one) for condition, rates in certificate.conditions for one in rates.gate]
+    margin = "" if certificate.gate_margin is None else f" (margin {certificate.gate_margin:.0%})"
+    if not rows:
+        return ()
+    about = (
+        f"The regression gate{margin} said this of pairs of measurements, the second slowed down by a known share, "
+        "before it measures longer what is unclear:"
+    )
+    table = filled(
+        [
+            *_conditions(certificate, [condition for condition, _ in rows]),
+            (Column(title="slowed down by"), [number(one.slowdown, _percent) for _, one in rows]),
+            (Column(title="regressed"), [_counted(one.regressed) for _, one in rows]),
+            (Column(title="rate (95% interval)"), [words(_rate(one.regressed)) for _, one in rows]),
+            (Column(title="passed"), [_counted(one.passed) for _, one in rows]),
+        ]
+    )
+    return Paragraph(text=about), table
+
+
+def _conditions(certificate: Certificate, named: list[str]) -> list[tuple[Column, list[Cell]]]:
+    if certificate.beside is None:
+        return []
+    return [(Column(title="measured", words=True), [words(one) for one in named])]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g}%"
+
+
+def _counted(share: Share) -> Cell:
+    return words(f"{share.found} of {share.count}")
 
 
 def _rate(share: Share) -> str:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from harness.row import CATALOGUE
+from harness.row import CATALOGUE, STAR, doubtful_column
 from harness.stats.interval import Interval
 from report.reading.run import Run
 from report.render.document import Cell, Column, Table, filled, number, words
 
 KEYS = ("batch", "objects", "repeat")
 """The columns of every table that, together with the label, identify a row's point."""
-STAR = "*"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +83,7 @@ def ratio(value: float) -> str:
 def starred(row: pd.Series, name: str) -> str:
     """Return the star for the number that timing which ended too early leaves uncertain, else nothing.
 
-    name: the number's column. That number is the speed-up where the point has one, else its fps.
+    name: the number's column.
     """
-    doubtful = "fps" if pd.isna(row["speedup"]) else "speedup"
-    return STAR if row["converged"] is False and name == doubtful else ""
+    doubtful = doubtful_column(converged=row["converged"], has_speedup=pd.notna(row["speedup"]))
+    return STAR if name == doubtful else ""

@@ -31,6 +31,7 @@ class Choice:
 
     compared: whether its masks were compared with those of `sequential`. paired: whether it was chosen by its speed-up;
     else by its fps. clear: whether it is clearly faster than the baseline. similar: other points that may be as fast.
+    firm: whether it and all of those were measured long enough.
     """
 
     row: pd.Series
@@ -38,6 +39,7 @@ class Choice:
     paired: bool
     clear: bool
     similar: tuple[str, ...]
+    firm: bool
 
 
 def verdict_section(run: Run) -> Section:
@@ -45,7 +47,10 @@ def verdict_section(run: Run) -> Section:
     if not found:
         return Section(title="Verdict", blocks=(Paragraph(text=_nothing(run)),))
     main = found[-1]
-    blocks: list[Block | None] = [Paragraph(text=f"{_which(run, main)} {_cost(run, main)}")]
+    sentences = [_which(run, main), _cost(run, main)]
+    if not main.firm:
+        sentences.insert(0, _doubt(run))
+    blocks: list[Block | None] = [Paragraph(text=" ".join(sentences))]
     if main.row["command"]:
         blocks += [
             Paragraph(text=f"{_in_code(run, main)}This measures it again:"),
@@ -80,12 +85,24 @@ def _best(points: pd.DataFrame) -> Choice:
     row = ranked.iloc[int(ranked["speedup_lo" if len(paired) else "fps"].argmax())]
     unpaired = ~points["point"].isin(paired["point"])
     similar = (points["speedup_hi"] >= row["speedup_lo"]) | (unpaired & (points["fps"] > row["fps"]))
+    decisive = points[similar | (points["point"] == row["point"])]
     return Choice(
         row=row,
         compared=row["masks"] != UNKNOWN,
         paired=len(paired) > 0,
         clear=len(faster) > 0,
         similar=tuple({_named(one): None for _, one in points[similar].iterrows() if _named(one) != _named(row)}),
+        firm=not (decisive["converged"] == False).any(),  # noqa: E712 - it compares each row's; None is not False.
+    )
+
+
+def _doubt(run: Run) -> str:
+    """Say that the points do not suffice for a recommendation, before anything else is said of them."""
+    converged = run.summary["converged"].dropna()
+    early = len(converged) - int(converged.sum())
+    return (
+        f"{early} of {len(converged)} points were not measured long enough, so what follows is a first impression and "
+        "no recommendation: more time for each (`timing.max_seconds`) or a quieter machine would give one."
     )
 
 
@@ -96,12 +113,11 @@ def _which(run: Run, choice: Choice) -> str:
     masks = "with the same masks" if choice.compared else "its masks were not compared"
     if choice.clear:
         others = f"; {_listed(choice.similar)} may be as fast" if choice.similar else ""
-        return (
-            f"On {run.device}, use {named}: {objects} it is {_times(row)} as fast as `{row['reference']}`, "
-            f"{masks}{others}."
-        )
+        begin = f"use {named}: {objects} it is" if choice.firm else f"{named} looks fastest: {objects} it came out"
+        return f"On {run.device}, {begin} {_times(row)} as fast as `{row['reference']}`, {masks}{others}."
     if choice.paired and row["strategy"] == row["reference"]:
-        return f"On {run.device}, nothing is clearly faster than `{row['reference']}` {objects}: stay with it."
+        advice = ": stay with it" if choice.firm else " so far"
+        return f"On {run.device}, nothing is clearly faster than `{row['reference']}` {objects}{advice}."
     if choice.paired:
         return (
             f"On {run.device}, nothing is clearly faster than `{row['reference']}` {objects}: the best, {named}, is "
@@ -162,12 +178,18 @@ def _each(run: Run, found: list[Choice]) -> Block | None:
             (Column(title="best", words=True), [words(row["family"]) for row in rows]),
             (Column(title="batch"), [column_cell(row, "batch") for row in rows]),
             (Column(title="speedup"), map(speedup_cell, rows)),
-            (Column(title="clearly faster", words=True), [words("yes" if one.clear else "no") for one in found]),
+            (Column(title="clearly faster", words=True), [words(_clearly(one)) for one in found]),
             (Column(title="perhaps as fast", words=True), [words(_listed(one.similar)) for one in found]),
             (Column(title=column), [column_cell(row, column) for row in rows]),
         ],
         "For each setting",
     )
+
+
+def _clearly(choice: Choice) -> str:
+    if not choice.clear:
+        return "no"
+    return "yes" if choice.firm else "at first sight"
 
 
 def _setting(name: str, rows: list[pd.Series]) -> tuple[Column, list[Cell]]:

@@ -66,6 +66,23 @@ def test_the_table_has_a_line_a_point_and_only_columns_that_were_measured(capsys
     assert "None" not in out
 
 
+def test_a_point_that_was_not_measured_long_enough_has_a_star_which_the_table_explains(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    speed = {"speedup": 4.25, "speedup_lo": 4.0, "speedup_hi": 4.5, "verdict": "faster", "reference": "sequential"}
+    rows = [row("one", **speed, converged=False), row("two", converged=False), row("three", **speed, converged=True)]
+    first, second, third = printed(rows, total=3)
+    assert "4.25x* sequential (faster)" in first
+    assert "12.5* frames/s" in second
+    assert "*" not in third
+    print_table([Row(**one) for one in rows])
+    out = capsys.readouterr().out
+    assert (out.count("4.25*"), out.count("12.5*")) == (1, 1)
+    assert "* not measured long enough (2 of 3 points)" in out
+    print_table([Row(**rows[2])])
+    assert "*" not in capsys.readouterr().out
+
+
 def test_the_table_is_whole_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     everything = {"bank_s": 0.123, "iou_min": 1.0, "jf": 0.5, "peak_rss_mb": 812.0, "vram_peak_mb": 70_000.0}
     speed = {"fps": 123456.7, "speedup": 4.25, "speedup_lo": 4.0, "speedup_hi": 4.5, "verdict": "faster"}

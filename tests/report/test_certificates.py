@@ -7,13 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.store.certificate import Certificate, Effect, Share
+from harness.store.certificate import Certificate, Effect, GateRate, Share
 from harness.store.mask_certificate import FaultFound, Found, Honest, MaskCertificate
 from tests.support.harness_runs import row
 from tests.support.report_runs import (
     ENVIRONMENT,
     report_of,
     table_cells,
+    unescaped,
 )
 
 TITLE = "How far to trust it"
@@ -106,6 +107,33 @@ def test_a_certificate_that_found_nothing_reliably(tmp_path: Path) -> None:
     assert "found none of the slow-downs below" in report_of(tmp_path / "run", [row("one")])
 
 
+def test_rates_beside_neighbours_and_those_of_the_gate_stand_beside_the_others(tmp_path: Path) -> None:
+    rates = [
+        asdict(GateRate(slowdown=slowdown, regressed=share(regressed, 10), passed=share(passed, 10)))
+        for slowdown, regressed, passed in ((0.0, 0, 9), (0.2, 8, 1))
+    ]
+    alone = certificate("2026-11-20T23:00:00+00:00")
+    effects = [asdict(Effect(slowdown=0.07, detected=share(2, 10), median_speedup=0.91))]
+    alarms = {"false_alarms": asdict(share(3, 20)), "effects": effects, "smallest_detected": None, "gate": rates}
+    store(tmp_path, alone | {"gate": rates, "gate_margin": 0.1, "beside": alarms | {"neighbours": 2}})
+    text = unescaped(report_of(tmp_path / "run", [row("one")]))
+    assert "1 of 20 comparisons" in text
+    assert "beside 2 busy processes, with 3 false alarms in 20 comparisons, 15.0% (3.2%-37.9%)" in text
+    assert "| alone | 7% | 9 of 10 | 90.0% (55.5%-99.7%) | 0.935 |" in text
+    assert "| beside 2 busy processes | 7% | 2 of 10 |" in text
+    assert "The regression gate (margin 10%) said this of pairs" in text
+    assert "| alone | 0% | 0 of 10 | 0.0% (0.0%-30.8%) | 9 of 10 |" in text
+    assert "| beside 2 busy processes | 20% | 8 of 10 |" in text
+    assert "not complete" not in text
+
+
+def test_a_certificate_that_its_time_cut_short_says_so(tmp_path: Path) -> None:
+    cut = {"planned": 140, "compared": 35, "minutes": 30.0}
+    store(tmp_path, certificate("2026-11-20T23:00:00+00:00") | cut)
+    text = report_of(tmp_path / "run", [row("one")])
+    assert "It is not complete: 35 of 140 comparisons came to an end within its 30 minutes." in text
+
+
 def test_damaged_certificates_are_as_good_as_none(tmp_path: Path) -> None:
     good = certificate("2026-11-21T00:00:00+00:00")
     store(
@@ -118,6 +146,8 @@ def test_damaged_certificates_are_as_good_as_none(tmp_path: Path) -> None:
         ),
         good | {"false_alarms": good["false_alarms"] | {"rate": "much"}},
         good | {"effects": [{"slowdown": 0.1}]},
+        *(good | {"beside": value} for value in (3, "x", [3], {}, {"neighbours": 1})),
+        *(good | {"gate": value} for value in (None, 3, "x", [3], [{}])),
     )
     text = report_of(tmp_path / "run", [row("one")], environment=ENVIRONMENT | {"device": "a GPU"})
     assert "There is no certificate for a GPU yet" in text

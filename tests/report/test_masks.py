@@ -357,6 +357,22 @@ def test_scores_predicted_ious_fp32_and_calls_have_columns(tmp_path: Path) -> No
     assert "logits up to 3.0e-04 of their scale apart, a mean IoU of 0.9975, 3 flips" in text
 
 
+def test_how_rare_a_mistake_shows_and_how_much_of_the_limits_is_used_is_told(tmp_path: Path) -> None:
+    details = {
+        "one": {"rarest_fault": 0.08, "share_of_limits": 0.31},
+        "two": {"rarest_fault": 0.05, "share_of_limits": 0.62},
+        "three": {"rarest_fault": 0.05, "share_of_limits": 7.5},
+        "four": {"rarest_fault": "x", "share_of_limits": None},
+    }
+    others = [row(name, batch=8, masks="same", **AGREED) for name in ("two", "four")]
+    rows = [row("one", masks="same", **AGREED | JUDGED), *others, row("three", masks="differ", **AGREED)]
+    text = report_of(tmp_path / "run", rows, details=details)
+    assert (
+        f"{ABOUT_CALLS} shows with a probability of 95%. In every point one that spoils 8.0% of calls or more" in text
+    )
+    assert "Of the limits for noise, points whose masks are the same used at most 62%." in text
+
+
 def test_an_old_run_without_these_columns_says_nothing_of_them(tmp_path: Path) -> None:
     details = {"one": {"agreement": AGREEMENT, "limits": LIMITS, "noise_floor": FLOOR}}
     folder = run_folder(tmp_path / "run", [row("one", **AGREED)], details=details)
@@ -370,6 +386,8 @@ def test_an_old_run_without_these_columns_says_nothing_of_them(tmp_path: Path) -
     assert not set(JUDGED) & set(cells)
     assert ABOUT_FP32 not in text
     assert ABOUT_CALLS not in text
+    assert "In every point" not in text
+    assert "Of the limits for noise" not in text
     assert "logits up to 2.0e-04 of their scale apart" in text
 
 

@@ -84,6 +84,57 @@ def test_other_masks_are_never_recommended(tmp_path: Path, differs: dict[str, An
     )
 
 
+def test_reduced_precision_hides_no_mask_that_differs_in_fp32(tmp_path: Path) -> None:
+    same = {"dtype": "bf16", "masks": "same"}
+    odd = row("odd", strategy="propagate", variant="", **speeds(9.0, 8.9, 9.1) | same, fp32_masks="differ")
+    text = report_of(tmp_path / "run", [odd, row("one", **speeds(2.0, 1.9, 2.1) | same, fp32_masks="same")])
+    assert "use `direct (shared)`" in verdict_of(text)
+    assert "propagate" not in verdict_of(text)
+    assert [one["masks"] for one in table_cells(text)] == ["differ", "same"]
+
+
+# --- evidence ------------------------------------------------------------------------------------------------------
+
+EARLY = {"converged": False}
+
+
+def test_where_points_did_not_converge_the_verdict_begins_with_that_and_recommends_nothing(tmp_path: Path) -> None:
+    rows = [row("one", **speeds(4.0, 3.9, 4.1) | EARLY), row("two", batch=8, **speeds(2.0, 1.9, 2.1) | EARLY)]
+    text = verdict_of(report_of(tmp_path / "run", rows))
+    assert text.startswith(
+        "2 of 2 points were not measured long enough, so what follows is a first impression and no recommendation: "
+        "more time for each (`timing.max_seconds`) or a quieter machine would give one. On a processor, "
+        "`direct (shared)` with batch 1 looks fastest: at 4 objects it came out 4.00 times"
+    )
+    assert "use `direct" not in text
+
+
+@pytest.mark.parametrize(("hi", "firm"), [(2.1, True), (4.0, False)])
+def test_only_points_that_may_be_the_best_have_to_converge(tmp_path: Path, hi: float, firm: bool) -> None:
+    rows = [row("one", **speeds(4.0, 3.9, 4.1)), row("two", batch=8, **speeds(2.0, 1.9, hi) | EARLY)]
+    text = verdict_of(report_of(tmp_path / "run", rows))
+    assert ("use `direct (shared)` with batch 1" in text) == firm
+    assert ("1 of 2 points were not measured long enough" in text) == (not firm)
+
+
+def test_staying_with_the_baseline_is_advice_that_needs_evidence_too(tmp_path: Path) -> None:
+    rows = [row("one", strategy="sequential", variant="", **speeds(1.02, 0.97, 1.07, "unclear") | EARLY)]
+    text = verdict_of(report_of(tmp_path / "run", rows))
+    assert "nothing is clearly faster than `sequential` at 4 objects so far" in text
+    assert "stay with it" not in text
+
+
+def test_each_setting_says_whether_its_best_was_measured_long_enough(tmp_path: Path) -> None:
+    rows = [
+        row("a", objects=1, **speeds(2.0, 1.9, 2.1) | EARLY),
+        row("b", objects=16, **speeds(9.0, 8.9, 9.1)),
+    ]
+    text = report_of(tmp_path / "run", rows)
+    first, second = table_cells(text, "For each setting")
+    assert (first["clearly faster"], second["clearly faster"]) == ("at first sight", "yes")
+    assert "use `direct (shared)` with batch 1: at 16 objects" in verdict_of(text)
+
+
 def test_without_a_baseline_the_verdict_says_how_little_is_known(tmp_path: Path) -> None:
     rows = [row("one", fps=12.5), row("two", batch=8, fps=99.0)]
     text = verdict_of(report_of(tmp_path / "run", rows))

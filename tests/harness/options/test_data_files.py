@@ -38,9 +38,9 @@ def test_a_point_has_every_value_that_the_file_gives(data: str) -> None:
     is_global = (files("conf") / "data" / f"{data}.yaml").read_text(encoding="utf-8").startswith("# @package _global_")
     said = content if is_global else {"data": content}
     for name, value in said.items():
-        if name == "data":
+        if isinstance(value, dict):
             wanted = {key: inner for key, inner in value.items() if inner != MISSING and key != "defaults"}
-            assert wanted.items() <= options["data"].items()
+            assert wanted.items() <= options[name].items()
         elif name != "defaults":
             assert options[name] == value, name
 
@@ -73,7 +73,7 @@ def test_all_pictures_of_a_folder_are_used_where_nobody_says(tmp_path: Path) -> 
 
 # --- shown by --cfg job --------------------------------------------------------------------------------------------
 
-FLAGS = [["--cfg", "job"], ["--cfg=job"], ["-c", "job"]]
+FLAGS = [["--cfg", "job"], ["--cfg=job"], ["-c", "job"], ["-cjob"]]
 
 
 @pytest.mark.slow
@@ -113,6 +113,17 @@ def test_cfg_job_shows_the_points_of_the_other_commands_too(capsys: pytest.Captu
     for command, batches in ((check.main, [3] * 4), (certify.main, [3])):
         assert command(["--cfg", "job", "batch=3"]) == 0
         assert [one["batch"] for one in yaml.safe_load_all(capsys.readouterr().out)] == batches
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words", [["--info"], ["--info", "batch=3"], ["batch=3", "-i"], ["-iconfig"], ["--info=config"]]
+)
+def test_what_hydra_knows_is_shown_with_or_without_a_value(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(*words) == 0
+    assert "Config" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [["--cfg", "jobs"], ["--cfg=jobs"], ["batch=2", "--cfg"]])

@@ -46,7 +46,7 @@ def test_a_key_says_in_words_what_the_point_is() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"timing": TimingConfig(max_seconds=20)},
+        {"timing": TimingConfig(max_seconds=60)},
         {"timeout": 5.0},
         {"monitor_interval": 1.0},
         {"pictures": 0},
@@ -118,7 +118,7 @@ def test_a_result_is_found_under_the_key_of_its_point(tmp_path: Path) -> None:
 
 
 def test_of_several_results_of_a_point_the_last_counts(tmp_path: Path) -> None:
-    first, again = point(), point(timing=TimingConfig(max_seconds=20))
+    first, again = point(), point(timing=TimingConfig(max_seconds=60))
     stored(tmp_path, again, row(again.name, fps=2.0), time=2_000)
     stored(tmp_path, first, row(first.name, fps=1.0), time=1_000)
     assert [one.row.fps for one in measured(tmp_path).values()] == [2.0]
