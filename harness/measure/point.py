@@ -26,6 +26,7 @@ from harness.measure.predict import Predict
 from harness.measure.speed import SpeedMeasurement, measure_speed, run_sustained
 from harness.measure.stages import StageTimes, time_stages
 from harness.measure.timing import Clock, device_clock
+from harness.observe.contention import Contention
 from harness.observe.monitor import SUSTAINED
 from harness.options.config import HarnessConfig
 from harness.options.points import Point
@@ -125,6 +126,7 @@ def measure_point(
                 for group, sides in timed.warm_ups.items()
             },
             "alternating": timed.alternating,
+            "contention": None if timed.contention is None else timed.contention.as_json(),
             "sustained": None if sustained is None else asdict(sustained),
             "sdpa": dict(attention),
             "stages": None if stages is None else asdict(stages),
@@ -193,6 +195,7 @@ def _speed(point: Point, workload: Workload, timed: SpeedMeasurement) -> dict[st
         "cpu_s_per_1000": timed.cpu_seconds_per_target * 1000,
         "blocks": len(timed.blocks),
         "converged": timed.converged,
+        **_contention(timed.contention),
         "reference": point.baseline if point.config.paired else None,
     }
 
@@ -206,6 +209,10 @@ def _speedup(timed: SpeedMeasurement, same: float) -> dict[str, Any]:
         "speedup_hi": timed.speedup.hi,
         "verdict": verdict(timed.speedup, band=same),
     }
+
+
+def _contention(found: Contention | None) -> dict[str, Any]:
+    return {} if found is None else {"cpu_others": found.others, "disturbed": found.disturbed}
 
 
 def _memory(verified: Verified, candidate: Strategy) -> dict[str, Any]:

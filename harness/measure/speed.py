@@ -15,6 +15,7 @@ from typing import Any, Generic
 from harness.measure.pairing import Pairing, Rounds, StopRule, WarmUp, warm_up
 from harness.measure.scenario import GroupWork, Inputs, Outputs, ReleasableSide, Scenario
 from harness.measure.timing import Clock
+from harness.observe.contention import Contention, ContentionMeter
 from harness.options.config import TimingConfig
 from harness.result import Block, SideName
 from harness.stats.speedup import SpeedUp, estimate
@@ -31,7 +32,7 @@ class SpeedMeasurement:
     speedup: None where no pair was timed; ``note`` says why, where one should have been.
     fps: targets per second over all groups that were timed, by each group's median block.
     warm_ups: how each side was warmed up, by group. alternating: whether the two sides did not fit in memory together,
-    so that each was prepared anew for its blocks.
+    so that each was prepared anew for its blocks. contention: what others took of the processors meanwhile.
     """
 
     blocks: list[Block] = field(repr=False)
@@ -43,6 +44,7 @@ class SpeedMeasurement:
     """Whether time, rounds and the width of the interval over all groups reached what was asked for."""
     warm_ups: dict[str, dict[SideName, list[WarmUp]]]
     alternating: bool
+    contention: Contention | None
     note: str | None
 
 
@@ -116,6 +118,7 @@ class _GroupTimer(Generic[Inputs, Outputs]):
         self._rule = rule
         self.warm_ups: dict[str, dict[SideName, list[WarmUp]]] = {}
         self.alternating = False
+        self.contention = ContentionMeter()
         self.note: str | None = None
 
     def time_group(self, group: GroupWork[Inputs, Outputs]) -> Rounds:
@@ -149,10 +152,12 @@ class _GroupTimer(Generic[Inputs, Outputs]):
                 seed=self._seed,
             )
             if "baseline" not in sides:
-                return pairing.alone(sides["candidate"])
+                with self.contention.watching():
+                    return pairing.alone(sides["candidate"])
             sides["baseline"].ready()
             group.check_baseline(sides["baseline"].run(group.first))
-            return pairing.paired(sides["baseline"], sides["candidate"])
+            with self.contention.watching():
+                return pairing.paired(sides["baseline"], sides["candidate"])
         finally:
             for side in sides.values():
                 side.release()
@@ -203,6 +208,7 @@ def _summary(
         converged=_long_enough(timed, rule) and (speedup is None or _narrow(speedup, options.width)),
         warm_ups=timer.warm_ups,
         alternating=timer.alternating,
+        contention=timer.contention.result(),
         note=timer.note,
     )
 

@@ -196,6 +196,12 @@ def test_its_speed_is_measured_against_the_baseline_strategy(measured: PointResu
     assert set(measured.details["log_ratios"]) == {"specimen000", "specimen001"}
 
 
+def test_what_others_took_of_the_processors_meanwhile_is_told(measured: PointResult) -> None:
+    contention, row = measured.details["contention"], measured.row
+    assert contention["own_s"] > 0
+    assert (contention["others"], contention["disturbed"]) == (row.cpu_others, row.disturbed)
+
+
 def test_alone_a_point_has_no_speed_up(bench: Bench) -> None:
     result = bench.measure(paired=False, pictures=0)
     assert result.row.fps > 0
