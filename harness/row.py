@@ -137,6 +137,12 @@ class Row:
         shown="always",
     )
     blocks: int | None = measured("This many passes were timed, of both sides together.", unit="blocks", format=".0f")
+    processes: int | None = measured(
+        "This many fresh processes timed the point. With more than one, `speedup` is the mean of theirs, on the log "
+        "scale, and its interval holds what differs between them.",
+        unit="processes",
+        format=".0f",
+    )
     converged: bool | None = measured(
         "The interval became (`True`) or did not become (`False`) as narrow as `timing.width` asks for before "
         "`timing.max_seconds` were over."

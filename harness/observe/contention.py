@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from harness.schema import fitted
 
 OTHERS = 0.1
 """The share of all processors' time from which on others disturb."""
@@ -85,11 +87,9 @@ class Contention:
         return {**vars(self.counters), **derived}
 
     @staticmethod
-    def from_json(content: Mapping[str, Any]) -> Contention:
-        """Read what `as_json` gave."""
-        return Contention(
-            counters=Counters(**{name: content[name] for name in NAMES}), run_queue=content.get("run_queue")
-        )
+    def from_json(content: object) -> Contention:
+        """Read what `as_json` gave. Raises ValueError for anything else."""
+        return Contention(counters=fitted(Counters, content), run_queue=fitted(_Queue, content).run_queue)
 
     @staticmethod
     def together(parts: Sequence[Contention]) -> Contention | None:
@@ -101,6 +101,11 @@ class Contention:
             counters=_combined([part.counters for part in parts], sum),
             run_queue=max(queues, default=None),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Queue:
+    run_queue: float | None = None
 
 
 class ContentionMeter:

@@ -106,13 +106,19 @@ def _method(run: Run) -> Paragraph | None:
         return None
     baselines = " or ".join(f"`{name}`" for name in compared["reference"].dropna().unique()) or "the baseline"
     bands = same_bands(run)
+    several = ""
+    if (compared["processes"] > 1).any():
+        several = (
+            " Of points that several processes timed it is the mean of theirs (on the log scale), with a bootstrap "
+            "on two levels, processes and rounds within each."
+        )
     same = f"within {ratio(1 / (1 + bands[0]))} and {ratio(1 + bands[0])}" if len(bands) == 1 else "within its band"
     return Paragraph(
         text=f"`speedup` is against {baselines}, timed in the same process on the same inputs: rounds of four blocks "
         "in the order baseline, strategy, strategy, baseline (ABBA), so that a machine which slowly changes favours "
         f"neither. It is the rounds' median ratio (of several groups: their weighted mean), with the {LEVEL:.0%} "
-        f"interval of a seeded bootstrap. The verdict is `same` where the whole interval lies {same}, else `faster` or "
-        "`slower` where it lies on one side of 1, else `unclear`.",
+        f"interval of a seeded bootstrap.{several} The verdict is `same` where the whole interval lies {same}, else "
+        "`faster` or `slower` where it lies on one side of 1, else `unclear`.",
         quiet=True,
     )
 

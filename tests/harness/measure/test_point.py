@@ -16,7 +16,8 @@ from harness.data.sources import open_groups
 from harness.masks.pictures import PictureBook
 from harness.masks.rule import Limits, NoiseFloor
 from harness.measure import point as runner
-from harness.measure.point import describe, measure_point
+from harness.measure.columns import describe
+from harness.measure.point import measure_point
 from harness.options.config import EncodeConfig, SyntheticConfig, TimingConfig
 from harness.options.points import Point
 from harness.result import PointResult
