@@ -1,8 +1,9 @@
 """``python -m harness.check [--update] [KEY=VALUE ...]``: has anything become worse than in the snapshot?
 
 The gate measures a grid as ``python -m harness`` does, or takes a run that exists (``check.run=FOLDER``), and compares
-it with the snapshot that is committed for this device; `harness.gate.rule` has the rule. What is unclear is measured
-again, longer.
+it with the snapshot that is committed for this device; `harness.gate.rule` has the rule. With
+``check.against=git:main`` it needs no snapshot: each point is timed against that revision's own code of its strategy
+(`harness.gate.against`). What is unclear is measured again, longer.
 
 Exit codes: 0 nothing became worse; 1 something did; 2 bad input, or a fault of the gate itself, which says nothing of
 the points; 3 it is unclear; 130 interrupted. With --update the code is 0, or 1 where the new snapshot, written all the
@@ -14,13 +15,14 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from harness.cli import measure
+from harness.gate.against import Against
 from harness.gate.findings import junit, markdown, print_findings, summary_line
 from harness.gate.rule import Finding, compare, exit_code
 from harness.gate.snapshot import Snapshot, file_of, find, load, store
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(arguments: list[str]) -> int:
-    words = [word for word in arguments if word != UPDATE]
+    words = [_quoted(word) for word in arguments if word != UPDATE]
     named = {word.partition("=")[0] for word in words}
     defaults = [f"{key}={value}" for key, value in GRID.items() if key not in named]
     points = compose([*defaults, *words], module="harness.check")
@@ -63,7 +65,33 @@ def _check(arguments: list[str]) -> int:
         return 0
     if "check.subset" not in named:  # Each point's command is to check that point alone.
         points = [replace(point, overrides=(*point.overrides, "check.subset=true")) for point in points]
+    if points[0].config.check.against is not None:
+        return _beside_committed(points, update=UPDATE in arguments)
     return _update(points) if UPDATE in arguments else _compare(points)
+
+
+def _quoted(word: str) -> str:
+    """Return a word whose value Hydra's grammar takes although it names a revision, as ``git:HEAD~1`` does."""
+    option, equals, value = word.partition("=")
+    plain = option != "check.against" or value.startswith(("'", '"')) or not set(value) & set("~^")
+    return word if plain else f"{option}{equals}'{value}'"
+
+
+def _beside_committed(points: Sequence[Point], *, update: bool) -> int:
+    """Measure each point beside the committed code of its strategy, and judge what has changed."""
+    config = points[0].config
+    options, against = config.check, config.check.against
+    assert against is not None
+    for given, word in ((update, UPDATE), (options.run, "check.run="), (options.snapshot, "check.snapshot=")):
+        if given:
+            raise UserError(
+                f"check.against={against} compares with committed code, so it takes no {word}: leave one out"
+            )
+    beside = Against.of(points, against)
+    warned: set[str] = set()
+    run = _measure(beside.points, warned)
+    findings = _retried(run, beside.points, warned, lambda: beside.findings(run, options.margins))
+    return _publish(run, findings, beside.notes(against), subset=True)
 
 
 def _compare(points: Sequence[Point]) -> int:
@@ -74,11 +102,16 @@ def _compare(points: Sequence[Point]) -> int:
     snapshot = load(path)
     if run is None:
         warned: set[str] = set()
-        run = _measure(points, warned)
-        new = _retried(snapshot, run, points, warned)
+        run = measured = _measure(points, warned)
+        keys = _keys(points)
+        findings = _retried(
+            run, points, warned, lambda: compare(snapshot, Snapshot.of_run(measured, keys), config.check.margins)
+        )
+        new = Snapshot.of_run(run, keys)
     else:
         new = Snapshot.of_run(run)
-    return _publish(run, compare(snapshot, new, config.check.margins), config, _notes(path, snapshot, new))
+        findings = compare(snapshot, new, config.check.margins)
+    return _publish(run, findings, _notes(path, snapshot, new), subset=config.check.subset)
 
 
 def _update(points: Sequence[Point]) -> int:
@@ -112,21 +145,22 @@ def _measure(points: Sequence[Point], warned: set[str]) -> Path:
     return run.path
 
 
-def _retried(snapshot: Snapshot, run: Path, points: Sequence[Point], warned: set[str]) -> Snapshot:
-    """Return what the run found, after its unclear points were measured longer."""
-    options, keys = points[0].config.check, _keys(points)
-    for attempt in range(1, options.retries + 1):
-        new = Snapshot.of_run(run, keys)
-        unclear = {one.key for one in compare(snapshot, new, options.margins) if one.retryable}
+def _retried(
+    run: Path, points: Sequence[Point], warned: set[str], judged: Callable[[], list[Finding]]
+) -> list[Finding]:
+    """Return what was found in the run, after its unclear points were measured longer. judged: what is found by now."""
+    for attempt in range(1, points[0].config.check.retries + 1):
+        findings = judged()
+        unclear = {one.key for one in findings if one.retryable}
         if not unclear:
-            return new
+            return findings
         again = [_longer(point, attempt, run) for point in points if key_of(point) in unclear]
         Console(stderr=True, soft_wrap=True, highlight=False).print(
             f"{len(again)} of {len(points)} points are unclear and are measured again, each for up to "
             f"{again[0].config.timing.max_seconds:g} s in {again[0].config.timing.processes} processes"
         )
         _measure(again, warned)
-    return Snapshot.of_run(run, keys)
+    return judged()
 
 
 def _longer(point: Point, attempt: int, run: Path) -> Point:
@@ -178,8 +212,8 @@ def _notes(path: Path, old: Snapshot, new: Snapshot) -> list[str]:
     return notes
 
 
-def _publish(run: Path, findings: Sequence[Finding], config: HarnessConfig, notes: Sequence[str]) -> int:
-    code = exit_code(findings, subset=config.check.subset)
+def _publish(run: Path, findings: Sequence[Finding], notes: Sequence[str], *, subset: bool) -> int:
+    code = exit_code(findings, subset=subset)
     text = markdown(findings, code=code, notes=notes)
     write_whole(run / "check.md", text)
     write_whole(run / "junit.xml", junit(findings))

@@ -116,6 +116,7 @@ def measure_point(
             "agreement": _dict(agreed),
             "agreement_of_timed_blocks": _dict(judged.timed.agreed),
             "baseline_agreement": _dict(judged.of_baseline.agreed),
+            "baseline_agreement_of_timed_blocks": _dict(judged.of_baseline_timed),
             "noise_floor": _dict(compared.noise),
             "limits": None if compared.judge is None else asdict(compared.judge.limits),
             "share_of_limits": judged.share_of_limits,

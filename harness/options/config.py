@@ -120,6 +120,7 @@ class MarginsConfig:
 class CheckConfig:
     """The options of ``python -m harness.check``."""
 
+    against: str | None = MISSING
     snapshot: str | None = MISSING
     run: str | None = MISSING
     subset: bool = MISSING
