@@ -136,7 +136,7 @@ class _Sweep:
             return [0]
         for number in wanted:
             found = self._run.process(name, one.identity, number)
-            if found is not None and usable(found):
+            if found is not None and usable(one.point, found):
                 self._results[name][number] = found
         return [number for number in wanted if number not in self._results[name]] or [wanted[-1]]
 

@@ -43,7 +43,9 @@ class Against:
         for point in points:
             target = str(point.config.strategy["_target_"])
             place = place_of(target)
-            revision = revisions.setdefault(place, Revision.of(against, place))
+            if place not in revisions:
+                revisions[place] = Revision.of(against, place)
+            revision = revisions[place]
             if revision.has(target):
                 point = _beside(point, revision)
             else:

@@ -28,15 +28,17 @@ class _Details:
     contention: dict[str, Any] | None
 
 
-def usable(result: PointResult) -> bool:
+def usable(point: Point, result: PointResult) -> bool:
     """Return whether a result that was read back can be merged: its file may have been edited."""
     try:
         details = fitted(_Details, result.details)
         if details.contention is not None:
             Contention.from_json(details.contention)
-    except ValueError:
+        timed = Timed(blocks=result.samples, log_ratios=details.log_ratios)
+        Pooled.of([timed], details.timed_targets, point.config.timing, seed=point.config.seed)
+    except (ValueError, ArithmeticError, LookupError):
         return False
-    return result.row.status == "ok" and result.row.fps is not None and bool(result.samples)
+    return result.row.status == "ok" and bool(result.row.fps)
 
 
 def together(point: Point, found: Mapping[int, PointResult]) -> PointResult:
