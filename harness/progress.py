@@ -65,6 +65,13 @@ class Progress:
                 self._warned.add(warning)
                 self._console.print(f"warning: {warning}", markup=False)
 
+    def part(self, row: Row, *, number: int, of: int) -> None:
+        """Print a line of a point of which not all processes have ended; ``row`` has what they found so far."""
+        seconds = time.monotonic() - self._began
+        self._console.print(
+            f"{row.point}: process {number + 1} of {of}, {_outcome(row)} so far ({seconds:.1f} s)", markup=False
+        )
+
     def end(self, row: Row, *, traceback: str = "") -> None:
         """Print a point's line, and below it the last frames of its traceback where it failed."""
         self._done += 1

@@ -17,7 +17,10 @@ SIDES: dict[str, SideName] = {"baseline": "baseline", "candidate": "candidate", 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """One timed pass; ``place`` is its place in its round, ``cpu_seconds`` the process's CPU time meanwhile."""
+    """One timed pass; ``place`` is its place in its round, ``cpu_seconds`` the process's CPU time meanwhile.
+
+    process: which of the point's processes timed it, from 0.
+    """
 
     group: StrictStr
     round: Count
@@ -26,6 +29,7 @@ class Block:
     targets: Count
     seconds: Number
     cpu_seconds: Number
+    process: Count = 0
 
 
 def _by_todays_names(block: object) -> object:

@@ -139,9 +139,26 @@ class Row:
         shown="always",
     )
     blocks: int | None = measured("This many passes were timed, of both sides together.", unit="blocks", format=".0f")
+    processes: int | None = measured(
+        "This many fresh processes timed the point. With more than one, `speedup` is the mean of theirs, on the log "
+        "scale, and its interval holds what differs between them.",
+        unit="processes",
+        format=".0f",
+    )
     converged: bool | None = measured(
         "The interval became (`True`) or did not become (`False`) as narrow as `timing.width` asks for before "
         "`timing.max_seconds` were over."
+    )
+    cpu_others: float | None = measured(
+        "Others took this share of all processors' time while rounds were timed: other processes of this machine, and "
+        "other machines on its host. The cell is empty where that can't be read, or rounds took less than half a "
+        "second.",
+        unit="0 to 1",
+        format=".0%",
+    )
+    disturbed: bool | None = measured(
+        "Others took a tenth of all processors' time or more (`True`), or less (`False`), while rounds were timed: "
+        "what a neighbour does to a ratio is not in the interval of one process."
     )
     fp32_masks: Masks | None = measured(
         "A few targets were predicted in fp32, too, by the same strategy with the same options: the masks count as "

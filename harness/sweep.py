@@ -1,12 +1,15 @@
-"""The sweep, one point after another, each in its own process, every result on disk as soon as the point ends."""
+"""The sweep, one point after another, each in its own process, every result on disk as soon as the point ends.
+
+Points with several processes (``timing.processes``) take turns: all are measured once, then all again, so that what one
+point's processes share is not a moment. A workload's features stay until its last turn.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +17,8 @@ from harness.data.sources import open_groups
 from harness.isolate.failures import Failure, failure_of
 from harness.isolate.isolation import Outcome, run_inline, run_spawned
 from harness.isolate.jobs import EncodeJob, Job, MeasureJob, resolve_device
-from harness.measure.point import describe
+from harness.measure.columns import describe
+from harness.measure.processes import together, usable
 from harness.options.points import Point
 from harness.progress import Progress
 from harness.result import PointResult
@@ -55,16 +59,28 @@ def run_sweep(points: Sequence[Point], run: RunFolder, progress: Progress, *, la
         "plan.json", [{"point": point.name, "command": point.command, "options": point.options} for point in points]
     )
     asked = [_Asked(point=point, identity=identity_of(point, environment)) for point in points]
-    left = [one for one in asked if not run.finished(one.point.name, one.identity)]
+    left = [one for one in asked if not run.finished(one.point.name, one.identity, processes=one.processes)]
     run.write_summary()
     progress.keep(len(asked) - len(left))
-    errors: list[Exception] = []
-    with suppress(OutOfTimeError):
-        for _, sharing in groupby(left, key=lambda one: one.point.workload):
-            with scratch_folder() as folder:
-                _run_workload(list(sharing), run, progress, launch, folder, errors)
-    if errors:
-        raise errors[0]
+    if any(one.processes > 1 and one.point.config.isolation == "inline" for one in left):
+        progress.warn([INLINE])
+    with suppress(OutOfTimeError), ExitStack() as stack:
+        sweep = _Sweep(run, progress, launch, stack)
+        turns = [_Turn(asked=one, number=number) for one in left for number in sweep.missing(one)]
+        turns.sort(key=lambda turn: turn.number)  # The points once, then the points again.
+        last = {turn.workload: index for index, turn in enumerate(turns)}
+        for index, turn in enumerate(turns):
+            sweep.take(turn)
+            if last[turn.workload] == index:
+                sweep.close(turn.workload)
+    if sweep.error is not None:
+        raise sweep.error
+
+
+INLINE = (
+    "with isolation=inline the processes of timing.processes are repetitions in one process, which share what differs "
+    "between processes"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,42 +88,119 @@ class _Asked:
     point: Point
     identity: dict[str, str]
 
+    @property
+    def processes(self) -> int:
+        return self.point.config.timing.processes
 
-def _run_workload(
-    asked: list[_Asked], run: RunFolder, progress: Progress, launch: Launch, folder: Path, errors: list[Exception]
-) -> None:
-    """Measure points that share a workload; where it can't be made, they all end for that reason.
 
-    errors: receives the first that is to be raised in the end, and no more, because each keeps all its frames alive.
+@dataclass(frozen=True, kw_only=True)
+class _Turn:
+    """The measurement of a point in one of its processes, counted from 0."""
+
+    asked: _Asked
+    number: int
+
+    @property
+    def workload(self) -> str:
+        return self.asked.point.workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Encoded:
+    """A workload that points share: its folder, and how making it ended. close: removes the folder."""
+
+    folder: Path
+    outcome: Outcome
+    close: Callable[[], None]
+
+
+class _Sweep:
+    """Takes the turns of a sweep; a workload is made when the first turn needs it.
+
+    error: the first that is to be raised in the end, and no more, because each keeps all its frames alive.
     """
 
-    def end(one: _Asked, outcome: Outcome) -> None:
+    def __init__(self, run: RunFolder, progress: Progress, launch: Launch, stack: ExitStack) -> None:
+        self._run = run
+        self._progress = progress
+        self._launch = launch
+        self._stack = stack
+        self._encoded: dict[str, _Encoded] = {}
+        self._results: dict[str, dict[int, PointResult]] = {}
+        self.error: Exception | None = None
+
+    def missing(self, one: _Asked) -> list[int]:
+        """Return which of a point's processes are to be measured, after those were read that have their results.
+
+        The last one is measured again where all have them, and only their common result is missing.
+        """
+        name, wanted = one.point.name, range(one.processes)
+        self._results[name] = {}
+        if one.processes == 1:
+            return [0]
+        for number in wanted:
+            found = self._run.process(name, one.identity, number)
+            if found is not None and usable(one.point, found):
+                self._results[name][number] = found
+        return [number for number in wanted if number not in self._results[name]] or [wanted[-1]]
+
+    def take(self, turn: _Turn) -> None:
+        """Take a turn, unless the point has ended badly in an earlier one."""
+        point, found = turn.asked.point, self._results[turn.asked.point.name]
+        if any(one.row.status != "ok" for one in found.values()):
+            return
+        self._progress.begin(point.name)
+        outcome = self._outcome(turn)
         failure = outcome.failure
         error = UserError(failure.reason) if failure is not None and failure.refused else outcome.error
-        if error is not None and not errors:
-            errors.append(error)
-        result = outcome.result or _failed(one.point, outcome)
-        run.add(result, identity=one.identity)
-        progress.end(result.row, traceback="" if failure is None else failure.traceback)
-        progress.warn(result.details.get("warnings", ()))
+        if error is not None and self.error is None:
+            self.error = error
+        found[turn.number] = outcome.result or _failed(point, outcome)
+        self._store(turn, "" if failure is None else failure.traceback)
 
-    encoded: Outcome | None = None
-    for one in asked:
-        point = one.point
-        progress.begin(point.name)
+    def close(self, workload: str) -> None:
+        """Remove a workload, which no turn needs any more."""
+        if workload in self._encoded:
+            self._encoded.pop(workload).close()
+
+    def _store(self, turn: _Turn, traceback: str) -> None:
+        point, identity, processes = turn.asked.point, turn.asked.identity, turn.asked.processes
+        found = self._results[point.name]
+        new = found[turn.number]
+        bad = new.row.status != "ok"
+        if processes > 1 and not bad:
+            self._run.add_process(new, identity, turn.number)
+        merged = together(point, found)
+        self._run.add(merged, identity=identity)
+        if bad or len(found) == processes:
+            self._progress.end(merged.row, traceback=traceback)
+        else:
+            self._progress.part(merged.row, number=turn.number, of=processes)
+        self._progress.warn(new.details.get("warnings", ()))
+
+    def _outcome(self, turn: _Turn) -> Outcome:
+        point = turn.asked.point
         if (failure := _reason_to_skip(point)) is not None:
-            end(one, Outcome(failure=failure))
-            continue
-        if encoded is None:
-            encoded = launch(point, EncodeJob(point=point, folder=folder), progress.stage)
-            if encoded.failure is not None and encoded.failure.killed:  # All points share it, so it has a second try.
+            return Outcome(failure=failure)
+        encoded = self._encode(point)
+        if encoded.outcome.failure is not None:
+            return encoded.outcome
+        job = MeasureJob(
+            point=point, folder=encoded.folder, run_folder=self._run.path, began=time.time(), process=turn.number
+        )
+        return self._launch(point, job, self._progress.stage)
+
+    def _encode(self, point: Point) -> _Encoded:
+        """Return the point's workload; where it can't be made, all points that share it end for that reason."""
+        if point.workload not in self._encoded:
+            stack = self._stack.enter_context(ExitStack())
+            folder = stack.enter_context(scratch_folder())
+            outcome = self._launch(point, EncodeJob(point=point, folder=folder), self._progress.stage)
+            if outcome.failure is not None and outcome.failure.killed:  # All points share it, so it has a second try.
                 empty(folder)
-                encoded = launch(point, EncodeJob(point=point, folder=folder), progress.stage)
-        if encoded.failure is not None:
-            end(one, encoded)
-            continue
-        job = MeasureJob(point=point, folder=folder, run_folder=run.path, began=time.time())
-        end(one, launch(point, job, progress.stage))
+                outcome = self._launch(point, EncodeJob(point=point, folder=folder), self._progress.stage)
+            self._encoded[point.workload] = _Encoded(folder=folder, outcome=outcome, close=stack.close)
+        return self._encoded[point.workload]
 
 
 def _reason_to_skip(point: Point) -> Failure | None:

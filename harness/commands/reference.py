@@ -47,6 +47,7 @@ RUN_FILES = {
     "report.md": "the same report, with its plots beside it",
     "*.png": "the report's plots and pictures; plots are stored as `*.svg` too",
     "points/<point>.json": "a point's row, resolved options, every timed block in order, all else that was measured",
+    "processes/<point>-<number>.json": "the same of one process, of points that have several (`timing.processes`)",
     "plan.json": "the points that were asked for, with the command and options of each",
     "environment.json": "device, versions of packages, threads, commit",
     "pictures/": "the targets in which masks differ most, as pictures and label maps",

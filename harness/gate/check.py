@@ -1,8 +1,10 @@
 """``python -m harness.check [--update] [KEY=VALUE ...]``: has anything become worse than in the snapshot?
 
 The gate measures a grid as ``python -m harness`` does, or takes a run that exists (``check.run=FOLDER``), and compares
-it with the snapshot that is committed for this device; `harness.gate.rule` has the rule. What is unclear is measured
-again, each time for twice as long, until ``check.minutes`` are over; then it says what may help.
+it with the snapshot that is committed for this device; `harness.gate.rule` has the rule. With
+``check.against=git:main`` it needs no snapshot: each point is timed against that revision's own code of its strategy
+(`harness.gate.against`). What is unclear is measured again, each time for twice as long, until ``check.minutes`` are
+over; then it says what may help.
 
 Exit codes: 0 nothing became worse; 1 something did; 2 bad input, or a fault of the gate itself, which says nothing of
 the points; 3 it is unclear; 130 interrupted. With --update the code is 0, or 1 where the new snapshot, written all the
@@ -15,20 +17,22 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 from rich.console import Console
 
 from harness.cli import measure
+from harness.gate.against import Against
 from harness.gate.findings import junit, markdown, print_findings, summary_line
 from harness.gate.rule import Finding, compare, exit_code
 from harness.gate.snapshot import Snapshot, file_of, find, load, store
 from harness.guard import INTERRUPTED, guarded
 from harness.isolate.jobs import resolve_device
 from harness.options.compose import compose
-from harness.options.config import CheckConfig, HarnessConfig
+from harness.options.config import MOST_PROCESSES, CheckConfig, HarnessConfig
 from harness.options.points import Point
 from harness.store.atomic import write_whole
 from harness.store.environment import device_name
@@ -38,12 +42,12 @@ from strategies.errors import UserError
 UPDATE = "--update"
 GRID = {
     **{"strategy": "direct,extended_session", "batch": "8", "objects": "1,4"},
-    **{"timing.width": "0.05", "timing.max_seconds": "20", "name": "check"},
+    **{"timing.processes": "3", "timing.width": "0.05", "timing.max_seconds": "20", "name": "check"},
 }
 """Options that the command line may replace: few points, each timed until its interval is narrower than the margin
-(about three minutes on a CPU)."""
-SETUP_SECONDS = 30.0
-"""What a point may take besides its rounds, on a machine that is slow."""
+(about four minutes on a CPU)."""
+SETUP_SECONDS, FURTHER_SECONDS = 30.0, 10.0
+"""What a point, and each further process of it, may take besides its rounds, on a machine that is slow."""
 WORTH_IT = 1.5
 """A point is measured again only where it can be for so many times as long as before."""
 FAULT = 2
@@ -60,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(arguments: list[str]) -> int:
-    words = [word for word in arguments if word != UPDATE]
+    words = [_quoted(word) for word in arguments if word != UPDATE]
     named = {word.partition("=")[0] for word in words}
     defaults = [f"{key}={value}" for key, value in GRID.items() if key not in named]
     points = compose([*defaults, *words], module="harness.check")
@@ -68,7 +72,34 @@ def _check(arguments: list[str]) -> int:
         return 0
     if "check.subset" not in named:  # Each point's command is to check that point alone.
         points = [replace(point, overrides=(*point.overrides, "check.subset=true")) for point in points]
+    if points[0].config.check.against is not None:
+        return _beside_committed(points, update=UPDATE in arguments)
     return _update(points) if UPDATE in arguments else _compare(points)
+
+
+def _quoted(word: str) -> str:
+    """Return a word whose value Hydra's grammar takes although it names a revision, as ``git:HEAD~1`` does."""
+    option, equals, value = word.partition("=")
+    plain = option != "check.against" or value.startswith(("'", '"')) or not set(value) & set("~^")
+    return word if plain else f"{option}{equals}'{value}'"
+
+
+def _beside_committed(points: Sequence[Point], *, update: bool) -> int:
+    """Measure each point beside the committed code of its strategy, and judge what has changed."""
+    config = points[0].config
+    options, against = config.check, config.check.against
+    assert against is not None
+    for given, word in ((update, UPDATE), (options.run, "check.run="), (options.snapshot, "check.snapshot=")):
+        if given:
+            raise UserError(
+                f"check.against={against} compares with committed code, so it takes no {word}: leave one out"
+            )
+    beside = Against.of(points, against)
+    end = _end(options)
+    warned: set[str] = set()
+    run = _measure(beside.points, warned)
+    findings = _retried(run, beside.points, warned, lambda: beside.findings(run, options.margins), end=end)
+    return _publish(run, findings, beside.notes(against), replace(options, subset=True))
 
 
 def _compare(points: Sequence[Point]) -> int:
@@ -78,14 +109,27 @@ def _compare(points: Sequence[Point]) -> int:
     path = _given_snapshot(config) or find(device, _folder(config))
     snapshot = load(path)
     if run is None:
-        end = time.monotonic() + 60 * config.check.minutes
+        end = _end(config.check)
         warned: set[str] = set()
-        run = _measure(points, warned)
-        new = _retried(snapshot, run, points, warned, end=end)
+        run = measured = _measure(points, warned)
+        keys = _keys(points)
+        findings = _retried(
+            run,
+            points,
+            warned,
+            lambda: compare(snapshot, Snapshot.of_run(measured, keys), config.check.margins),
+            end=end,
+        )
+        new = Snapshot.of_run(run, keys)
     else:
         new = Snapshot.of_run(run)
-    findings = compare(snapshot, new, config.check.margins)
-    return _publish(run, findings, config, [*_notes(path, snapshot, new), *advice(findings, config.check)])
+        findings = compare(snapshot, new, config.check.margins)
+    return _publish(run, findings, _notes(path, snapshot, new), config.check)
+
+
+def _end(options: CheckConfig) -> float:
+    """Return what ``time.monotonic()`` will be when the gate may measure nothing again."""
+    return time.monotonic() + 60 * options.minutes
 
 
 def _update(points: Sequence[Point]) -> int:
@@ -119,22 +163,29 @@ def _measure(points: Sequence[Point], warned: set[str]) -> Path:
     return run.path
 
 
-def _retried(snapshot: Snapshot, run: Path, points: Sequence[Point], warned: set[str], *, end: float) -> Snapshot:
-    """Return what the run found, after its unclear points were measured longer, until ``time.monotonic() == end``."""
-    options, keys = points[0].config.check, _keys(points)
-    times, attempts = 1.0, 0
+def _retried(
+    run: Path, points: Sequence[Point], warned: set[str], judged: Callable[[], list[Finding]], *, end: float
+) -> list[Finding]:
+    """Return what was found in the run, after its unclear points were measured longer.
+
+    judged: returns what is found by now. end: what ``time.monotonic()`` may become.
+    """
+    retries, times, attempts = points[0].config.check.retries, 1.0, 0
     while True:
-        new = Snapshot.of_run(run, keys)
-        unclear = {one.key for one in compare(snapshot, new, options.margins) if one.retryable}
+        findings = judged()
+        unclear = {one.key for one in findings if one.retryable}
         asked = [point for point in points if key_of(point) in unclear]
-        longer = min(2 * times, most_times(asked, seconds=end - time.monotonic()))
-        if attempts == options.retries or longer < WORTH_IT * times:
-            return new
+        further = sum(_longer(point, 2 * times, run).config.timing.processes - 1 for point in asked)
+        left = end - time.monotonic() - FURTHER_SECONDS * further
+        longer = min(2 * times, most_times(asked, seconds=left))
+        if attempts == retries or longer < WORTH_IT * times:
+            return findings
         times, attempts = longer, attempts + 1
         again = [_longer(point, times, run) for point in asked]
+        timing = again[0].config.timing
         Console(stderr=True, soft_wrap=True, highlight=False).print(
             f"{len(again)} of {len(points)} points are unclear and are measured again, each for up to "
-            f"{again[0].config.timing.max_seconds:.3g} s"
+            f"{timing.max_seconds:.3g} s" + (f" in {timing.processes} processes" if timing.processes > 1 else "")
         )
         _measure(again, warned)
 
@@ -157,9 +208,14 @@ def most_times(points: Sequence[Point], *, seconds: float) -> float:
 
 
 def _longer(point: Point, times: float, run: Path) -> Point:
-    """Return the point timed for all of so many times the time, as another point of the same run."""
+    """Return the point timed for all of so many times the time, as another point of the same run.
+
+    Where it has several processes it has so many times more, because more time narrows nothing that differs between
+    them.
+    """
     timing = point.config.timing
-    timing = replace(timing, width=0.0, max_seconds=timing.max_seconds * times)
+    processes = timing.processes if timing.processes == 1 else min(ceil(timing.processes * times), MOST_PROCESSES)
+    timing = replace(timing, processes=processes, width=0.0, max_seconds=timing.max_seconds * times)
     return replace(point, config=replace(point.config, timing=timing, resume=str(run)))
 
 
@@ -220,8 +276,9 @@ def _notes(path: Path, old: Snapshot, new: Snapshot) -> list[str]:
     return notes
 
 
-def _publish(run: Path, findings: Sequence[Finding], config: HarnessConfig, notes: Sequence[str]) -> int:
-    code = exit_code(findings, subset=config.check.subset)
+def _publish(run: Path, findings: Sequence[Finding], notes: Sequence[str], options: CheckConfig) -> int:
+    notes = [*notes, *advice(findings, options)]
+    code = exit_code(findings, subset=options.subset)
     text = markdown(findings, code=code, notes=notes)
     write_whole(run / "check.md", text)
     write_whole(run / "junit.xml", junit(findings))

@@ -105,6 +105,8 @@ def _sentence(finding: Finding) -> str:
     if finding.comparison is None:
         return finding.detail
     _, _, _, old, new, difference, allowed, _ = _cells(finding, ())
+    if finding.old is None:
+        return f"{finding.quantity} over the committed code is {new}; {allowed} is allowed"
     return f"{finding.quantity} was {old} and is {new}; the change is {difference}, {allowed} is allowed"
 
 

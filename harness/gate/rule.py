@@ -148,11 +148,11 @@ def _quantity(key: str, name: str, old: Record | None, new: Record, margins: Mar
         return found("new", "the snapshot does not have it")
     if name == "speedup" and old.baseline != new.baseline:
         return found("unclear", f"over {new.baseline}; in the snapshot over {old.baseline}")
-    comparison, least = _comparison(name, before, now, margins)
+    comparison, least = comparison_of(name, before, now, margins)
     return found(judge(comparison, least=least), "", comparison, least)
 
 
-def _comparison(name: str, old: Interval, new: Interval, margins: MarginsConfig) -> tuple[Interval, float]:
+def comparison_of(name: str, old: Interval, new: Interval, margins: MarginsConfig) -> tuple[Interval, float]:
     """Compare a quantity so that small values are worse; return also the least value that is no regression."""
     match CATALOGUE[name].gate:
         case "ratio":

@@ -11,7 +11,9 @@ import torch
 
 from harness.data.sources import open_groups
 from harness.masks.pictures import PictureBook
-from harness.measure.point import OnStage, measure_point
+from harness.measure.again import time_again
+from harness.measure.compared import OnStage
+from harness.measure.point import measure_point
 from harness.observe.monitor import SUSTAINED, Monitor, Monitoring
 from harness.observe.nvml import memory_in_use_mb
 from harness.options.config import HarnessConfig
@@ -40,13 +42,15 @@ class EncodeJob:
 class MeasureJob:
     """Measure ``point`` on the workload in ``folder``; pictures go to the run's folder.
 
-    began: time.time() when the worker was started, from which its set-up counts.
+    began: time.time() when the worker was started, from which its set-up counts. process: which of the point's
+    processes this is; the first verifies the masks, and measures what is not timed.
     """
 
     point: Point
     folder: Path
     run_folder: Path
     began: float
+    process: int = 0
 
     def run(self, on_stage: OnStage) -> PointResult:
         config = self.point.config
@@ -65,7 +69,10 @@ class MeasureJob:
                 on_stage(name)
                 monitor.phase(name)
 
-            result = measure_point(self.point, workload, pictures, on_stage=stage)
+            if self.process == 0:
+                result = measure_point(self.point, workload, pictures, on_stage=stage)
+            else:
+                result = time_again(self.point, workload, on_stage=stage)
         monitoring = monitor.result()
         setup = {"process": started - self.began, "model": loaded - started, "features": opened - loaded}
         return replace(
@@ -73,7 +80,7 @@ class MeasureJob:
             row=replace(
                 result.row,
                 setup_s=opened - self.began,
-                **_gpu_columns(monitoring, result.details["sustained"]),
+                **_gpu_columns(monitoring, result.details.get("sustained")),
             ),
             details=result.details
             | {

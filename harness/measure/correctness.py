@@ -25,13 +25,15 @@ class Meters:
     """The meters of one point.
 
     agreement, scores: of the candidate, each target once. repeated: of what the timed blocks predicted, which must
-    agree too. baseline: of the baseline strategy against `sequential`. changed_inputs: the inputs that a strategy did
-    not leave as they were, and when.
+    agree too. baseline: of the baseline strategy against `sequential`. baseline_repeated: the same of its timed blocks,
+    where these are not themselves what is expected. changed_inputs: the inputs that a strategy did not leave as they
+    were, and when.
     """
 
     agreement: AgreementMeter = field(default_factory=AgreementMeter)
     repeated: AgreementMeter = field(default_factory=AgreementMeter)
     baseline: AgreementMeter = field(default_factory=AgreementMeter)
+    baseline_repeated: AgreementMeter = field(default_factory=AgreementMeter)
     scores: ScoreMeter = field(default_factory=ScoreMeter)
     changed_inputs: list[str] = field(default_factory=list)
 

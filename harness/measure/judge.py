@@ -50,11 +50,15 @@ class Judgement:
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """The judgements of a point's predictions: each target once, the timed blocks, and the baseline strategy."""
+    """The judgements of a point's predictions: each target once, the timed blocks, and the baseline strategy.
+
+    of_baseline_timed: how far the timed blocks of a baseline strategy that is not exact agree; it is not judged.
+    """
 
     once: Judgement
     timed: Judgement
     of_baseline: Judgement
+    of_baseline_timed: Agreement | None
     changed_inputs: tuple[str, ...]
     limits: Limits | None
 
@@ -66,6 +70,7 @@ class Judged:
             once=judge.judge(meters.agreement, candidate) if judge else nothing,
             timed=judge.judge(meters.repeated, candidate) if judge else nothing,
             of_baseline=judge.judge(meters.baseline, baseline) if judge and baseline else nothing,
+            of_baseline_timed=meters.baseline_repeated.result(),
             changed_inputs=tuple(dict.fromkeys(meters.changed_inputs)),
             limits=None if judge is None else judge.limits,
         )

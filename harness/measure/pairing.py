@@ -47,15 +47,16 @@ class StopRule:
 
     @staticmethod
     def for_each_of(groups: int, options: TimingConfig) -> StopRule:
-        """Return the rule for each of a point's groups: its part of the time and the rounds.
+        """Return the rule for each of a point's groups in each of its processes: its part of the time and the rounds.
 
-        An interval over all groups is narrower than each group's, by the root of their number where they are alike.
+        An interval over all parts is narrower than each part's, by the root of their number where they are alike.
         """
+        parts = groups * options.processes
         return StopRule(
-            min_seconds=options.min_seconds / groups,
-            min_rounds=max(BOOTSTRAP_ROUNDS if groups > 1 else 1, -(-options.min_rounds // groups)),
-            width=options.width * groups**0.5,
-            max_seconds=options.max_seconds / groups,
+            min_seconds=options.min_seconds / parts,
+            min_rounds=max(BOOTSTRAP_ROUNDS if parts > 1 else 1, -(-options.min_rounds // parts)),
+            width=options.width * parts**0.5,
+            max_seconds=options.max_seconds / parts,
         )
 
     def enough(self, *, timed: float, rounds: int, width: float | None) -> bool:

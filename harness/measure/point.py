@@ -6,7 +6,7 @@ It runs in the point's own process.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from statistics import mean, median
@@ -15,12 +15,14 @@ from typing import Any
 import torch
 
 from harness.masks.pictures import PictureBook
-from harness.masks.rule import Agreement, Limits, NoiseFloor, rarest_fault
+from harness.masks.rule import Agreement, NoiseFloor, rarest_fault
 from harness.masks.scores import Scores
+from harness.measure.columns import describe, speed_columns, speedup_columns, timing_details
+from harness.measure.compared import Compared, OnStage
 from harness.measure.correctness import Meters, Verified, verify
 from harness.measure.cost import cost, measure_matrix_rate
 from harness.measure.fp32 import certify_in_fp32
-from harness.measure.judge import Judge, Judged
+from harness.measure.judge import Judged
 from harness.measure.making import make_strategy
 from harness.measure.predict import Predict
 from harness.measure.speed import SpeedMeasurement, measure_speed, run_sustained
@@ -29,11 +31,8 @@ from harness.measure.timing import Clock, device_clock
 from harness.observe.monitor import SUSTAINED
 from harness.options.config import HarnessConfig
 from harness.options.points import Point
-from harness.options.words import joined
 from harness.result import PointResult
 from harness.row import Row
-from harness.stats.speedup import outliers, verdict
-from harness.store.environment import device_name
 from harness.workload.encode import Workload
 from strategies.base import Strategy
 from strategies.components.sdpa import observed
@@ -45,9 +44,6 @@ AGREED = (
     *("iou_mean", "iou_p1", "iou_min", "max_abs_dlogit", "max_abs_dscore", "max_abs_diou", "gate_flips", "pick_flips"),
 )
 """These columns are fields of an `Agreement` by the same names."""
-
-OnStage = Callable[[str], None]
-"""A function that takes note of the stage that begins."""
 
 
 def measure_point(
@@ -61,13 +57,8 @@ def measure_point(
     """Measure a point; its status is ``ok`` or ``wrong``, and whatever the strategy raises comes through."""
     config, model = point.config, workload.model
     clock = clock or device_clock(model.device)
-    expected, noise, judge, meters = None, None, None, Meters()
-    if config.compare:
-        on_stage("predicting what to compare with")
-        expected = workload.expected(config.objects)
-        on_stage("measuring the noise floor")
-        noise = workload.noise_floor(config.objects)
-        judge = Judge(workload, config.objects, Limits.above(noise))
+    compared, meters = Compared.of(config, workload, on_stage), Meters()
+    expected = compared.expected
     baseline = make_strategy(config.baseline, model) if config.paired else None
     with make_strategy(config.strategy, model) as candidate, baseline or nullcontext():
         on_stage("checking the masks")
@@ -87,7 +78,7 @@ def measure_point(
         on_stage("watching a batch")
         attention, stages = _watch(config, workload, candidate, clock) or (Counter[str](), None)
         on_stage("judging the masks")
-        judged = Judged.of(meters, judge, candidate, baseline)
+        judged = Judged.of(meters, compared.judge, candidate, baseline)
     on_stage("measuring the matrix rate")
     matrix_rate = _matrix_rate(model, config.dtype, clock)
     in_fp32 = None
@@ -103,8 +94,8 @@ def measure_point(
             **describe(point, workload),
             status="ok" if reason is None else "wrong",
             reason=reason or timed.note or (in_fp32.note if in_fp32 is not None and in_fp32.masks is None else None),
-            **_speed(point, workload, timed),
-            **(_speedup(timed, config.timing.same) if reason is None else {}),
+            **speed_columns(point, workload, timed),
+            **(speedup_columns(timed.pooled.speedup, config.timing.same) if reason is None else {}),
             sdpa="+".join(backend for backend, _ in attention.most_common()) or None,
             **_memory(verified, candidate),
             **_cost(point, workload, verified, timed, matrix_rate),
@@ -118,21 +109,16 @@ def measure_point(
         samples=timed.blocks,
         details={
             "bank_seconds": verified.bank_seconds,
-            "log_ratios": timed.log_ratios,
-            "outliers": {group: outliers(ratios) for group, ratios in timed.log_ratios.items()},
-            "warm_ups": {
-                group: {side: [asdict(one) for one in warmed] for side, warmed in sides.items()}
-                for group, sides in timed.warm_ups.items()
-            },
-            "alternating": timed.alternating,
+            **timing_details(timed),
             "sustained": None if sustained is None else asdict(sustained),
             "sdpa": dict(attention),
             "stages": None if stages is None else asdict(stages),
             "agreement": _dict(agreed),
             "agreement_of_timed_blocks": _dict(judged.timed.agreed),
             "baseline_agreement": _dict(judged.of_baseline.agreed),
-            "noise_floor": _dict(noise),
-            "limits": None if judge is None else asdict(judge.limits),
+            "baseline_agreement_of_timed_blocks": _dict(judged.of_baseline_timed),
+            "noise_floor": _dict(compared.noise),
+            "limits": None if compared.judge is None else asdict(compared.judge.limits),
             "share_of_limits": judged.share_of_limits,
             "rarest_fault": rarest_fault(judged.calls) if judged.calls else None,
             "worth": None if expected is None else _worth(expected),
@@ -141,33 +127,6 @@ def measure_point(
             "warnings": verified.warnings,
         },
     )
-
-
-def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
-    """Return the columns that say what the point is, and with its workload also how large that is."""
-    config = point.config
-    row: dict[str, Any] = {
-        "point": point.name,
-        "strategy": point.strategy,
-        "variant": point.variant,
-        "model": config.model.name,
-        "data": config.data.name,
-        "dtype": config.dtype,
-        "batch": config.batch,
-        "objects": config.objects,
-        "refs": config.refs,
-        "targets": config.targets,
-        "repeat": config.repeat,
-        "options": joined(point.words),
-        "command": point.command,
-    }
-    if workload is not None:
-        groups = [encoded.group for encoded in workload.groups]
-        row["device"] = device_name(workload.model.device)
-        row["objects"] = max(len(group.object_ids[: config.objects]) for group in groups)
-        row["refs"] = max(len(group.references) for group in groups)
-        row["targets"] = sum(len(group.targets) for group in groups)
-    return row
 
 
 def _worth(expected: Sequence[Predictions]) -> dict[str, float]:
@@ -180,32 +139,6 @@ def _worth(expected: Sequence[Predictions]) -> dict[str, float]:
     picks = torch.cat([one.picks.flatten() for one in expected])
     commonest = int(picks.bincount().max())
     return {"open_gates": float((scores > 0).float().mean()), "commonest_pick": commonest / len(picks)}
-
-
-def _speed(point: Point, workload: Workload, timed: SpeedMeasurement) -> dict[str, Any]:
-    groups = [encoded.group for encoded in workload.groups]
-    targets = sum(len(group.targets) for group in groups)
-    pairs = sum(len(group.targets) * len(group.object_ids[: point.config.objects]) for group in groups)
-    return {
-        "fps": timed.fps,
-        "objects_per_s": timed.fps * pairs / targets,
-        "encode_fps": workload.encoded_frames / workload.encode_seconds,
-        "cpu_s_per_1000": timed.cpu_seconds_per_target * 1000,
-        "blocks": len(timed.blocks),
-        "converged": timed.converged,
-        "reference": point.baseline if point.config.paired else None,
-    }
-
-
-def _speedup(timed: SpeedMeasurement, same: float) -> dict[str, Any]:
-    if timed.speedup is None:
-        return {}
-    return {
-        "speedup": timed.speedup.ratio,
-        "speedup_lo": timed.speedup.lo,
-        "speedup_hi": timed.speedup.hi,
-        "verdict": verdict(timed.speedup, band=same),
-    }
 
 
 def _memory(verified: Verified, candidate: Strategy) -> dict[str, Any]:
@@ -256,7 +189,7 @@ def _cost(
     point: Point, workload: Workload, verified: Verified, timed: SpeedMeasurement, matrix_rate: float | None
 ) -> dict[str, Any]:
     found = cost(
-        fps=timed.fps,
+        fps=timed.pooled.fps,
         encode_fps=workload.encoded_frames / workload.encode_seconds,
         flops_per_target=verified.flops_per_target,
         matrix_rate=matrix_rate,

@@ -188,6 +188,10 @@ class PredictionBlock:
             else:
                 wanted = self._block.expected(turn, self._expected)[chosen]
             self._meters.repeated.update(self._group, wanted, actual, target=self._target(turn, start))
+            if of_baseline is not None and not self._block.moving:
+                self._meters.baseline_repeated.update(
+                    self._group, wanted, of_baseline[index], target=self._target(turn, start)
+                )
             start = chosen.stop
 
     def _target(self, turn: int, start: int) -> Callable[[int], VisionFeatures]:

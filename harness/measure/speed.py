@@ -6,18 +6,18 @@ The work is known by its scenario's protocol only (`harness.measure.scenario`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from statistics import median
 from typing import Any, Generic
 
 from harness.measure.pairing import Pairing, Rounds, StopRule, WarmUp, warm_up
+from harness.measure.pooled import Pooled, Timed
 from harness.measure.scenario import GroupWork, Inputs, Outputs, ReleasableSide, Scenario
 from harness.measure.timing import Clock
+from harness.observe.contention import Contention, ContentionMeter
 from harness.options.config import TimingConfig
 from harness.result import Block, SideName
-from harness.stats.speedup import SpeedUp, estimate
 from strategies.errors import out_of_memory
 
 CALLS_AT_ONCE = 4
@@ -28,21 +28,18 @@ CALLS_AT_ONCE = 4
 class SpeedMeasurement:
     """The speed of one point as it was timed.
 
-    speedup: None where no pair was timed; ``note`` says why, where one should have been.
-    fps: targets per second over all groups that were timed, by each group's median block.
+    targets: how many each timed group has. note: why no pair was timed, where one should have been.
     warm_ups: how each side was warmed up, by group. alternating: whether the two sides did not fit in memory together,
-    so that each was prepared anew for its blocks.
+    so that each was prepared anew for its blocks. contention: what others took of the processors meanwhile.
     """
 
     blocks: list[Block] = field(repr=False)
     log_ratios: dict[str, list[float]]
-    speedup: SpeedUp | None
-    fps: float
-    cpu_seconds_per_target: float
-    converged: bool
-    """Whether time, rounds and the width of the interval over all groups reached what was asked for."""
+    targets: dict[str, int]
+    pooled: Pooled
     warm_ups: dict[str, dict[SideName, list[WarmUp]]]
     alternating: bool
+    contention: Contention | None
     note: str | None
 
 
@@ -56,7 +53,19 @@ def measure_speed(scenario: Scenario[Any, Any], options: TimingConfig, *, seed: 
     timer = _GroupTimer[Any, Any](options, paired=scenario.paired, seed=seed, clock=clock, rule=rule)
     timed = {group.name: timer.time_group(group) for group in groups}
     targets = {group.name: group.targets for group in groups}
-    return _summary(timed, targets, timer, rule, options, seed)
+    blocks = [block for rounds in timed.values() for block in rounds.blocks]
+    log_ratios = {group: rounds.log_ratios for group, rounds in timed.items() if rounds.log_ratios}
+    pooled = Pooled.of([Timed(blocks=blocks, log_ratios=log_ratios)], targets, options, seed=seed)
+    return SpeedMeasurement(
+        blocks=blocks,
+        log_ratios=log_ratios,
+        targets=targets,
+        pooled=pooled,
+        warm_ups=timer.warm_ups,
+        alternating=timer.alternating,
+        contention=timer.contention.result(),
+        note=timer.note,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +125,7 @@ class _GroupTimer(Generic[Inputs, Outputs]):
         self._rule = rule
         self.warm_ups: dict[str, dict[SideName, list[WarmUp]]] = {}
         self.alternating = False
+        self.contention = ContentionMeter()
         self.note: str | None = None
 
     def time_group(self, group: GroupWork[Inputs, Outputs]) -> Rounds:
@@ -149,10 +159,12 @@ class _GroupTimer(Generic[Inputs, Outputs]):
                 seed=self._seed,
             )
             if "baseline" not in sides:
-                return pairing.alone(sides["candidate"])
+                with self.contention.watching():
+                    return pairing.alone(sides["candidate"])
             sides["baseline"].ready()
             group.check_baseline(sides["baseline"].run(group.first))
-            return pairing.paired(sides["baseline"], sides["candidate"])
+            with self.contention.watching():
+                return pairing.paired(sides["baseline"], sides["candidate"])
         finally:
             for side in sides.values():
                 side.release()
@@ -176,48 +188,3 @@ class _GroupTimer(Generic[Inputs, Outputs]):
             side.ready()
             warmed = warm_up(partial(side.run, inputs), clock=self._clock, max_seconds=self._options.warmup_seconds)
             of_group.setdefault(name, []).append(warmed)
-
-
-def _summary(
-    timed: dict[str, Rounds],
-    targets: dict[str, int],
-    timer: _GroupTimer[Any, Any],
-    rule: StopRule,
-    options: TimingConfig,
-    seed: int,
-) -> SpeedMeasurement:
-    blocks = [block for rounds in timed.values() for block in rounds.blocks]
-    log_ratios = {group: rounds.log_ratios for group, rounds in timed.items() if rounds.log_ratios}
-    per_target = {group: median(_per_target(rounds, "candidate")) for group, rounds in timed.items()}
-    speedup = None
-    if len(log_ratios) == len(timed):
-        weights = [targets[group] * median(_per_target(rounds, "baseline")) for group, rounds in timed.items()]
-        speedup = estimate(list(log_ratios.values()), weights, seed=seed)
-    of_candidate = [block for block in blocks if block.side == "candidate"]
-    return SpeedMeasurement(
-        blocks=blocks,
-        log_ratios=log_ratios,
-        speedup=speedup,
-        fps=sum(targets.values()) / sum(targets[group] * seconds for group, seconds in per_target.items()),
-        cpu_seconds_per_target=sum(one.cpu_seconds for one in of_candidate) / sum(one.targets for one in of_candidate),
-        converged=_long_enough(timed, rule) and (speedup is None or _narrow(speedup, options.width)),
-        warm_ups=timer.warm_ups,
-        alternating=timer.alternating,
-        note=timer.note,
-    )
-
-
-def _long_enough(timed: dict[str, Rounds], rule: StopRule) -> bool:
-    """Return whether each group had its time and its rounds; how narrow its own interval is does not matter."""
-    return all(
-        rule.enough(timed=sum(block.seconds for block in rounds.blocks), rounds=rounds.count, width=0.0)
-        for rounds in timed.values()
-    )
-
-
-def _narrow(speedup: SpeedUp, width: float) -> bool:
-    return speedup.width is not None and speedup.width <= width
-
-
-def _per_target(rounds: Rounds, side: SideName) -> Sequence[float]:
-    return [block.seconds / block.targets for block in rounds.blocks if block.side == side]

@@ -29,6 +29,8 @@ from strategies.errors import UserError, one_of
 from strategies.models.precision import DTYPES
 
 ISOLATIONS = ("spawn", "inline")
+MOST_PROCESSES = 1000
+"""A point's processes; so many take two hours for their imports alone."""
 LONGEST_NAME = 200
 """Bytes of a run's name; a folder's has 255, the time included."""
 
@@ -55,6 +57,7 @@ class EncodeConfig:
 class TimingConfig:
     """When timing ends; `harness.measure.pairing` says what a block and a round are."""
 
+    processes: int = MISSING
     min_seconds: float = MISSING
     min_rounds: int = MISSING
     width: float = MISSING
@@ -67,10 +70,11 @@ class TimingConfig:
     sustained_seconds: float = MISSING
 
     def __post_init__(self) -> None:
-        for option in ("min_rounds", "groups", "block_mb"):
+        for option in ("processes", "min_rounds", "groups", "block_mb"):
             at_least(f"timing.{option}", getattr(self, option), 1)
         for option in ("min_seconds", "width", "same", "block_seconds", "warmup_seconds", "sustained_seconds"):
             at_least(f"timing.{option}", getattr(self, option), 0)
+        at_most("timing.processes", self.processes, MOST_PROCESSES)
         if not self.max_seconds >= self.min_seconds:  # so that NaN is refused too
             raise UserError(
                 f"timing.max_seconds={self.max_seconds} is less than timing.min_seconds={self.min_seconds}; raise it"
@@ -125,6 +129,7 @@ class MarginsConfig:
 class CheckConfig:
     """The options of ``python -m harness.check``."""
 
+    against: str | None = MISSING
     snapshot: str | None = MISSING
     run: str | None = MISSING
     subset: bool = MISSING

@@ -89,21 +89,8 @@ def estimate(
     Raises ValueError where there is no group, a group without rounds, not one weight for each group, a log-ratio that
     is not finite, a weight that is not positive and finite, or fewer than 2 draws.
     """
-    if len(log_ratios) != len(weights):
-        raise ValueError(f"{len(log_ratios)} groups but {len(weights)} weights")
-    if draws < 2:
-        raise ValueError(f"a bootstrap needs at least 2 draws, not {draws}")
-    shares = _positive(weights, "weights")
-    shares = shares / shares.sum()
-    groups = [np.sort(_finite(rounds, "log-ratios")) for rounds in log_ratios]
-    # Groups take their random numbers from one stream: what each gets must depend neither on the caller's order nor on
-    # which side is the baseline.
-    order = sorted(range(len(groups)), key=lambda index: (shares[index], len(groups[index]), np.ptp(groups[index])))
-    random = np.random.default_rng(seed)
-    middle, drawn = 0.0, np.zeros(draws // 2 * 2)
-    for index in order:
-        middle += shares[index] * float(np.median(groups[index]))
-        drawn += shares[index] * _medians(groups[index], random, draws // 2)
+    groups, shares = _sorted_groups(log_ratios, weights, draws)
+    middle, drawn = _middle_and_draws(groups, shares, seed, draws // 2)
     ratio, rounds = math.exp(middle), sum(map(len, groups))
     if min(map(len, groups)) < 2:
         return SpeedUp(ratio=ratio, lo=None, hi=None, rounds=rounds)
@@ -112,6 +99,61 @@ def estimate(
     half_width = _student_half_width(groups, shares) if min(map(len, groups)) < BOOTSTRAP_ROUNDS else 0.0
     lo, hi = min(lo, middle - half_width), max(hi, middle + half_width)
     return SpeedUp(ratio=ratio, lo=math.exp(lo), hi=math.exp(hi), rounds=rounds)
+
+
+def estimate_over_processes(
+    log_ratios: Sequence[Sequence[Sequence[float]]], weights: Sequence[float], *, seed: int = 0, draws: int = 2000
+) -> SpeedUp:
+    """Estimate the speed-up from rounds that several processes timed: of each process the log-ratios of each group.
+
+    The rounds of one process share its memory layout and its neighbours, so they are no independent samples of what
+    another process would see, and an interval from them alone is too narrow however many there are (Kalibera and Jones
+    2013). The ratio is exp of the mean of the processes' estimates. The interval is that of a bootstrap on two levels:
+    each draw resamples processes, and within each of them rounds as `estimate` does. Resampling few processes covers
+    too little, so the interval is at least as wide as Student's over the processes' estimates.
+
+    With one process this is `estimate`, to the bit. The table has the share of intervals that covered the truth, with 6
+    rounds of normal noise in each process, where processes scatter as much as rounds do (by standard deviation), half
+    as much, or not at all; and, as "pooled", what `estimate` covers with the same rounds as if one process had timed
+    them. There were 2,000 simulations each (standard error 0.005 at 0.95).
+
+    =============================  ====  ====  ====  ====
+    processes                         2     3     5    10
+    =============================  ====  ====  ====  ====
+    as much as rounds              0.98  0.97  0.96  0.96
+    as much as rounds, pooled      0.72  0.75  0.74  0.77
+    half as much                   0.99  0.99  0.99  0.99
+    half as much, pooled           0.86  0.87  0.88  0.87
+    not at all                     1.00  1.00  1.00  1.00
+    not at all, pooled             0.95  0.94  0.95  0.95
+    =============================  ====  ====  ====  ====
+
+    Where processes do not matter it covers more than it promises, because the scatter of rounds counts on both levels.
+
+    Neither the order of processes nor that of groups matters, and swapping the sides inverts the result, where no two
+    processes' estimates are equal. Raises ValueError as `estimate` does, and where there is no process.
+    """
+    if not log_ratios:
+        raise ValueError("an estimate needs at least one process")
+    if len(log_ratios) == 1:
+        return estimate(log_ratios[0], weights, seed=seed, draws=draws)
+    parts = []
+    for of_process in log_ratios:
+        groups, shares = _sorted_groups(of_process, weights, draws)
+        # All processes take the same random numbers: which of them comes first must not matter.
+        parts.append(_middle_and_draws(groups, shares, seed, draws // 2))
+    parts.sort(key=lambda part: part[0])
+    middles, within = np.array([middle for middle, _ in parts]), np.stack([drawn for _, drawn in parts])
+    drawn = _means_of_resampled(within, np.random.default_rng([seed, len(parts)]))
+    lo, hi = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    middle = float(middles.mean())
+    half_width = _student_half_width([middles], np.ones(1))
+    return SpeedUp(
+        ratio=math.exp(middle),
+        lo=math.exp(min(lo, middle - half_width)),
+        hi=math.exp(max(hi, middle + half_width)),
+        rounds=sum(len(rounds) for of_process in log_ratios for rounds in of_process),
+    )
 
 
 def verdict(speedup: SpeedUp, *, band: float) -> Verdict:
@@ -144,6 +186,44 @@ def outliers(log_ratios: Sequence[float]) -> list[bool]:
     # Both factors make the deviation of normal noise its standard deviation.
     deviation = 1.4826 * np.median(distances) or math.sqrt(math.pi / 2) * distances.mean()
     return [bool(far) for far in distances > OUTLIER_DEVIATIONS * deviation]
+
+
+def _sorted_groups(
+    log_ratios: Sequence[Sequence[float]], weights: Sequence[float], draws: int
+) -> tuple[list[Floats], Floats]:
+    """Return each group's rounds, sorted, and each group's share of the weights. Raises ValueError as `estimate`."""
+    if len(log_ratios) != len(weights):
+        raise ValueError(f"{len(log_ratios)} groups but {len(weights)} weights")
+    if draws < 2:
+        raise ValueError(f"a bootstrap needs at least 2 draws, not {draws}")
+    shares = _positive(weights, "weights")
+    return [np.sort(_finite(rounds, "log-ratios")) for rounds in log_ratios], shares / shares.sum()
+
+
+def _middle_and_draws(groups: Sequence[Floats], shares: Floats, seed: int, pairs: int) -> tuple[float, Floats]:
+    """Return the weighted mean of the groups' medians, and ``pairs`` draws of it and their mirror images."""
+    # Groups take their random numbers from one stream: what each gets must depend neither on the caller's order nor on
+    # which side is the baseline.
+    order = sorted(range(len(groups)), key=lambda index: (shares[index], len(groups[index]), np.ptp(groups[index])))
+    random = np.random.default_rng(seed)
+    middle, drawn = 0.0, np.zeros(2 * pairs)
+    for index in order:
+        middle += shares[index] * float(np.median(groups[index]))
+        drawn += shares[index] * _medians(groups[index], random, pairs)
+    return middle, drawn
+
+
+def _means_of_resampled(within: Floats, random: np.random.Generator) -> Floats:
+    """Draw means over resampled processes; ``within`` has their draws, ``[process, draw]``, sorted by their estimates.
+
+    The second half mirrors the first: the processes from the other end of the order, the mirror images of their draws.
+    """
+    count, draws = within.shape
+    pairs = draws // 2
+    process, draw = random.integers(count, size=(count, pairs)), random.integers(draws, size=(count, pairs))
+    first = within[process, draw].mean(axis=0)
+    mirrored = within[count - 1 - process, (draw + pairs) % draws].mean(axis=0)
+    return np.concatenate([first, mirrored])
 
 
 def _student_half_width(groups: Sequence[Floats], shares: Floats) -> float:

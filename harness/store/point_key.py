@@ -37,10 +37,11 @@ def key_of(point: Point) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A point's last result in a run's folder. time: when the result was stored."""
+    """A point's last result in a run's folder. details: see `PointResult`. time: when the result was stored."""
 
     key: str
     row: Row
+    details: Mapping[str, Any]
     time: datetime
 
 
@@ -79,7 +80,10 @@ def _results(run: Path) -> list[Measured]:
             key = _key(row.strategy, row.variant, options, stored_words(row, options))
         except (KeyError, TypeError, AttributeError, RecursionError):  # Its options are damaged.
             continue
-        found.append(Measured(key=key, row=row, time=datetime.fromtimestamp(stored.time / 1e9, tz=UTC)))
+        details = stored.result.details
+        found.append(
+            Measured(key=key, row=row, details=details, time=datetime.fromtimestamp(stored.time / 1e9, tz=UTC))
+        )
     return found
 
 

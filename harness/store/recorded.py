@@ -63,11 +63,27 @@ def results_of(run: Path) -> list[Stored]:
     """Return the results of a run's points, oldest first; files that are damaged are as good as none."""
     found: list[Stored] = []
     for path in sorted((run / "points").glob("*.json")):
-        try:
-            content = read_json(path)
-            result = PointResult.from_json(content)
-            identity = fitted(dict[str, str], content.get("identity", {}))
-            found.append(Stored(result=result, identity=identity, time=path.stat().st_mtime_ns))
-        except (OSError, ValueError):
-            continue
+        stored = _stored(path)
+        if stored is not None:
+            found.append(stored)
     return sorted(found, key=lambda one: one.time)
+
+
+def process_file(run: Path, point: str, number: int) -> Path:
+    """Return where the result of one of a point's several processes is kept."""
+    return run / "processes" / f"{point}-{number}.json"
+
+
+def result_of_process(run: Path, point: str, number: int) -> Stored | None:
+    """Return the result of one of a point's several processes, or None where there is none, or it is damaged."""
+    return _stored(process_file(run, point, number))
+
+
+def _stored(path: Path) -> Stored | None:
+    try:
+        content = read_json(path)
+        result = PointResult.from_json(content)
+        identity = fitted(dict[str, str], content.get("identity", {}))
+        return Stored(result=result, identity=identity, time=path.stat().st_mtime_ns)
+    except (OSError, ValueError):
+        return None

@@ -16,7 +16,7 @@ from pathlib import Path
 from harness.result import PointResult
 from harness.row import Row
 from harness.store.atomic import write_whole
-from harness.store.recorded import results_of
+from harness.store.recorded import process_file, result_of_process, results_of
 from harness.store.summary import written
 from strategies.errors import UserError
 
@@ -27,7 +27,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         """Open the folder, or make it. Raises UserError where a part of it is a link, which may lead anywhere."""
         self.path = path
-        for name in ("points", "pictures"):
+        for name in ("points", "pictures", "processes"):
             if (path / name).is_symlink():
                 raise UserError(f"{path / name} is a link: put the folder that it names in its place")
         (path / "points").mkdir(parents=True, exist_ok=True)
@@ -54,12 +54,28 @@ class RunFolder:
             self._identities[name] = identity or {}
         self.write_summary()
 
+    def add_process(self, result: PointResult, identity: Mapping[str, str], number: int) -> None:
+        """Store what one of a point's several processes found, so that a resumed run need not measure it again."""
+        name = process_file(self.path, result.row.point, number).relative_to(self.path)
+        self.write_json(str(name), {"identity": identity, **asdict(result)})
+
+    def process(self, point: str, identity: Mapping[str, str], number: int) -> PointResult | None:
+        """Return what one of a point's processes found, of the same options, code and environment; or None."""
+        stored = result_of_process(self.path, point, number)
+        return stored.result if stored is not None and stored.identity == identity else None
+
     def write_summary(self) -> None:
         _write(self.path / "summary.csv", written(self._rows.values()))
 
-    def finished(self, name: str, identity: Mapping[str, str]) -> bool:
-        """Return whether the point has an ``ok`` result of the same options, code and environment."""
-        return name in self._rows and self._rows[name].status == "ok" and self._identities[name] == identity
+    def finished(self, name: str, identity: Mapping[str, str], *, processes: int = 1) -> bool:
+        """Return whether the point has an ``ok`` result of the same options, code and environment.
+
+        processes: how many have to have measured it.
+        """
+        if name not in self._rows or self._identities[name] != identity:
+            return False
+        row = self._rows[name]
+        return row.status == "ok" and (row.processes or 1) >= processes
 
     @property
     def rows(self) -> list[Row]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
 from harness.stats.speedup import LEVEL
 from report.reading.run import Run, dig, finite
 from report.render.document import Block, Bullets, Paragraph, Section
@@ -11,6 +13,8 @@ from report.sections.certificate import certificate_blocks, mask_certificate_blo
 from report.sections.points_table import ratio
 from report.sections.speed_against_batch import same_bands
 
+MOST_NAMED = 12
+"""At most so many disturbed points are named."""
 WARM = 85
 """The temperature, in °C, from which a GPU may reduce its clock."""
 
@@ -39,6 +43,7 @@ def warnings(run: Run) -> list[str]:
     flags = [flag for outliers in run.stored("details", "outliers") for flag in _flags(outliers)]
     if any(flags):
         found.append(f"Rounds labelled as outliers stay in: {sum(flags)} of {len(flags)} over all points.")
+    found += _of_disturbed_points(summary)
     foreign = summary["foreign_processes"]
     if (foreign > 0).any():
         count = int((foreign > 0).sum())
@@ -55,6 +60,23 @@ def warnings(run: Run) -> list[str]:
     if len(lone):
         found.append(f"{len(lone)} points have a speed but no speed-up: they were not timed in turns with a baseline.")
     return [*found, *_about_labels(run)]
+
+
+def _of_disturbed_points(summary: pd.DataFrame) -> list[str]:
+    """Name the points that were timed beside busy neighbours."""
+    known = summary[summary["disturbed"].notna()]
+    points = known[known["disturbed"].astype(bool)]
+    if points.empty:
+        return []
+    shares = points["cpu_others"].dropna()
+    took = f" ({shares.min():.0%} to {shares.max():.0%})" if len(shares) else ""
+    names = [f"`{name}`" for name in points["point"]]
+    more = [f"and {len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
+    return [
+        f"{len(points)} of {len(known)} timed points were disturbed: others took a tenth of all processors' time or "
+        f"more{took} meanwhile, and what that does to a ratio is not in the interval of one process "
+        f"(`timing.processes` has several): {', '.join([*names[:MOST_NAMED], *more])}."
+    ]
 
 
 def _about_labels(run: Run) -> list[str]:
@@ -84,13 +106,19 @@ def _method(run: Run) -> Paragraph | None:
         return None
     baselines = " or ".join(f"`{name}`" for name in compared["reference"].dropna().unique()) or "the baseline"
     bands = same_bands(run)
+    several = ""
+    if (compared["processes"] > 1).any():
+        several = (
+            " Of points that several processes timed it is the mean of theirs (on the log scale), with a bootstrap "
+            "on two levels, processes and rounds within each."
+        )
     same = f"within {ratio(1 / (1 + bands[0]))} and {ratio(1 + bands[0])}" if len(bands) == 1 else "within its band"
     return Paragraph(
         text=f"`speedup` is against {baselines}, timed in the same process on the same inputs: rounds of four blocks "
         "in the order baseline, strategy, strategy, baseline (ABBA), so that a machine which slowly changes favours "
         f"neither. It is the rounds' median ratio (of several groups: their weighted mean), with the {LEVEL:.0%} "
-        f"interval of a seeded bootstrap. The verdict is `same` where the whole interval lies {same}, else `faster` or "
-        "`slower` where it lies on one side of 1, else `unclear`.",
+        f"interval of a seeded bootstrap.{several} The verdict is `same` where the whole interval lies {same}, else "
+        "`faster` or `slower` where it lies on one side of 1, else `unclear`.",
         quiet=True,
     )
 

@@ -16,6 +16,7 @@ from tests.support.report_runs import (
     AGREED,
     CONFIG,
     ENVIRONMENT,
+    FASTER,
     GPU,
     report_of,
     run_folder,
@@ -138,3 +139,28 @@ def test_columns_of_cost_are_explained_where_they_are_shown(tmp_path: Path) -> N
     without = report_of(tmp_path / "without", [row("one", peak_rss_mb=500.0)])
     assert "CPU seconds, of all cores" not in without
     assert "names the kernels" not in without
+
+
+@pytest.mark.parametrize(("processes", "told"), [(None, False), (1, False), (3, True)])
+def test_how_several_processes_make_one_interval_is_told_where_there_are_any(
+    tmp_path: Path, processes: int | None, told: bool
+) -> None:
+    _, _, trust = report_of(tmp_path / "run", [row("one", processes=processes, **FASTER)]).partition("## How far")
+    assert ("a bootstrap on two levels" in trust) is told
+
+
+def test_points_that_were_disturbed_are_named_with_how_much_others_took(tmp_path: Path) -> None:
+    rows = [
+        row("calm", batch=1, cpu_others=0.02, disturbed=False),
+        row("beside-one", batch=2, cpu_others=0.31, disturbed=True),
+        row("beside-two", batch=3, cpu_others=0.52, disturbed=True),
+        row("unknown", batch=4),
+    ]
+    _, _, trust = report_of(tmp_path / "run", rows).partition("## How far to trust it")
+    (told,) = [line for line in trust.splitlines() if "disturbed" in line]
+    assert told.startswith("- 2 of 3 timed points were disturbed")
+    assert "31% to 52%" in told.replace("\\", "")
+    assert "beside-one" in told
+    assert "beside-two" in told
+    assert "calm" not in told
+    assert "disturbed" not in report_of(tmp_path / "calm", rows[:1])

@@ -37,7 +37,7 @@ EVERY = {"ticking b1 o2", "ticking b3 o2", "loose b1 o2", "loose b3 o2"}
 GRID = (
     *("strategy=ticking,loose", "strategy@baseline=ticking_baseline", "batch=1,3", "objects=2"),
     *("data.groups=1", "data.parts=2", "targets=3", "pictures=0", "isolation=inline", "reporter=null"),
-    *("timing.min_seconds=0", "timing.max_seconds=1", "timing.warmup_seconds=0"),
+    *("timing.min_seconds=0", "timing.max_seconds=1", "timing.warmup_seconds=0", "timing.processes=1"),
     "check.margins.memory=9",  # the tests' own process grows
 )
 
@@ -250,6 +250,13 @@ def test_a_snapshot_that_is_too_wide_itself_is_told_apart() -> None:
 
     assert len(advised(narrow, wide)) == 1
     assert "the snapshot's own interval" in advised(wide, narrow)[1]
+
+
+def test_what_is_unclear_gets_more_processes_too_where_it_has_several(place: Place) -> None:
+    BENCH.throttled[3, 2] = 1.1
+    several = ("timing.processes=2", "timing.max_seconds=0.5", "check.retries=1")
+    assert place.check("strategy=ticking", "batch=3", "check.subset=true", *several) == 3
+    assert sorted(int(line["processes"]) for line in summary(place.latest)) == [2, 4]
 
 
 @pytest.mark.slow
@@ -536,7 +543,10 @@ def test_in_processes_of_their_own_it_finds_what_was_injected(tmp_path: Path, mo
     yaml = tmp_path / "my_conf" / "strategy" / "sleepy.yaml"
     yaml.parent.mkdir(parents=True)
     yaml.write_text("_target_: sleepy_strategies.Sleepy\n", encoding="utf-8")
-    rounds = ("timing.min_rounds=6", "timing.max_seconds=60", "timing.width=1e9", "check.retries=0", "reporter=null")
+    rounds = (
+        *("timing.min_rounds=6", "timing.max_seconds=60", "timing.width=1e9", "timing.processes=1"),
+        *("check.retries=0", "reporter=null"),
+    )
     left_out = {one.partition("=")[0] for one in (*rounds, "isolation=")}
     tiny = [word for word in TINY if word.partition("=")[0] not in left_out]
     grid = [f"hydra.searchpath=[file://{tmp_path / 'my_conf'}]", "strategy=sleepy", "batch=1,3", *tiny, *rounds]

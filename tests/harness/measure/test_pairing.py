@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp, log
 
 import pytest
@@ -225,6 +225,13 @@ def test_groups_share_time_and_rounds_and_each_has_enough_rounds_for_an_interval
     assert (alone.min_seconds, alone.min_rounds, alone.width, alone.max_seconds) == (8, 6, 0.1, 40)
     assert (four.min_seconds, four.min_rounds, four.width, four.max_seconds) == (2, BOOTSTRAP_ROUNDS, 0.2, 10)
     assert StopRule.for_each_of(2, TimingConfig(min_rounds=30)).min_rounds == 15
+
+
+def test_processes_share_a_points_time_and_rounds_as_groups_do() -> None:
+    options = TimingConfig(min_seconds=8, min_rounds=60, width=0.1, max_seconds=40)
+    several = replace(options, processes=4)
+    assert StopRule.for_each_of(1, several) == StopRule.for_each_of(4, options)
+    assert StopRule.for_each_of(2, several) == StopRule.for_each_of(8, options)
 
 
 # --- before --------------------------------------------------------------------------------------------------------

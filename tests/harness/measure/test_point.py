@@ -16,7 +16,8 @@ from harness.data.sources import open_groups
 from harness.masks.pictures import PictureBook
 from harness.masks.rule import Limits, NoiseFloor
 from harness.measure import point as runner
-from harness.measure.point import describe, measure_point
+from harness.measure.columns import describe
+from harness.measure.point import measure_point
 from harness.options.config import EncodeConfig, SyntheticConfig, TimingConfig
 from harness.options.points import Point
 from harness.result import PointResult
@@ -194,6 +195,12 @@ def test_its_speed_is_measured_against_the_baseline_strategy(measured: PointResu
     assert row.speedup_lo <= row.speedup <= row.speedup_hi
     assert row.verdict in ("faster", "slower", "same", "unclear")
     assert set(measured.details["log_ratios"]) == {"specimen000", "specimen001"}
+
+
+def test_what_others_took_of_the_processors_meanwhile_is_told(measured: PointResult) -> None:
+    contention, row = measured.details["contention"], measured.row
+    assert contention["own_s"] > 0
+    assert (contention["others"], contention["disturbed"]) == (row.cpu_others, row.disturbed)
 
 
 def test_alone_a_point_has_no_speed_up(bench: Bench) -> None:

@@ -161,8 +161,8 @@ def test_at_most_so_many_groups_are_timed(workload: Workload, model: Sam2) -> No
     options = TimingConfig(**{**vars(BRIEF), "groups": 2})
     timed = hold(workload, Direct(model), Sequential(model), timing=options)
     assert list(timed.log_ratios) == ["specimen000", "specimen001"]
-    assert timed.speedup is not None
-    assert timed.speedup.rounds == 2 * 2
+    assert timed.pooled.speedup is not None
+    assert timed.pooled.speedup.rounds == 2 * 2
 
 
 @quick
@@ -179,9 +179,9 @@ def test_those_are_spread_over_all(available: int, most: int) -> None:
 
 def test_alone_there_is_a_speed_and_no_speed_up(workload: Workload, model: Sam2) -> None:
     timed = hold(workload, Direct(model), None)
-    assert timed.speedup is None
+    assert timed.pooled.speedup is None
     assert timed.log_ratios == {}
-    assert timed.fps > 0
+    assert timed.pooled.fps > 0
     assert timed.note is None
 
 
@@ -215,7 +215,7 @@ def test_sides_that_do_not_fit_together_take_turns(workload: Workload, model: Sa
     assert timed.alternating
     assert timed.note is None
     assert [one.side for one in timed.blocks[:4]] == ["baseline", "candidate", "candidate", "baseline"]
-    assert timed.speedup is not None
+    assert timed.pooled.speedup is not None
     assert not Cramped.inside
 
 
@@ -223,7 +223,7 @@ def test_where_the_baseline_does_not_fit_at_all_the_candidate_is_timed_alone_and
     workload: Workload, model: Sam2
 ) -> None:
     timed = hold(workload, Direct(model), Huge(model))
-    assert timed.speedup is None
+    assert timed.pooled.speedup is None
     assert timed.note is not None
     assert "baseline strategy ran out of memory" in timed.note
     assert {one.side for one in timed.blocks} == {"candidate"}

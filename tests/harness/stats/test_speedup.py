@@ -14,7 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.stats.speedup import SpeedUp, Verdict, estimate, log_ratio, outliers, verdict
+from harness.stats.speedup import (
+    SpeedUp,
+    Verdict,
+    estimate,
+    estimate_over_processes,
+    log_ratio,
+    outliers,
+    verdict,
+)
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
 
@@ -370,3 +378,91 @@ def test_outliers_refuse_what_is_empty_or_not_finite() -> None:
         outliers([])
     with pytest.raises(ValueError, match="finite"):
         outliers([0.1, math.nan])
+
+
+# --- several processes ---------------------------------------------------------------------------------------------
+
+SCATTER = 0.02
+"""Standard deviation of what a process adds to all of its rounds, as large as that of a round."""
+
+
+def of_processes(*, processes: int, rounds: int, scatter: float, seed: int = 11) -> npt.NDArray[np.float64]:
+    """Draw log-ratios ``[simulation, process, round]`` whose true value is 0."""
+    random = np.random.default_rng(seed)
+    shared = random.normal(scale=scatter, size=(SIMULATIONS, processes, 1))
+    return shared + random.normal(scale=NOISE, size=(SIMULATIONS, processes, rounds))
+
+
+def coverage(speedups: list[SpeedUp]) -> float:
+    ends = [numbers(one) for one in speedups]
+    return float(np.mean([lo <= 1 <= hi for lo, _, hi in ends]))
+
+
+def of_two_levels(sample: npt.NDArray[np.float64]) -> SpeedUp:
+    return estimate_over_processes(sample[:, None, :].tolist(), [1.0])
+
+
+def pooled(sample: npt.NDArray[np.float64]) -> SpeedUp:
+    """As if one process had timed all rounds."""
+    return estimate([sample.ravel().tolist()], [1.0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3, 6])
+def test_where_processes_differ_the_interval_covers_and_that_of_pooled_rounds_does_not(processes: int) -> None:
+    samples = of_processes(processes=processes, rounds=6, scatter=SCATTER)
+    assert coverage([of_two_levels(sample) for sample in samples]) >= 0.93
+    assert coverage([pooled(sample) for sample in samples]) < 0.85
+
+
+@pytest.mark.slow
+def test_more_rounds_do_not_narrow_what_differs_between_processes_and_more_processes_do() -> None:
+    def median_width(processes: int, rounds: int) -> float:
+        samples = of_processes(processes=processes, rounds=rounds, scatter=SCATTER)[:150]
+        return float(np.median([of_two_levels(sample).width for sample in samples]))  # type: ignore[misc]
+
+    assert median_width(3, 40) > 0.7 * median_width(3, 6)
+    assert median_width(6, 6) < 0.6 * median_width(3, 6)
+
+
+@quick
+@given(MEASURED, st.integers(0, 5))
+def test_one_process_has_the_interval_of_its_rounds_to_the_bit(
+    measured: tuple[list[list[float]], list[float]], seed: int
+) -> None:
+    log_ratios, weights = measured
+    assert estimate_over_processes([log_ratios], weights, seed=seed) == estimate(log_ratios, weights, seed=seed)
+
+
+@quick
+@given(seed=st.integers(0, 1000), count=st.integers(2, 5), groups=st.integers(1, 3))
+def test_the_order_of_processes_and_groups_does_not_matter_and_swapping_the_sides_inverts(
+    seed: int, count: int, groups: int
+) -> None:
+    log_ratios = np.random.default_rng(seed).normal(size=(count, groups, 5))
+    weights = [1.0 + index for index in range(groups)]
+    lo, ratio, hi = numbers(estimate_over_processes(log_ratios.tolist(), weights))
+    assert lo <= ratio <= hi
+    assert numbers(estimate_over_processes(log_ratios[::-1].tolist(), weights)) == pytest.approx((lo, ratio, hi))
+    other_groups = estimate_over_processes(log_ratios[:, ::-1].tolist(), weights[::-1])
+    assert numbers(other_groups) == pytest.approx((lo, ratio, hi))
+    swapped = estimate_over_processes((-log_ratios).tolist(), weights)
+    assert numbers(swapped) == pytest.approx((1 / hi, 1 / ratio, 1 / lo))
+
+
+def test_processes_that_agree_leave_the_doubt_of_their_rounds() -> None:
+    rounds = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    lo, ratio, hi = numbers(estimate_over_processes([[rounds]] * 4, [1.0]))
+    assert ratio == pytest.approx(math.exp(0.35))
+    assert lo < ratio < hi
+
+
+def test_the_ratio_is_the_mean_of_the_processes_and_counts_all_rounds() -> None:
+    speedup = estimate_over_processes([[[0.1, 0.1, 0.1]], [[0.3, 0.3]]], [1.0])
+    assert speedup.ratio == pytest.approx(math.exp(0.2))
+    assert speedup.rounds == 5
+
+
+def test_no_process_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one process"):
+        estimate_over_processes([], [])

@@ -1,0 +1,96 @@
+"""The columns of a row that say what a point is and how fast, and the details of its timing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from harness.measure.speed import SpeedMeasurement
+from harness.observe.contention import Contention
+from harness.options.points import Point
+from harness.options.words import joined
+from harness.stats.speedup import SpeedUp, outliers, verdict
+from harness.store.environment import device_name
+from harness.workload.encode import Workload
+
+
+def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
+    """Return the columns that say what the point is, and with its workload also how large that is."""
+    config = point.config
+    row: dict[str, Any] = {
+        "point": point.name,
+        "strategy": point.strategy,
+        "variant": point.variant,
+        "model": config.model.name,
+        "data": config.data.name,
+        "dtype": config.dtype,
+        "batch": config.batch,
+        "objects": config.objects,
+        "refs": config.refs,
+        "targets": config.targets,
+        "repeat": config.repeat,
+        "options": joined(point.words),
+        "command": point.command,
+    }
+    if workload is not None:
+        groups = [encoded.group for encoded in workload.groups]
+        row["device"] = device_name(workload.model.device)
+        row["objects"] = max(len(group.object_ids[: config.objects]) for group in groups)
+        row["refs"] = max(len(group.references) for group in groups)
+        row["targets"] = sum(len(group.targets) for group in groups)
+    return row
+
+
+def speed_columns(point: Point, workload: Workload, timed: SpeedMeasurement) -> dict[str, Any]:
+    """Return the columns of a point's speed, without its speed-up."""
+    groups = [encoded.group for encoded in workload.groups]
+    targets = sum(len(group.targets) for group in groups)
+    pairs = sum(len(group.targets) * len(group.object_ids[: point.config.objects]) for group in groups)
+    return {
+        "fps": timed.pooled.fps,
+        "objects_per_s": timed.pooled.fps * pairs / targets,
+        "encode_fps": workload.encoded_frames / workload.encode_seconds,
+        "cpu_s_per_1000": timed.pooled.cpu_seconds_per_target * 1000,
+        "blocks": len(timed.blocks),
+        "processes": 1,
+        "converged": timed.pooled.converged,
+        **contention_columns(timed.contention),
+        "reference": point.baseline if point.config.paired else None,
+    }
+
+
+def contention_columns(found: Contention | None) -> dict[str, Any]:
+    """Return the columns of what others took of the processors meanwhile."""
+    return {} if found is None else {"cpu_others": found.others, "disturbed": found.disturbed}
+
+
+def speedup_columns(speedup: SpeedUp | None, same: float) -> dict[str, Any]:
+    """Return the columns of a speed-up. same: the band in which the verdict may be "same"."""
+    if speedup is None:
+        return {}
+    return {
+        "speedup": speedup.ratio,
+        "speedup_lo": speedup.lo,
+        "speedup_hi": speedup.hi,
+        "verdict": verdict(speedup, band=same),
+    }
+
+
+def timing_details(timed: SpeedMeasurement) -> dict[str, Any]:
+    """Return what is kept of a process's timing beside its blocks."""
+    return {
+        **ratio_details(timed.log_ratios),
+        "timed_targets": timed.targets,
+        "warm_ups": {
+            group: {side: [asdict(one) for one in warmed] for side, warmed in sides.items()}
+            for group, sides in timed.warm_ups.items()
+        },
+        "alternating": timed.alternating,
+        "contention": None if timed.contention is None else timed.contention.as_json(),
+    }
+
+
+def ratio_details(log_ratios: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Return the rounds of each group, and which of them are outliers."""
+    return {"log_ratios": log_ratios, "outliers": {group: outliers(ratios) for group, ratios in log_ratios.items()}}
