@@ -29,6 +29,7 @@ from harness.stats.speedup import estimate_over_processes
 from harness.store.results import RunFolder
 from harness.sweep import run_sweep
 from tests.support.harness_runs import TINY, only_run, point, row, run_here, start, strict_json, summary, wait_for
+from tests.support.report_runs import text_of
 
 RATIOS = ([0.68, 0.7, 0.72, 0.69, 0.71], [0.8, 0.82, 0.81, 0.79, 0.83], [0.7, 0.73, 0.74, 0.71, 0.69])
 """Log-ratios of the rounds of each process; the second one had a neighbour."""
@@ -294,7 +295,7 @@ def test_the_command_measures_points_in_turns_and_reports_them(tmp_path: Path) -
         assert second["iou_min"] is None, "only the first process verifies every mask"
         assert second["checked_calls"] > 0, "and each checks those that it times"
     assert "repetitions in one process" in done.stderr
-    assert (folder / "report.md").exists()
+    assert "direct" in text_of(folder)
 
 
 @pytest.mark.slow
