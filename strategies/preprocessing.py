@@ -25,7 +25,8 @@ def image_to_pixels(image: Image.Image | np.ndarray, *, side: int, mean: Channel
     It is less ``mean`` and divided by ``std``: a model's `pixels` gives its own. Transparency is dropped.
     """
     rgb = image.convert("RGB") if isinstance(image, Image.Image) else image
-    levels = _to_square(torch.from_numpy(np.array(rgb, dtype=np.uint8)).permute(2, 0, 1), side)
+    writable = np.require(rgb, np.uint8, ("C", "W"))  # torch takes no other, and most pictures need no copy.
+    levels = _to_square(torch.from_numpy(writable).permute(2, 0, 1), side)
     pixels = levels.to(torch.float32, memory_format=torch.contiguous_format)
     offset, scale = (torch.tensor(values)[:, None, None] * 255 for values in (mean, std))
     return pixels.sub_(offset).div_(scale)
