@@ -34,8 +34,9 @@ def image_to_pixels(image: Image.Image | np.ndarray, *, side: int, mean: Channel
 
 def label_map_to_masks(label_map: np.ndarray, object_ids: tuple[int, ...], *, side: int) -> Tensor:
     """Return bool ``[O, side, side]`` of an integer label map ``[height, width]``; ids it lacks give empty masks."""
-    masks = torch.from_numpy(np.stack([label_map == object_id for object_id in object_ids])).float()
-    return _to_square(masks, side) >= 0.5
+    # One at a time: all objects of a large picture, in floating point, would take many times its memory.
+    masks = (torch.from_numpy(label_map == object_id)[None].float() for object_id in object_ids)
+    return torch.cat([_to_square(mask, side) >= 0.5 for mask in masks])
 
 
 def _to_square(channels: Tensor, side: int) -> Tensor:

@@ -59,6 +59,6 @@ def opened(groups: Iterable[tuple[str, Callable[[], Group]]], on_broken: OnBroke
     if broken and not found:
         raise broken[0][1]
     if on_broken is not None:
-        for name, error in broken:
-            on_broken(name, error)
+        for name, reason in broken:
+            on_broken(name, reason)
     return found

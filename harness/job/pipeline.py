@@ -23,7 +23,7 @@ from harness.job.ledger import Labelled, Ledger
 from harness.job.meter import Meter
 from harness.job.plan import Work
 from strategies.base import Strategy
-from strategies.errors import UserError
+from strategies.errors import UserError, out_of_memory
 from strategies.models.tracker import Tracker
 from strategies.preprocessing import label_map_to_masks
 from strategies.vocabulary import Predictions, References
@@ -201,10 +201,7 @@ class Pipeline:
         pixels = torch.stack([pictures[name].pixels if name in pictures else empty for name in names])
         if self._model.device.type == "cuda":
             pixels = pixels.pin_memory()
-        with self._meter.stage("encode"):
-            features = self._model.encode_pixels(pixels)
-        with self._meter.stage("predict"):
-            predictions = self._strategy.predict(features).cpu()
+        predictions = self._predictions(pixels)
         futures = []
         for target in batch.targets:
             if target.name in batch.wanted and target.name in pictures:
@@ -214,6 +211,22 @@ class Pipeline:
                 future = pool.submit(finish, batch.work, target, one, size=size, palette=palette, meter=self._meter)
                 futures.append((batch, target, future))
         return futures
+
+    def _predictions(self, pixels: Tensor) -> Predictions:
+        """Predict a batch; where memory is not enough for all of it, its halves."""
+        try:
+            with self._meter.stage("encode"):
+                features = self._model.encode_pixels(pixels)
+            with self._meter.stage("predict"):
+                return self._strategy.predict(features).cpu()
+        except Exception as error:
+            if not out_of_memory(error) or len(pixels) == 1:
+                raise
+        # What failed is freed here, when its traceback is gone.
+        if self._model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        half = len(pixels) // 2
+        return Predictions.concatenate([self._predictions(pixels[:half]), self._predictions(pixels[half:])])
 
     def _pictures(self, batch: _Batch) -> dict[str, Picture]:
         """Return those that could be read, by their targets' names."""

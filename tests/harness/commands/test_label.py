@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from harness.data.folder import folder_groups
 from harness.data.group import Group
 from harness.masks.scores import ScoreMeter
 from harness.store.lock import locked
-from strategies import Direct, load_model
+from strategies import Direct, Predictions, VisionFeatures, load_model
 from tests.support.harness_runs import complaint, fill_the_disk
 from tests.support.jobs import PALETTE, SIZE, draw, label, masks_in, table_in
 from tests.support.pictures import halve
@@ -244,6 +245,22 @@ def test_a_full_disk_is_one_sentence_and_the_job_goes_on_later(
     assert [path.name for path in (tmp_path / "masks").rglob(".*")] == []
     assert label(tmp_path, "out=masks").returncode == 0
     assert masks_in(tmp_path / "masks") == masks_in(tmp_path / "whole")
+
+
+def test_a_batch_that_memory_is_not_enough_for_is_predicted_in_halves(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label(tmp_path, "batch=2", "out=halves")
+    real = Direct.predict
+
+    def scarce(strategy: Direct, targets: VisionFeatures) -> Predictions:
+        if len(targets) > 2:
+            raise torch.OutOfMemoryError
+        return real(strategy, targets)
+
+    monkeypatch.setattr(Direct, "predict", scarce)
+    assert label(tmp_path, "batch=4", "out=masks").returncode == 0
+    assert masks_in(tmp_path / "masks") == masks_in(tmp_path / "halves")
 
 
 @pytest.mark.parametrize(
