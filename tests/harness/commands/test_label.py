@@ -209,6 +209,7 @@ def test_the_same_command_again_makes_what_is_missing_and_nothing_else(tmp_path:
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["direct", "propagate", "extended_session"])
 @pytest.mark.parametrize("cut", [1, 4])
 def test_a_job_that_was_cut_off_ends_as_one_that_was_not(
@@ -263,6 +264,7 @@ def test_a_batch_that_memory_is_not_enough_for_is_predicted_in_halves(
     assert masks_in(tmp_path / "masks") == masks_in(tmp_path / "halves")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -387,6 +389,7 @@ def test_folders_that_are_not_a_jobs_are_refused(tmp_path: Path, data: Path) -> 
     assert (tmp_path / "mine-preview" / "thesis.txt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out", ["my_data", "my_data/masks", "link/masks"])
 def test_masks_never_go_into_the_input(tmp_path: Path, data: Path, out: str) -> None:
     (tmp_path / "link").symlink_to(data)
@@ -403,6 +406,7 @@ def test_a_second_run_into_a_folder_is_refused(tmp_path: Path, data: Path) -> No
     assert "out=" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "named"),
     [
