@@ -7,9 +7,7 @@ Exit codes: 0 all points ok or skipped; 1 some point ended otherwise; 2 bad inpu
 from __future__ import annotations
 
 import re
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -17,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 
 from harness.data.sources import open_groups
-from harness.guard import INTERRUPTED, guarded
+from harness.guard import INTERRUPTED, guarded, terminable
 from harness.isolate.jobs import resolve_device
 from harness.options.compose import compose
 from harness.options.config import HarnessConfig
@@ -70,7 +68,7 @@ def _measured(
     code = 0
     failed: Exception | None = None
     try:
-        with _terminable(), Progress(len(points), warned=warned) as progress:
+        with terminable(), Progress(len(points), warned=warned) as progress:
             run_sweep(points, run, progress, launch=launch)
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -125,23 +123,6 @@ def _check_inputs(points: Sequence[Point]) -> None:
     for config in {(point.workload, point.config.objects): point.config for point in points}.values():
         resolve_device(config.device)
         open_groups(config)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let a request to terminate, as batch systems send it, end the sweep as cleanly as Ctrl-C does."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Only the main thread can set handlers.
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _reporter(name: str | None) -> Callable[[Path], Path] | None:

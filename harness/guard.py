@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -44,6 +45,23 @@ def guarded(run: Callable[[], int]) -> int:
             return BAD_INPUT
         except KeyboardInterrupt:
             return INTERRUPTED
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let a request to terminate, as batch systems send it, end the command as cleanly as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Only the main thread can set handlers.
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def printable(text: str) -> str:

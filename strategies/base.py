@@ -30,6 +30,9 @@ class Strategy(ABC):
     builds_bank: bool = True
     """Whether `prepare` builds the memory bank; a strategy that builds it for every target has no such stage."""
 
+    remembers_targets: bool = False
+    """Whether a target's masks depend on the targets before it, so that a group must be predicted from its first."""
+
     static: bool = False
     """Whether `predict` runs code that was compiled or recorded before, which nobody can watch from outside."""
 

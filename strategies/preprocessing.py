@@ -25,7 +25,8 @@ def image_to_pixels(image: Image.Image | np.ndarray, *, side: int, mean: Channel
     It is less ``mean`` and divided by ``std``: a model's `pixels` gives its own. Transparency is dropped.
     """
     rgb = image.convert("RGB") if isinstance(image, Image.Image) else image
-    levels = _to_square(torch.from_numpy(np.array(rgb, dtype=np.uint8)).permute(2, 0, 1), side)
+    writable = np.require(rgb, np.uint8, ("C", "W"))  # torch takes no other, and most pictures need no copy.
+    levels = _to_square(torch.from_numpy(writable).permute(2, 0, 1), side)
     pixels = levels.to(torch.float32, memory_format=torch.contiguous_format)
     offset, scale = (torch.tensor(values)[:, None, None] * 255 for values in (mean, std))
     return pixels.sub_(offset).div_(scale)
@@ -33,8 +34,9 @@ def image_to_pixels(image: Image.Image | np.ndarray, *, side: int, mean: Channel
 
 def label_map_to_masks(label_map: np.ndarray, object_ids: tuple[int, ...], *, side: int) -> Tensor:
     """Return bool ``[O, side, side]`` of an integer label map ``[height, width]``; ids it lacks give empty masks."""
-    masks = torch.from_numpy(np.stack([label_map == object_id for object_id in object_ids])).float()
-    return _to_square(masks, side) >= 0.5
+    # One at a time: all objects of a large picture, in floating point, would take many times its memory.
+    masks = (torch.from_numpy(label_map == object_id)[None].float() for object_id in object_ids)
+    return torch.cat([_to_square(mask, side) >= 0.5 for mask in masks])
 
 
 def _to_square(channels: Tensor, side: int) -> Tensor:

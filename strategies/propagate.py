@@ -27,6 +27,7 @@ class Propagate(Strategy):
     """A session that remembers its targets; see the module's docstring."""
 
     exact = False
+    remembers_targets = True
     _session: ConditionedSession | None = None
 
     def _prepare(self, references: References) -> None:

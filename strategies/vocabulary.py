@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from strategies.label_maps import enlarged, label_map
 
 VOID = 255
 """Value of label maps for pixels that belong to nothing known, not even to the background: no score counts them."""
@@ -164,14 +165,11 @@ class Predictions:
 
     def masks(self, target: int, *, size: tuple[int, int]) -> Tensor:
         """Return the masks of one target, bool ``[O, height, width]``, upsampled to ``size`` = (height, width)."""
-        return self._upsampled(target, size) > 0
+        return enlarged(self.logits[target], size) > 0
 
-    def label_map(self, target: int, *, size: tuple[int, int]) -> Tensor:
-        """Return one target's object ids (the highest logit wins), 0 for none, as int32 ``[height, width]``."""
-        best, index = self._upsampled(target, size).max(dim=0)
-        ids = torch.tensor(self.object_ids, dtype=torch.int32, device=index.device)
-        return torch.where(best > 0, ids[index], torch.zeros((), dtype=torch.int32, device=index.device))
+    def label_map(self, target: int, *, size: tuple[int, int], dtype: torch.dtype = torch.int32) -> Tensor:
+        """Return one target's object ids (the highest logit wins), 0 for none, as ``[height, width]``.
 
-    def _upsampled(self, target: int, size: tuple[int, int]) -> Tensor:
-        logits = self.logits[target].unsqueeze(0)
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)[0]
+        dtype: uint8 holds ids of at most 255 in a quarter of the memory.
+        """
+        return label_map(self.logits[target], self.object_ids, size=size, dtype=dtype)

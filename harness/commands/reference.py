@@ -22,6 +22,7 @@ from hydra.utils import get_class
 
 from harness.commands.yaml_options import Option, choices_in, header_of, is_global, options_in
 from harness.guard import guarded
+from harness.job.ledger import Labelled
 from harness.options.compose import RENAMED
 from harness.options.signature import signature_of
 from harness.row import STATUSES, column_reference
@@ -29,8 +30,8 @@ from harness.store.atomic import write_whole
 from strategies.base import Strategy
 
 COMMANDS = (
-    *("harness.cli", "harness.gate.check", "harness.commands.certify", "harness.commands.kernels"),
-    *("harness.commands.train_toy", "harness.commands.reference", "report.cli"),
+    *("harness.cli", "harness.gate.check", "harness.commands.certify", "harness.commands.label"),
+    *("harness.commands.kernels", "harness.commands.train_toy", "harness.commands.reference", "report.cli"),
 )
 """Modules whose docstring explains a command. They are read, not imported, as the harness knows nothing of reports."""
 STATUS_TEXTS = {
@@ -53,6 +54,16 @@ RUN_FILES = {
     "pictures/": "the targets in which masks differ most, as pictures and label maps",
     "check.md": "of `python -m harness.check`: what became worse, as text",
     "junit.xml": "the same for continuous integration",
+}
+JOB_FILES = {
+    "<group>/<target>.png": "the masks",
+    "labels.csv": "a row for each object in each target, with the columns below",
+    "labels.parquet": "the same table, where pyarrow is installed",
+    "annotations.json": "with `format=png,coco`: all masks in COCO's format, as RLE",
+    "review.html": "the targets of the lowest confidence in one file, which opens without a network",
+    "broken.csv": "what was left out and why; missing where nothing was",
+    "job.json": "what the masks depend on, by which the job is known again",
+    "labels.sqlite": "what is done, from which the tables are made",
 }
 BESIDE_RUNS = {
     "latest": "a link to the last run",
@@ -101,7 +112,15 @@ def reference() -> str:
     parts += ["## Statuses", _table(("status", "how a point ended"), [(f"`{s}`", STATUS_TEXTS[s]) for s in STATUSES])]
     parts += ["## Files", "A run's folder, `<results>/<time>-<name>/`, holds", _named(RUN_FILES)]
     parts += ["Beside the runs lie", _named(BESIDE_RUNS)]
+    parts += ["## Files of a job", "The folder that `python -m harness.label` writes holds", _named(JOB_FILES)]
+    parts += ["Columns of `labels.csv`:", _table(("column", "meaning"), _label_columns())]
     return "\n\n".join(parts) + "\n"
+
+
+def _label_columns() -> Iterator[tuple[str, str]]:
+    """Read the columns of a job's table off the docstring of its row."""
+    for name, text in re.findall(r"^(\w+): (.+?)$(?=\n\w+: |\Z)", inspect.getdoc(Labelled) or "", re.M | re.S):
+        yield f"`{name}`", " ".join(text.split())
 
 
 def _columns() -> str:

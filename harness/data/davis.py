@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from harness.data.group import Frame, Group
+from harness.data.group import Frame, Group, OnBroken, opened
 from harness.data.images import check_count, read_image, read_labels_of, reference_objects
 from harness.options.data import PICKINGS
 from strategies.errors import UserError, did_you_mean
@@ -32,6 +32,7 @@ def davis_groups(
     targets: int | None,
     picking: str,
     seed: int,
+    on_broken: OnBroken | None = None,
 ) -> list[Group]:
     """Return one group for each of ``clips``, or for each clip in ``root``, sorted by name, where ``clips`` is None.
 
@@ -40,22 +41,15 @@ def davis_groups(
     targets: how many of the other frames are targets at most, evenly spaced over the clip because neighbouring frames
         are similar; all of them where it is None.
 
-    Only the masks of the references are read. Raises `UserError` where the files do not hold what is asked for.
+    Only the masks of the references are read. Raises `UserError` where the files do not hold what is asked for; with
+    ``on_broken``, where no clip does.
     """
     if picking not in PICKINGS:
         raise UserError(f"data.picking={picking} is not known: choose one of {', '.join(PICKINGS)}")
     pictures, annotations = _folders(root)
-    return [
-        _group(
-            pictures / clip,
-            annotations / clip,
-            references=references,
-            targets=targets,
-            picking=picking,
-            seed=seed,
-        )
-        for clip in _clip_names(pictures, clips)
-    ]
+    opening = partial(_group, references=references, targets=targets, picking=picking, seed=seed)
+    names = _clip_names(pictures, clips)
+    return opened(((clip, partial(opening, pictures / clip, annotations / clip)) for clip in names), on_broken)
 
 
 def _group(pictures: Path, masks: Path, *, references: int, targets: int | None, picking: str, seed: int) -> Group:
@@ -86,6 +80,8 @@ def _group(pictures: Path, masks: Path, *, references: int, targets: int | None,
             name=picture.stem,
             image=partial(read_image, picture),
             labels=partial(read_labels_of, picture, mask, binary=binary) if mask else None,
+            picture=picture,
+            mask=mask,
         )
 
     return Group(

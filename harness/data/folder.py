@@ -16,7 +16,7 @@ import unicodedata
 from functools import partial
 from pathlib import Path
 
-from harness.data.group import Frame, Group
+from harness.data.group import Frame, Group, OnBroken, opened
 from harness.data.images import check_count, read_image, read_labels_of, reference_objects
 from strategies.errors import UserError
 
@@ -28,7 +28,9 @@ A wrong size is nearly always wrong throughout, so a few files show it; thousand
 """
 
 
-def folder_groups(*, root: Path, references: int | None, targets: int | None) -> list[Group]:
+def folder_groups(
+    *, root: Path, references: int | None, targets: int | None, on_broken: OnBroken | None = None
+) -> list[Group]:
     """Return the groups in ``root``, sorted by name.
 
     references: how many references each group has, the first ones by name; all where it is None.
@@ -36,7 +38,7 @@ def folder_groups(*, root: Path, references: int | None, targets: int | None) ->
 
     Every reference mask of a group is read, asked for or not, so that the meaning of its masks does not depend on how
     many are asked for; targets are not opened.
-    Raises `UserError` where the files do not hold what is asked for.
+    Raises `UserError` where the files do not hold what is asked for; with ``on_broken``, where no group does.
     """
     if not root.is_dir():
         raise UserError(f"data.root={root} is not a folder: give the one that holds your groups")
@@ -49,7 +51,8 @@ def folder_groups(*, root: Path, references: int | None, targets: int | None) ->
         raise UserError(
             f"data.root={root} has no group: give each a folder there, with its pictures in refs and targets"
         )
-    return [_group(folder, references=references, targets=targets) for folder in folders]
+    openings = ((path.name, partial(_group, path, references=references, targets=targets)) for path in folders)
+    return opened(openings, on_broken)
 
 
 def _group(folder: Path, *, references: int | None, targets: int | None) -> Group:
@@ -76,11 +79,19 @@ def _group(folder: Path, *, references: int | None, targets: int | None) -> Grou
                 name=picture.stem,
                 image=partial(read_image, picture),
                 labels=partial(read_labels_of, picture, mask, binary=binary),
+                picture=picture,
+                mask=mask,
             )
             for picture, mask in pairs[:references]
         ),
         targets=tuple(
-            Frame(name=picture.stem, image=partial(read_image, picture), labels=truth_of.get(picture))
+            Frame(
+                name=picture.stem,
+                image=partial(read_image, picture),
+                labels=truth_of.get(picture),
+                picture=picture,
+                mask=truth.get(picture),
+            )
             for picture in chosen
         ),
     )

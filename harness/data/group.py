@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+
+from strategies.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """One picture: ``image()`` reads uint8 ``[height, width, 3]``, ``labels()`` its ids, ``[height, width]`` alike."""
+    """One picture: ``image()`` reads uint8 ``[height, width, 3]``, ``labels()`` its ids, ``[height, width]`` alike.
+
+    picture, mask: the files that they read, where there are any.
+    """
 
     name: str
     image: Callable[[], np.ndarray]
     labels: Callable[[], np.ndarray] | None = None
+    picture: Path | None = None
+    mask: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,3 +36,29 @@ class Group:
     object_ids: tuple[int, ...]
     references: tuple[Frame, ...] = field(repr=False)
     targets: tuple[Frame, ...] = field(repr=False)
+
+
+OnBroken = Callable[[str, UserError], None]
+"""A function that is told of a group that can't be opened, by its name, and why."""
+
+
+def opened(groups: Iterable[tuple[str, Callable[[], Group]]], on_broken: OnBroken | None) -> list[Group]:
+    """Open groups, given with their names; those that can't be are told and left out, or raised without ``on_broken``.
+
+    Where none can be opened, the reason of the first is raised.
+    """
+    found: list[Group] = []
+    broken: list[tuple[str, UserError]] = []
+    for name, make in groups:
+        try:
+            found.append(make())
+        except UserError as error:
+            if on_broken is None:
+                raise
+            broken.append((name, error))
+    if broken and not found:
+        raise broken[0][1]
+    if on_broken is not None:
+        for name, reason in broken:
+            on_broken(name, reason)
+    return found

@@ -28,8 +28,8 @@ def read_image(path: Path) -> np.ndarray:
 
     Greyscale of 16 bits keeps its upper 8 bits, transparency is dropped, and only the first of several pages is read.
     """
-    with _opened(path) as image:
-        shown = ImageOps.exif_transpose(image)
+    with _opened(path) as shown:
+        ImageOps.exif_transpose(shown, in_place=True)  # A copy of 24 megapixels takes as long as resizing them.
         if shown.mode == "F":
             raise UserError(f"{path} has floating-point pixels: save it with 8 or 16 bits per channel")
         if shown.mode.startswith("I"):
@@ -38,8 +38,15 @@ def read_image(path: Path) -> np.ndarray:
                 raise UserError(f"{path} has values beyond 16 bits: save it with 8 or 16 bits per channel")
             return np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2)
         if shown.mode == "P":  # Pillow warns about palettes with transparency that become RGB at once.
-            shown = shown.convert("RGBA")
-        return np.array(shown.convert("RGB"))
+            return np.array(shown.convert("RGBA").convert("RGB"))
+        return np.array(shown if shown.mode == "RGB" else shown.convert("RGB"))
+
+
+def read_palette(path: Path) -> bytes | None:
+    """Return the colours of an indexed picture, three bytes for each index; None where it has none."""
+    with _opened(path) as image:
+        palette = image.getpalette("RGB")
+    return None if palette is None else bytes(palette)
 
 
 def read_labels(path: Path) -> np.ndarray:

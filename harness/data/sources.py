@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from harness.data.davis import davis_groups
 from harness.data.folder import folder_groups
-from harness.data.group import Group
+from harness.data.group import Group, OnBroken, opened
 from harness.data.synthetic import synthetic_groups
 from harness.options.config import DavisConfig, FolderConfig, HarnessConfig, SyntheticConfig, effective_data
 from strategies.errors import UserError
 
 
-def open_groups(config: HarnessConfig) -> list[Group]:
+def open_groups(config: HarnessConfig, on_broken: OnBroken | None = None) -> list[Group]:
     """Return all groups of the options' data, with all their objects; pictures are read when asked for.
 
-    Raises UserError for everything wrong with the data that shows without reading the targets.
+    on_broken: told of each group of files that can't be used, which is then left out.
+    Raises UserError for everything wrong with the data that shows without reading the targets; with ``on_broken``,
+    where no group is left.
     """
     data = effective_data(config)
     match data:
@@ -37,24 +40,26 @@ def open_groups(config: HarnessConfig) -> list[Group]:
                 targets=config.targets,
                 picking=data.picking,
                 seed=config.seed,
+                on_broken=on_broken,
             )
         case FolderConfig():
-            groups = folder_groups(root=Path(data.root), references=config.refs, targets=config.targets)
+            groups = folder_groups(
+                root=Path(data.root), references=config.refs, targets=config.targets, on_broken=on_broken
+            )
         case _:
             raise TypeError(f"no groups are known for {type(data).__name__}")
-    for group in groups:
-        check_objects(group, config.objects)
-    return groups
+    return opened(((group.name, partial(checked, group, config.objects)) for group in groups), on_broken)
 
 
-def check_objects(group: Group, objects: int | None) -> None:
-    """Raise UserError where more objects are asked for than the group's references show."""
+def checked(group: Group, objects: int | None) -> Group:
+    """Return the group. Raises UserError where more objects are asked for than its references show."""
     if objects is not None and objects > len(group.object_ids):
         ids = ", ".join(map(str, group.object_ids))
         raise UserError(
             f"objects={objects} is more than group {group.name} has: its references show {len(group.object_ids)} "
             f"(ids {ids}); lower objects="
         )
+    return group
 
 
 def _given(option: str, value: int | None) -> int:

@@ -59,19 +59,7 @@ class ScoreMeter:
         An object that the labels do not show has an empty truth and counts. Raises ValueError where shapes or types do
         not fit, or the ids are none, not distinct, not positive or the void label.
         """
-        if not object_ids or len(set(object_ids)) != len(object_ids) or min(object_ids) <= 0 or VOID in object_ids:
-            raise ValueError(f"object ids must be given, differ, be positive and not the void label: {object_ids}")
-        for name, given in (("predicted", predicted), ("true", labels)):
-            if given.ndim != 2 or given.dtype.kind not in "ui" or given.shape != labels.shape:
-                raise ValueError(f"{name} ids {given.shape} of {given.dtype} do not fit a frame {labels.shape}")
-        tolerance = boundary_tolerance(*labels.shape)
-        is_void = labels == VOID
-        void = is_void if is_void.any() else None
-        for identity in object_ids:
-            predicted_mask, truth = predicted == identity, labels == identity
-            window = _window(predicted_mask | truth)
-            arguments = predicted_mask[window], truth[window], None if void is None else void[window]
-            scores = region_similarity(*arguments), boundary_f(*arguments, tolerance=tolerance)
+        for identity, scores in frame_scores(object_ids, predicted, labels).items():
             self._sums.setdefault((group, identity), np.zeros(2))
             self._sums[group, identity] += scores
         self._frames[group] = self._frames.get(group, 0) + 1
@@ -90,6 +78,27 @@ class ScoreMeter:
                 f"{group}/{identity}": (float(row[0]), float(row[1])) for (group, identity), row in means.items()
             },
         )
+
+
+def frame_scores(
+    object_ids: Sequence[int], predicted: npt.NDArray[np.integer], labels: npt.NDArray[np.integer]
+) -> dict[int, tuple[float, float]]:
+    """Return each object's (J, F) in one frame; arguments and errors are those of `ScoreMeter.update`."""
+    if not object_ids or len(set(object_ids)) != len(object_ids) or min(object_ids) <= 0 or VOID in object_ids:
+        raise ValueError(f"object ids must be given, differ, be positive and not the void label: {object_ids}")
+    for name, given in (("predicted", predicted), ("true", labels)):
+        if given.ndim != 2 or given.dtype.kind not in "ui" or given.shape != labels.shape:
+            raise ValueError(f"{name} ids {given.shape} of {given.dtype} do not fit a frame {labels.shape}")
+    tolerance = boundary_tolerance(*labels.shape)
+    is_void = labels == VOID
+    void = is_void if is_void.any() else None
+    found = {}
+    for identity in object_ids:
+        predicted_mask, truth = predicted == identity, labels == identity
+        window = _window(predicted_mask | truth)
+        arguments = predicted_mask[window], truth[window], None if void is None else void[window]
+        found[identity] = region_similarity(*arguments), boundary_f(*arguments, tolerance=tolerance)
+    return found
 
 
 def region_similarity(predicted: Mask, truth: Mask, void: Mask | None = None) -> float:

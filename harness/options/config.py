@@ -28,6 +28,7 @@ from harness.options.shipped import defaults_from
 from strategies.errors import UserError, one_of
 from strategies.models.precision import DTYPES
 
+FORMATS = ("png", "coco")
 ISOLATIONS = ("spawn", "inline")
 MOST_PROCESSES = 1000
 """A point's processes; so many take two hours for their imports alone."""
@@ -143,6 +144,29 @@ class CheckConfig:
 
 
 @dataclass(kw_only=True)
+@defaults_from("config.yaml", "label")
+class LabelConfig:
+    """The options of ``python -m harness.label``."""
+
+    out: str | None = MISSING
+    format: list[str] = MISSING
+    review: int = MISSING
+    threads: int | None = MISSING
+    workers: int | None = MISSING
+
+    def __post_init__(self) -> None:
+        if self.out == "":
+            raise UserError("out= is empty: give the folder that masks go to")
+        for kind in self.format:
+            one_of("format", kind, FORMATS)
+        at_least("label.review", self.review, 0)
+        for option in ("threads", "workers"):
+            if getattr(self, option) is not None:
+                at_least(f"label.{option}", getattr(self, option), 1)
+                at_most(f"label.{option}", getattr(self, option), 1024)
+
+
+@dataclass(kw_only=True)
 @defaults_from("config.yaml")
 class HarnessConfig:
     """One grid point and how it is measured.
@@ -168,6 +192,7 @@ class HarnessConfig:
     timing: TimingConfig = field(default_factory=TimingConfig)
     certify: CertifyConfig = field(default_factory=CertifyConfig)
     check: CheckConfig = field(default_factory=CheckConfig)
+    label: LabelConfig = field(default_factory=LabelConfig)
     repeat: int = MISSING
     paired: bool = MISSING
     compare: bool = MISSING

@@ -11,7 +11,7 @@ from typing import Any
 from harness.options.shipped import read_by_strategies, shipped
 
 INDECISIVE = (
-    *("name", "results", "reporter", "resume", "timeout", "isolation", "certify", "check"),
+    *("name", "results", "reporter", "resume", "timeout", "isolation", "certify", "check", "label"),
     *("experiment", "sweeps"),
 )
 """Options that do not influence what is measured."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from strategies.errors import UserError
 
@@ -14,18 +16,25 @@ UNFINISHED = ".*.partial"
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file as `whole_file` does."""
+    # Names of files, which texts quote, may hold any bytes.
+    data = content if isinstance(content, bytes) else content.encode("utf-8", errors="backslashreplace")
+    with whole_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Write a file beside its place and move it there, so that a reader never sees half of it; folders are made.
 
     Where the place holds a link, the file takes the link's place and not its target's. Raises UserError where the file
     can't be written; what was there before stays.
     """
-    # Names of files, which texts quote, may hold any bytes.
-    data = content if isinstance(content, bytes) else content.encode("utf-8", errors="backslashreplace")
     partial = path.with_name(f".{secrets.token_hex(8)}.partial")  # Another process may write the same file meanwhile.
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

@@ -1,4 +1,4 @@
-"""The lock of a run's folder: two processes that wrote one run would undo each other's work."""
+"""The lock of a folder of results: two processes that wrote into one would undo each other's work."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ class _Holder:
 
 
 @contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Hold the run's lock, and remove first what a killed process left half written.
+def locked(run: Path, *, doing: str = "measured", otherwise: str = "leave out resume=") -> Iterator[None]:
+    """Hold the lock of a run's folder, and remove first what a killed process left half written.
 
     The system releases the lock however the process ends. The file says who holds it, and is removed in the end. Raises
     UserError where another process has the lock, and OSError where the folder can't be written to.
+    doing, otherwise: what a holder is doing with the folder, and what else there is to do than to wait, for its words.
     """
     run.mkdir(parents=True, exist_ok=True)
     path = run / NAME
-    descriptor = _acquired(path)
+    descriptor = _acquired(path, doing, otherwise)
     try:
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
         os.ftruncate(descriptor, 0)
@@ -48,7 +49,7 @@ def locked(run: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _acquired(path: Path) -> int:
+def _acquired(path: Path, doing: str, otherwise: str) -> int:
     """Return a descriptor of the file that holds its lock; file systems without locks are taken at their word."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
@@ -57,7 +58,9 @@ def _acquired(path: Path) -> int:
         except BlockingIOError as error:
             said = os.pread(descriptor, 1000, 0)
             os.close(descriptor)
-            raise UserError(f"{path.parent} {_by_whom(said)}: wait until it ends, or leave out resume=") from error
+            raise UserError(
+                f"{path.parent} is being {doing} {_by_whom(said)}: wait until it ends, or {otherwise}"
+            ) from error
         except OSError:
             return descriptor
         if _is_there(path, descriptor):
@@ -76,5 +79,5 @@ def _by_whom(said: bytes) -> str:
     try:
         holder = fitted(_Holder, json.loads(said))
     except ValueError:
-        return "is being measured by another process"
-    return f"is being measured by process {holder.pid} on {holder.host} since {holder.since}"
+        return "by another process"
+    return f"by process {holder.pid} on {holder.host} since {holder.since}"

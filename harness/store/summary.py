@@ -42,7 +42,12 @@ def _cell(name: str, value: object) -> object:
         return "" if value is None else value
     if name == "reason" and len(value) > LONGEST_REASON:
         value = f"{value[:LONGEST_REASON]}... ({len(value):,} characters; the point's file has all of them)"
-    return f"'{value}" if FORMULA.match(value) else value
+    return harmless(value)
+
+
+def harmless(text: str) -> str:
+    """Return a text as a cell that no spreadsheet runs."""
+    return f"'{text}" if FORMULA.match(text) else text
 
 
 def _text(name: str, cell: str) -> str:

@@ -21,7 +21,7 @@ DOCUMENTS = ("README.md", "DESIGN.md", "REFERENCE.md", "CONTRIBUTING.md")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DESIGN = (ROOT / "DESIGN.md").read_text(encoding="utf-8")
 CODE = [path for folder in ("strategies", "harness", "report", "tests") for path in (ROOT / folder).rglob("*.py")]
-SWEEPS = ("harness", "harness.check", "harness.certify")
+SWEEPS = ("harness", "harness.check", "harness.certify", "harness.label")
 """Modules whose words Hydra composes."""
 CITATION = re.compile(r"DESIGN sections? ([\d, and]+?)(?:, (?:trap|rule)s? ([\d, and]+))?(?=\W)")
 

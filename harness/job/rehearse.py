@@ -1,0 +1,69 @@
+"""A rehearsal with one target, which tells how long a target takes in the network and around it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from harness.job.cores import Cores, available, computing_with, shared
+from harness.job.finish import as_png
+from harness.job.plan import Work
+from harness.options.config import LabelConfig
+from strategies.base import Strategy
+from strategies.errors import UserError
+from strategies.models.tracker import Tracker
+
+
+def cores_of(
+    options: LabelConfig, plan: Sequence[Work], model: Tracker, strategy: Strategy, *, kept: int | None
+) -> Cores:
+    """Return how the cores are shared.
+
+    kept: the network's threads in the job's earlier runs, which are kept because other threads may give other bits.
+    On a GPU the network takes one thread of the CPU, and workers take every core. OMP_NUM_THREADS, where it is set,
+    is the most that the network gets.
+    """
+    cores = available()
+    if model.device.type != "cpu":
+        found = Cores(threads=1, workers=cores)
+    elif kept is not None or options.threads is not None or min(cores, torch.get_num_threads()) == 1:
+        threads = kept or options.threads or 1
+        found = Cores(threads=threads, workers=max(cores - threads, 1))
+    else:
+        found = _rehearsed(plan, model, strategy, cores=min(cores, torch.get_num_threads()))
+    return found if options.workers is None else Cores(threads=found.threads, workers=options.workers)
+
+
+def _rehearsed(plan: Sequence[Work], model: Tracker, strategy: Strategy, *, cores: int) -> Cores:
+    """Take the first target that can be read; where there is none, the sharing does not matter."""
+    for work in plan:
+        try:
+            return _on(work, model, strategy, cores=cores)
+        except UserError:  # The job itself tells what is broken.
+            continue
+    return Cores(threads=cores, workers=1)
+
+
+def _on(work: Work, model: Tracker, strategy: Strategy, *, cores: int) -> Cores:
+    references = work.group.references
+    labels = [frame.labels() for frame in references if frame.labels is not None]
+    with computing_with(1):
+        strategy.prepare(model.references([frame.image() for frame in references], labels, work.object_ids))
+        target = work.group.targets[0]
+        image = target.image()
+        predicted = strategy.predict(model.encode([image])).cpu()  # It warms up, and what it makes is enlarged below.
+        network = _seconds(lambda: strategy.predict(model.encode([image])))
+        around = _seconds(lambda: model.pixels(target.image())) + _seconds(
+            lambda: as_png(predicted.label_map(0, size=image.shape[:2], dtype=torch.uint8).numpy(), work.palette())
+        )
+        strategy.release()
+    return shared(cores, network=network, around=around)
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    """Return the processor time of this thread, which a busy neighbour does not lengthen."""
+    began = time.thread_time()
+    run()
+    return time.thread_time() - began

@@ -1,0 +1,165 @@
+"""A job from its options to its files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.data.group import Group
+from harness.data.sources import open_groups
+from harness.isolate.jobs import model_of, resolve_device
+from harness.job import fingerprint
+from harness.job.bar import JobBar
+from harness.job.coco import check_coco, write_coco
+from harness.job.cores import computing_with
+from harness.job.fingerprint import Fingerprint
+from harness.job.ledger import Ledger
+from harness.job.meter import Meter, bottleneck
+from harness.job.pipeline import Pipeline
+from harness.job.plan import Work, out_of, root_of, work_of
+from harness.job.rehearse import cores_of
+from harness.job.review import write_review
+from harness.job.tables import write_broken, write_tables
+from harness.measure.making import make_strategy
+from harness.options.points import Point
+from harness.store.lock import locked
+from strategies.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a run of a job comes to. jf: J and F where there is truth. parquet: whether that table could be written."""
+
+    out: Path
+    targets: int
+    groups: int
+    labelled: int
+    seconds_busy: dict[str, float]
+    bottleneck: str
+    broken: int
+    scores: tuple[float, float] | None
+    parquet: bool
+
+
+def label(point: Point, *, preview: int | None = None) -> Summary:
+    """Write a mask for every target that has none yet, and the tables and pages of all.
+
+    preview: only so many targets, spread over the groups, in a folder of their own that is made anew.
+    Raises UserError for bad input, and where the folder of masks can't be written to.
+    """
+    config = point.config
+    device = resolve_device(config.device)
+    root_of(config)
+    out = out_of(config)
+    if "coco" in config.label.format:
+        check_coco()
+    if preview is not None:
+        out = out.with_name(f"{out.name}-preview")
+    fingerprint.stored(out)  # so that nothing is written into a foreign folder, not even its lock
+    with _locked(out), JobBar() as bar:
+        if preview is not None:
+            _emptied(out)
+        groups = open_groups(config, on_broken=lambda name, error: bar.break_off(name, "", str(error)))
+        if preview is not None:
+            groups = spread(groups, preview)
+        plan = work_of(groups, config.objects, out)
+        model = model_of(config, known_usable=False)
+        strategy = make_strategy(config.strategy, model)
+        before = fingerprint.stored(out)
+        options, weights = fingerprint.options_of(point, device), fingerprint.weights_of(model)
+        if before is not None:
+            fingerprint.check_same(before, options=options, weights=weights, threads=config.label.threads, out=out)
+        plan, references = _fingerprinted(plan, bar)
+        if before is not None:
+            fingerprint.check_references(before, references, out)
+        cores = cores_of(config.label, plan, model, strategy, kept=before.threads if before else None)
+        known = {**(before.groups if before else {}), **references}
+        Fingerprint(options=options, weights=weights, threads=cores.threads, groups=known).write(out)
+        meter = Meter(workers=cores.workers)
+        with Ledger(out) as ledger, computing_with(cores.threads):
+            bar.begin(meter, total=sum(len(work.group.targets) for work in plan), kept=_kept(plan, ledger))
+            Pipeline(
+                model,
+                strategy,
+                ledger,
+                meter,
+                batch=config.batch,
+                cores=cores,
+                on_broken=bar.break_off,
+                on_done=bar.advance,
+            ).run(plan)
+            return _written(point, out, plan, ledger, bar, meter, workers=cores.workers)
+
+
+def spread(groups: Sequence[Group], count: int) -> list[Group]:
+    """Return ``count`` of all targets, evenly spread over the groups and over the targets of each."""
+    every = [(at, target) for at, group in enumerate(groups) for target in group.targets]
+    count = min(count, len(every))
+    chosen = [every[(2 * number + 1) * len(every) // (2 * count)] for number in range(count)]
+    return [
+        replace(group, targets=tuple(target for number, target in chosen if number == at))
+        for at, group in enumerate(groups)
+        if any(number == at for number, _ in chosen)
+    ]
+
+
+def _fingerprinted(plan: Sequence[Work], bar: JobBar) -> tuple[list[Work], dict[str, str]]:
+    """Return the groups whose references can be read, with hashes of them."""
+    found: dict[str, str] = {}
+    for work in plan:
+        try:
+            found[work.group.name] = fingerprint.references_of(work.group)
+        except UserError as error:
+            bar.break_off(work.group.name, "", str(error))
+    return [work for work in plan if work.group.name in found], found
+
+
+def _kept(plan: Sequence[Work], ledger: Ledger) -> int:
+    return sum(len(work.done(ledger.done(work.group.name))) for work in plan)
+
+
+def _written(
+    point: Point, out: Path, plan: Sequence[Work], ledger: Ledger, bar: JobBar, meter: Meter, *, workers: int
+) -> Summary:
+    options = point.config.label
+    parquet = write_tables(ledger, out)
+    write_broken(bar.broken, out)
+    if "coco" in options.format:
+        write_coco(ledger, out)
+    if options.review:
+        write_review(ledger, plan, out, count=options.review, title=f"Masks of {root_of(point.config).resolve().name}")
+    busy = meter.busy()
+    return Summary(
+        out=out,
+        targets=sum(len(work.group.targets) for work in plan),
+        groups=len(plan),
+        labelled=bar.labelled,
+        seconds_busy=busy,
+        bottleneck=bottleneck(busy, workers=workers),
+        broken=len(bar.broken),
+        scores=ledger.scores(),
+        parquet=parquet,
+    )
+
+
+def _emptied(out: Path) -> None:
+    """Remove an earlier preview, which is known by its fingerprint to be one of ours."""
+    if fingerprint.stored(out) is not None:
+        for path in out.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name[0] != ".":
+                path.unlink()
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(out, doing="labelled", otherwise="give another folder as out="))
+        except OSError as error:
+            raise UserError(f"out={out} can't be written to ({error.strerror}); give another folder") from error
+        yield

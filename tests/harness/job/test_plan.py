@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.data.group import Frame, Group
+from harness.job.plan import distinct_colours, work_of
+from harness.job.run import spread
+from strategies.errors import UserError
+
+
+def picture() -> np.ndarray:
+    return np.zeros((8, 8, 3), dtype=np.uint8)
+
+
+def group(name: str, *targets: str) -> Group:
+    make: Callable[[str], Frame] = partial(Frame, image=picture)
+    frames = tuple(make(name=target, picture=Path(f"{target}.{at}.jpg")) for at, target in enumerate(targets))
+    return Group(name=name, object_ids=(1, 2), references=(make(name="r"),), targets=frames)
+
+
+def test_batches_are_slices_of_the_targets() -> None:
+    (work,) = work_of([group("wings", *"abcde")], 1, Path("out"))
+    assert [[target.name for target in batch] for batch in work.batches(2)] == [["a", "b"], ["c", "d"], ["e"]]
+    assert work.object_ids == (1,)
+    assert work.mask_of(work.group.targets[0]) == Path("out/wings/a.png")
+
+
+@pytest.mark.parametrize(
+    ("groups", "named"),
+    [
+        ([group("a", "x"), group("a", "y")], "two groups"),
+        ([group("labels.csv", "x")], "can't be the name"),
+        ([group("a", "x", "x")], "x.0.jpg and x.1.jpg share a name"),
+        ([group("a", "x\udcff")], "no UTF-8"),
+    ],
+)
+def test_names_that_would_meet_or_can_not_be_are_refused(groups: list[Group], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        work_of(groups, None, Path("out"))
+
+
+def test_a_preview_spreads_over_all_targets() -> None:
+    groups = [group("a", *"bcdefgh"), group("i", "j"), group("k", *"lmnopqrs")]
+    chosen = spread(groups, 4)
+    assert [(one.name, [target.name for target in one.targets]) for one in chosen] == [
+        ("a", ["d", "h"]),
+        ("k", ["n", "r"]),
+    ]
+    assert sum(len(one.targets) for one in spread(groups, 100)) == 16
+
+
+def test_colours_without_a_palette_are_those_of_pascal_voc() -> None:
+    colours = [tuple(distinct_colours()[3 * index : 3 * index + 3]) for index in range(256)]
+    assert colours[:4] == [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)]
+    assert len(set(colours)) == 256
