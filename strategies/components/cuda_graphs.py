@@ -69,16 +69,11 @@ class CudaRecorder:
 
     def __call__(self, work: Callable[[], Outputs]) -> Recorded:
         graph = torch.cuda.CUDAGraph()
-        cached = torch.is_autocast_cache_enabled()
-        torch.set_autocast_cache_enabled(False)  # a graph must not read casts that end with the autocast context
-        try:
-            with torch.cuda.device(self._device):
-                _warm_up(work)
-                # Other threads, such as those that watch the device, may go on with calls of their own.
-                with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                    outputs = work()
-        finally:
-            torch.set_autocast_cache_enabled(cached)
+        with torch.cuda.device(self._device):
+            _warm_up(work)
+            # Other threads, such as those that watch the device, may go on with calls of their own.
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                outputs = work()
         return Recorded(replay=graph.replay, outputs=outputs)
 
 
