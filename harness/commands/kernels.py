@@ -2,9 +2,11 @@
 
 Each kernel does the whole step, from the query before its rotary encoding to the residual added. First each is
 checked against float64 on inputs drawn anew, its outputs poisoned; then all take turns, and every sample is kept. Needs
-a CUDA GPU; with ``TRITON_INTERPRET=1`` in the environment small shapes run on a CPU, to try it.
+a CUDA GPU; with ``TRITON_INTERPRET=1`` in the environment small shapes run on a CPU, to try it. ``--compile-only``
+runs nothing: it compiles every tile for four generations of GPUs, on any machine, and says what each takes.
 
-Exit codes: 0 measured; 1 some kernel is wrong; 2 bad input; 130 interrupted.
+Exit codes: 0 measured, or compiled; 1 some kernel is wrong, or a chip has no tile that fits; 2 bad input; 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from harness.commands.compiled_kernels import compile_only
 from harness.commands.kernel_steps import (
     Inputs,
     Shape,
@@ -93,7 +96,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--dtype", default="bf16", choices=["fp32", "bf16", "fp16"])
     parser.add_argument("--seed", type=int, default=None, help="of the inputs (default: drawn anew)")
-    parser.add_argument("--out", type=Path, default=Path("results/kernels.json"), help="where raw samples go")
+    parser.add_argument(
+        "--compile-only", action="store_true", help="compile every tile for several GPUs, none of which is needed"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="where raw samples go (results/kernels.json), or what was compiled (results/kernels-compiled.json)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -104,6 +114,10 @@ def _positive(word: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.compile_only:
+        compiled = options.out or Path("results/kernels-compiled.json")
+        return compile_only(width=options.width, memory=options.memory, out=compiled)
+    out = options.out or Path("results/kernels.json")
     device = _device()
     clock = device_clock(device)
     seed = secrets.randbits(32) if options.seed is None else options.seed
@@ -122,9 +136,9 @@ def _run(options: argparse.Namespace) -> int:
         "environment": describe_environment(device),
         "results": [asdict(one) for one in results],
     }
-    write_whole(options.out, json.dumps(content, indent=1) + "\n")
+    write_whole(out, json.dumps(content, indent=1) + "\n")
     _print_table(results, rate, title=f"cross-attention on {device_name(device)}, {options.dtype}")
-    print(f"raw samples: {options.out}")
+    print(f"raw samples: {out}")
     for one in wrong:
         print(f"{one.name} at {one.shape.frames} frames is wrong: {one.error:.1e} of a row's norm", file=sys.stderr)
     return int(bool(wrong))

@@ -24,6 +24,7 @@ import triton.language as tl
 from torch import Tensor
 
 from strategies.kernels.rotary import rotated
+from strategies.kernels.tiles import WIDE_VALUES, tile, tiles_for
 
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 
@@ -52,7 +53,7 @@ def attend(
     weight share one dtype, in which products are taken with fp32 sums; D, V and C are powers of two from 16 on.
     """
     _check(query, keys, values, weight, residual, cos, sin, bias)
-    if len(KERNELS[query.element_size()].configs) > 1:
+    if len(_kernel(query, values).configs) > 1:
         widths = keys.shape[2], values.shape[2], weight.shape[0]
         _tune(query.device, query.dtype, bias.dtype, residual.dtype, widths, _bucket(keys.shape[1]))
     return _launch(query, cos, sin, keys, values, weight, bias, residual, scale=scale)
@@ -104,7 +105,7 @@ def _launch(
     queries, columns = residual.shape[1:]
     out = residual.new_empty(groups, queries, columns)
     with torch.cuda.device_of(query):
-        KERNELS[query.element_size()][lambda tile: (triton.cdiv(queries, tile["block_q"]), groups)](
+        _kernel(query, values)[lambda blocks: (triton.cdiv(queries, blocks["block_q"]), groups)](
             query,
             cos,
             sin,
@@ -126,6 +127,10 @@ def _launch(
             columns=columns,
         )
     return out
+
+
+def _kernel(query: Tensor, values: Tensor) -> triton.runtime.Autotuner:
+    return tuner(query.element_size(), wide=values.shape[2] >= WIDE_VALUES)
 
 
 def _bucket(count: int) -> int:
@@ -162,26 +167,6 @@ def _check(query: Tensor, keys: Tensor, values: Tensor, weight: Tensor, residual
         raise ValueError(f"query, keys, values and weight differ in dtype: {query.dtype}, {keys.dtype}, ...")
     if not all(x.is_contiguous() for x in (query, keys, values, weight, residual, *tables)):
         raise ValueError("all tensors must be contiguous")
-
-
-def _tile(block_q: int, block_k: int, columns: int, warps: int, stages: int, *, ahead: bool) -> triton.Config:
-    blocks = {"block_q": block_q, "block_k": block_k, "block_columns": columns, "ahead": ahead}
-    return triton.Config(blocks, num_warps=warps, num_stages=stages)
-
-
-HALF = (
-    _tile(128, 64, 64, 8, 3, ahead=True),
-    _tile(128, 64, 64, 8, 2, ahead=True),
-    _tile(128, 64, 64, 8, 3, ahead=False),
-    _tile(128, 32, 64, 8, 3, ahead=True),
-    _tile(64, 64, 64, 4, 2, ahead=True),
-    _tile(64, 32, 64, 4, 3, ahead=True),
-)
-"""Tiles for bf16 and fp16. Compiled for an H100 (Triton 3.6 and 3.7, keys of 256, values of 64), no loop spills
-registers or makes its matrix products wait for each other; two programs of 64 queries share a processor."""
-
-SINGLE = (_tile(32, 32, 32, 4, 1, ahead=False), _tile(64, 32, 32, 8, 1, ahead=False))
-"""Tiles for fp32, whose products take no matrix units and keep whole rows in registers."""
 
 
 @triton.jit
@@ -305,11 +290,9 @@ def tuned(tiles: tuple[triton.Config, ...]) -> triton.runtime.Autotuner:
     return triton.autotune(list(tiles), key=key, cache_results=True)(_attention)
 
 
-def _kernels() -> dict[int, triton.runtime.Autotuner]:
+@functools.cache
+def tuner(element_bytes: int, *, wide: bool) -> triton.runtime.Autotuner:
+    """Return the kernel for elements of so many bytes and values that are wide or not (`WIDE_VALUES`)."""
     if INTERPRETED:  # nothing can be measured
-        return {2: tuned((_tile(64, 32, 32, 4, 1, ahead=True),)), 4: tuned((_tile(64, 32, 32, 4, 1, ahead=False),))}
-    return {2: tuned(HALF), 4: tuned(SINGLE)}
-
-
-KERNELS = _kernels()
-"""Tiles by the bytes of an element."""
+        return tuned((tile(64, 32, 32, 4, 1, ahead=element_bytes == 2),))
+    return tuned(tiles_for(element_bytes, WIDE_VALUES if wide else 0))

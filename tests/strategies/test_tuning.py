@@ -12,6 +12,7 @@ import torch
 pytest.importorskip("triton")
 
 from strategies.kernels import attention
+from strategies.kernels.tiles import HALF
 
 PROCESSORS = 132
 TOKENS, WIDTH = 64, 32
@@ -31,7 +32,7 @@ class Launches:
 @pytest.fixture
 def launches(monkeypatch: pytest.MonkeyPatch) -> Iterator[Launches]:
     """Tiles of 64 queries win where larger ones leave processors idle, the larger ones everywhere else."""
-    tuner = attention.tuned((attention.HALF[0], attention.HALF[4]))
+    tuner = attention.tuned((HALF[0], HALF[4]))
     noted = Launches()
 
     def measured(*arguments: Any, config: Any, **_: Any) -> list[float]:
@@ -43,7 +44,7 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> Iterator[Launches]:
     monkeypatch.setattr(tuner, "_bench", measured)
     monkeypatch.setattr(tuner, "fn", noted)
     monkeypatch.setattr(tuner, "base_fn", SimpleNamespace(__name__="attention"))
-    monkeypatch.setitem(attention.KERNELS, 2, tuner)
+    monkeypatch.setattr(attention, "tuner", lambda *_, **__: tuner)
     attention._tune.cache_clear()
     yield noted
     attention._tune.cache_clear()
@@ -74,6 +75,6 @@ def test_a_tile_is_measured_once_for_each_power_of_two_of_keys(launches: Launche
 
 
 def test_a_kernel_with_one_tile_is_not_measured(launches: Launches, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention.KERNELS[2], "configs", attention.KERNELS[2].configs[:1])
+    monkeypatch.setattr(attention.tuner(2, wide=False), "configs", [HALF[0]])
     attend_to(targets=1)
     assert [queries for _, queries in launches.noted] == [TOKENS]
