@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -48,6 +49,7 @@ def _compiled_rows(width: int, values: int) -> list[dict[str, Any]]:
                 found = compiled(tile, chip, DTYPES[dtype], width=width, value_width=values)
                 described = {"chip": chip.name, "dtype": dtype, "values": values, "tile": name_of(tile)}
                 rows.append(described | asdict(found) | {"fits": found.shared_bytes <= chip.shared_bytes})
+                print(" ".join(map(str, described.values())), file=sys.stderr)  # All of it takes minutes.
     return rows
 
 
