@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-MEMORY_WORDS = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "bad_alloc", "Cannot allocate")
-"""Messages of allocators that have no exception of their own: torch's on a CPU, CUDA's libraries, C++, the system."""
+MEMORY_WORDS = (
+    "DefaultCPUAllocator",
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "bad_alloc",
+    "Cannot allocate",
+)
+"""Messages of allocators that have no exception of their own: torch's on a CPU, CUDA's libraries, C++, the system.
+
+cuBLAS says that it is not initialised where there was no memory left for its handle.
+"""
 
 
 class UserError(Exception):
@@ -31,11 +42,27 @@ def one_of(option: str, value: str, valid: Collection[str]) -> None:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Return whether something failed for want of memory, on a GPU or on a CPU."""
+    """Return whether something failed for want of memory, on a GPU or on a CPU.
+
+    It may have failed before the error: to leave a recording of CUDA graphs that ran out of memory raises another.
+    """
+    return any(_is_out_of_memory(one) for one in _chain(error))
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")  # Without torch, the error can't be one of torch's.
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError | OSError) and tells_of_memory(str(error))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield the error and what it came from or was raised over, as a traceback would show them."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def tells_of_memory(text: str) -> bool:

@@ -4,9 +4,10 @@ How: each session is conditioned on the references and has one slot, like that o
 to session i mod B. Each session has a thread, and on a GPU a CUDA stream of its own, so that the small kernels of
 several targets can run side by side. Python's lock is the limit: one thread launches at a time.
 
-Threads: a pool thread enters inference mode and autocast itself, as these are each thread's own. On a CPU the cores are
+Threads: such a thread enters inference mode and autocast itself, as these are each thread's own. On a CPU the cores are
 shared out, so that B threads with a full set of helpers each do not fight for them: while a batch runs, an operation in
-a pool thread uses cores / B of them. The number is the process's own before and after.
+one of these threads uses cores / B of them. The number is the process's own before and after. A thread and its stream
+stay together, and groups reuse the streams: cuBLAS keeps 32 MiB for each pair of a thread and a stream that ever met.
 
 Costs: time = T * O forward passes of batch one over R * (h*w + C/64) memory tokens, min(B, T) passes at a time; to
 prepare, B * R * O conditioning passes, one after another. Memory = B * (R * O * 8.75 MB + 215 MB) at 1024 px, in
@@ -24,6 +25,7 @@ from contextlib import contextmanager
 import torch
 
 from strategies.base import Strategy
+from strategies.components.cuda_workspaces import free_workspaces
 from strategies.errors import UserError, out_of_memory
 from strategies.models.tracker import Tracker
 from strategies.session import CandidateWatch, TargetSession
@@ -31,52 +33,46 @@ from strategies.vocabulary import Predictions, References, VisionFeatures
 
 
 class MultiSession(Strategy):
-    """A pool of sessions; see the module's docstring.
+    """Sessions side by side; see the module's docstring.
 
     sessions: B, the bound of memory: all are made when a group is prepared.
     """
-
-    _pool: ThreadPoolExecutor | None = None
 
     def __init__(self, model: Tracker, *, sessions: int = 4) -> None:
         super().__init__(model)
         if sessions < 1:
             raise UserError(f"sessions={sessions} must be at least 1")
         self.sessions = sessions
-        self._sessions: list[_StreamedSession] = []
+        self._streams: list[torch.cuda.Stream | None] = []
+        self._lanes: list[_Lane] = []
 
     def _prepare(self, references: References) -> None:
-        for fitted in range(self.sessions):
+        if not self._streams:
+            self._streams = [_new_stream(self.model.device) for _ in range(self.sessions)]
+        for fitted, stream in enumerate(self._streams):
             try:
-                self._sessions.append(_StreamedSession(self.model, references))
+                self._lanes.append(_Lane(self.model, references, stream))
             except Exception as error:
-                self._sessions.clear()
+                self._release()
                 if not out_of_memory(error):
                     raise
                 raise torch.OutOfMemoryError(
                     f"of sessions={self.sessions} only {fitted} fit into memory, with a bank of {len(references)} "
                     f"references and {len(references.object_ids)} objects each"
                 ) from error
-        self._pool = ThreadPoolExecutor(self.sessions, thread_name_prefix="multi_session")
 
     def _predict(self, targets: VisionFeatures) -> Predictions:
-        assert self._pool is not None
-        sessions = self._sessions[: len(targets)]
-        shares = [
-            [targets[i : i + 1] for i in range(first, len(targets), len(sessions))] for first in range(len(sessions))
-        ]
-        with CandidateWatch(self.model) as watch, _cores_shared_by(len(sessions), self.model) as cores:
-            for session in sessions:
-                session.fork()
-            running = [
-                self._pool.submit(session.predict, share, watch, cores)
-                for session, share in zip(sessions, shares, strict=True)
-            ]
+        lanes = self._lanes[: len(targets)]
+        shares = [[targets[i : i + 1] for i in range(first, len(targets), len(lanes))] for first in range(len(lanes))]
+        with CandidateWatch(self.model) as watch, _cores_shared_by(len(lanes), self.model) as cores:
+            for lane in lanes:
+                lane.fork()
+            running = [lane.submit(share, watch, cores) for lane, share in zip(lanes, shares, strict=True)]
             wait(running)  # all of them, also where one fails: they use the watch and their sessions
-            for session in sessions:
-                session.join()
+            for lane in lanes:
+                lane.join()
         masks = self._results(running)
-        return Predictions.concatenate([masks[i % len(sessions)][i // len(sessions)] for i in range(len(targets))])
+        return Predictions.concatenate([masks[i % len(lanes)][i // len(lanes)] for i in range(len(targets))])
 
     def _results(self, done: list[Future[list[Predictions]]]) -> list[list[Predictions]]:
         for future in done:
@@ -88,27 +84,39 @@ class MultiSession(Strategy):
         return [future.result() for future in done]
 
     def _release(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-        self._pool = None
-        self._sessions = []
+        if not self._lanes:
+            return
+        for lane in self._lanes:
+            lane.close()
+        self._lanes = []
+        free_workspaces(self.model.device)
 
 
-class _StreamedSession:
-    """A session with, on a GPU, a stream of its own."""
+def _new_stream(device: torch.device) -> torch.cuda.Stream | None:
+    return torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def __init__(self, model: Tracker, references: References) -> None:
+
+class _Lane:
+    """A session with a thread of its own, which on a GPU computes on one stream."""
+
+    def __init__(self, model: Tracker, references: References, stream: torch.cuda.Stream | None) -> None:
         self._model = model
         self._session = TargetSession(model, references)
-        self._stream = torch.cuda.Stream(model.device) if model.device.type == "cuda" else None
+        self._stream = stream
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="multi_session")  # started by its first work
 
     def fork(self) -> None:
         """Let this session's stream wait for what the caller did before."""
         if self._stream is not None:
             self._stream.wait_stream(torch.cuda.current_stream(self._model.device))
 
-    def predict(self, targets: list[VisionFeatures], watch: CandidateWatch, cores: int | None) -> list[Predictions]:
-        """Predict the masks of the targets, one after another; this runs in a pool thread."""
+    def submit(
+        self, targets: list[VisionFeatures], watch: CandidateWatch, cores: int | None
+    ) -> Future[list[Predictions]]:
+        """Have the lane's thread predict the masks of the targets, one after another."""
+        return self._thread.submit(self._predict, targets, watch, cores)
+
+    def _predict(self, targets: list[VisionFeatures], watch: CandidateWatch, cores: int | None) -> list[Predictions]:
         if cores is not None:
             torch.set_num_threads(cores)
         with self._model.computing(), torch.cuda.stream(self._stream):
@@ -118,6 +126,9 @@ class _StreamedSession:
         """Let what the caller does next wait for this session's stream."""
         if self._stream is not None:
             torch.cuda.current_stream(self._model.device).wait_stream(self._stream)
+
+    def close(self) -> None:
+        self._thread.shutdown(cancel_futures=True)
 
 
 @contextmanager

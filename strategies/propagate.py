@@ -11,7 +11,8 @@ num_maskmem - 1; `sequential` has R * (h*w + C/64)), plus T passes of the memory
 session, at 1024 px R * O * 8.75 MB (outputs and masks of the references) and 15 * O * 4.75 MB for targets.
 As shipped it would be T * O * 4.75 MB (DESIGN section 3, trap 8), 138 GB for 29,066 targets and one object. Here the
 session forgets what no later frame can see, which changes
-no bit of any mask; about 100 bytes a target stay.
+no bit of any mask; about 100 bytes a target stay. Until 15 targets have passed, each has a bank of another length, for
+which cuDNN's attention, where torch takes that on a GPU, makes a plan of its own; that is in the times.
 From: what a user of transformers gets out of the box (DESIGN section 1). Not exact: the report says by how much.
 """
 

@@ -2,9 +2,11 @@
 
 Each kernel does the whole step, from the query before its rotary encoding to the residual added. First each is
 checked against float64 on inputs drawn anew, its outputs poisoned; then all take turns, and every sample is kept. Needs
-a CUDA GPU; with ``TRITON_INTERPRET=1`` in the environment small shapes run on a CPU, to try it.
+a CUDA GPU; with ``TRITON_INTERPRET=1`` in the environment small shapes run on a CPU, to try it. ``--compile-only``
+runs nothing: it compiles every tile for four generations of GPUs, on any machine, and says what each takes.
 
-Exit codes: 0 measured; 1 some kernel is wrong; 2 bad input; 130 interrupted.
+Exit codes: 0 measured, or compiled; 1 some kernel is wrong, or a chip has no tile that fits; 2 bad input; 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -16,95 +18,56 @@ import os
 import secrets
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
 import torch
-import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from harness.commands.compiled_kernels import compile_only
+from harness.commands.kernel_steps import (
+    Inputs,
+    Shape,
+    Step,
+    draw,
+    error_of,
+    exact,
+    fused,
+    library,
+    our_rotary,
+    poisoned,
+    tolerance,
+    torch_rotary,
+)
 from harness.guard import guarded
 from harness.measure.cost import measure_matrix_rate
 from harness.measure.timing import Clock, device_clock
 from harness.store.atomic import write_whole
 from harness.store.environment import describe_environment, device_name
-from strategies.components.memory_attention import rotate
 from strategies.components.sdpa import BACKENDS
 from strategies.errors import UnavailableError
 from strategies.models.precision import DTYPES
 
-POINTER_TOKENS = 4
-"""The pointer tokens of each memory frame: the hidden size of 256 in tokens of 64."""
-CHECKED_QUERIES = 512
-"""The most queries, spread over all, that are compared with float64: the scores of all would not fit into memory."""
-
-Step = Callable[[], Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """The numbers of memory frames, objects, targets and an image's tokens; the widths of keys and of raw memory."""
-
-    frames: int
-    objects: int
-    targets: int
-    tokens: int
-    width: int
-    memory: int
-
-    @property
-    def queries(self) -> int:
-        return self.targets * self.tokens
-
-    @property
-    def keys(self) -> int:
-        return self.frames * (self.tokens + POINTER_TOKENS)
-
-    def flops(self, values: int) -> int:
-        """Count the FLOPs of attention with values that wide and of the output's product; a multiply-add is 2."""
-        return 2 * self.objects * self.queries * (self.keys * (self.width + values) + values * self.width)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Inputs:
-    """query ``[O, N, D]``; cos, sin ``[L, D]``; keys ``[O, M, D]``; raw memory ``[O, M, V]``; residual ``[O, N, D]``.
-
-    project ``[D, V]``: from raw memory to values; out ``[D, D]``: the output's product.
-    """
-
-    query: Tensor
-    cos: Tensor
-    sin: Tensor
-    keys: Tensor
-    memory: Tensor
-    project: Tensor
-    out: Tensor
-    bias: Tensor
-    residual: Tensor
-
-    @property
-    def scale(self) -> float:
-        return float(self.keys.shape[-1]) ** -0.5
+SAMPLE_SECONDS = 0.005
+"""The least length of a sample, in which a call's launch and the wait for the device do not show."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """How wrong and how fast one kernel is on one shape.
 
-    error: the worst row's distance from float64, relative to its norm. seconds: samples in order; empty with the
-    reason where the kernel does not take the shape.
+    error: the worst row's distance from float64, relative to its norm. seconds: of one call, samples in order, each the
+    mean of so many ``calls``; empty with the reason where the kernel does not take the shape.
     """
 
     name: str
     shape: Shape
     error: float | None
     seconds: list[float]
+    calls: int | None
     flops: int
     reason: str | None = None
 
@@ -133,7 +96,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--dtype", default="bf16", choices=["fp32", "bf16", "fp16"])
     parser.add_argument("--seed", type=int, default=None, help="of the inputs (default: drawn anew)")
-    parser.add_argument("--out", type=Path, default=Path("results/kernels.json"), help="where raw samples go")
+    parser.add_argument(
+        "--compile-only", action="store_true", help="compile every tile for several GPUs, none of which is needed"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="where raw samples go (results/kernels.json), or what was compiled (results/kernels-compiled.json)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -144,6 +114,10 @@ def _positive(word: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.compile_only:
+        compiled = options.out or Path("results/kernels-compiled.json")
+        return compile_only(width=options.width, memory=options.memory, out=compiled)
+    out = options.out or Path("results/kernels.json")
     device = _device()
     clock = device_clock(device)
     seed = secrets.randbits(32) if options.seed is None else options.seed
@@ -162,9 +136,9 @@ def _run(options: argparse.Namespace) -> int:
         "environment": describe_environment(device),
         "results": [asdict(one) for one in results],
     }
-    write_whole(options.out, json.dumps(content, indent=1) + "\n")
+    write_whole(out, json.dumps(content, indent=1) + "\n")
     _print_table(results, rate, title=f"cross-attention on {device_name(device)}, {options.dtype}")
-    print(f"raw samples: {options.out}")
+    print(f"raw samples: {out}")
     for one in wrong:
         print(f"{one.name} at {one.shape.frames} frames is wrong: {one.error:.1e} of a row's norm", file=sys.stderr)
     return int(bool(wrong))
@@ -181,66 +155,32 @@ def _device() -> torch.device:
     )
 
 
-def tolerance(dtype: str) -> float:
-    """Return the largest error that a row may have, relative to its norm.
-
-    Query, shares and attended values are each rounded once (`tests/strategies/test_kernels.py` has the same for the
-    kernel alone), which makes 2 steps of the dtype; the library's projected values make one more.
-    """
-    return 3 * torch.finfo(DTYPES[dtype]).eps if dtype != "fp32" else 64 * torch.finfo(torch.float32).eps
-
-
-def draw(shape: Shape, dtype: torch.dtype, device: torch.device, *, seed: int) -> Inputs:
-    """Draw normal inputs, with scores of standard deviation 2 so that shares differ."""
-    generator = torch.Generator(device).manual_seed(seed)
-
-    def normal(*sizes: int, std: float = 1.0, of: torch.dtype = dtype) -> Tensor:
-        return (std * torch.randn(*sizes, generator=generator, device=device)).to(of)
-
-    angles = normal(shape.tokens, shape.width // 2, std=3.0, of=torch.float32).repeat_interleave(2, dim=-1)
-    rows = (shape.objects, shape.queries, shape.width)
-    return Inputs(
-        query=normal(*rows, std=2.0),
-        cos=angles.cos(),
-        sin=angles.sin(),
-        keys=normal(shape.objects, shape.keys, shape.width),
-        memory=normal(shape.objects, shape.keys, shape.memory),
-        project=normal(shape.width, shape.memory, std=shape.memory**-0.5),
-        out=normal(shape.width, shape.width, std=shape.width**-0.5),
-        bias=normal(shape.width, of=torch.float32),
-        residual=normal(*rows, of=torch.float32),
-    )
-
-
 def compare(shape: Shape, inputs: Inputs, *, rounds: int, clock: Clock) -> list[Result]:
     """Check every kernel, then time those that take the shape, one sample of each a round, in turns."""
-    steps = {"fused": (_fused(inputs), shape.memory)}
-    for name, backend in BACKENDS.items():
-        steps[f"{name}, projected values"] = (_library(inputs, backend, raw=False), shape.width)
-        steps[f"{name}, raw memory"] = (_library(inputs, backend, raw=True), shape.memory)
-    exact = _exact(inputs)
+    steps = _steps(shape, inputs)
+    right = exact(inputs)
     errors: dict[str, float] = {}
     refused: dict[str, str] = {}
     for name, (step, _) in steps.items():
         try:
             # The warnings say in many lines why a backend refuses.
-            with _poisoned(), warnings.catch_warnings(action="ignore"):
-                errors[name] = _error(step(), exact, inputs)
-        except (RuntimeError, torch.OutOfMemoryError) as error:
-            refused[name] = (str(error).strip() or type(error).__name__).splitlines()[0]
+            with poisoned(), warnings.catch_warnings(action="ignore"):
+                errors[name] = error_of(step(), right, inputs)
+        except _refusals() as refusal:
+            refused[name] = (str(refusal).strip() or type(refusal).__name__).splitlines()[0]
     names = list(errors)
+    calls = {name: _calls_of_a_sample(steps[name][0], clock) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(1 + rounds):
+    for number in range(rounds):
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            start = clock()
-            steps[name][0]()
-            seconds[name].append(clock() - start)
+            seconds[name].append(_seconds(steps[name][0], calls[name], clock) / calls[name])
     return [
         Result(
             name=name,
             shape=shape,
             error=errors.get(name),
-            seconds=seconds[name][1:],  # The first sample warms up.
+            seconds=seconds[name],
+            calls=calls.get(name),
             flops=shape.flops(values),
             reason=refused.get(name),
         )
@@ -248,69 +188,38 @@ def compare(shape: Shape, inputs: Inputs, *, rounds: int, clock: Clock) -> list[
     ]
 
 
-def _fused(inputs: Inputs) -> Step:
-    from strategies.kernels.attention import attend  # This needs triton, which not all machines have.
-
-    weight = (inputs.out.double() @ inputs.project.double()).to(inputs.out.dtype)
-    tables = inputs.cos[:, ::2].contiguous(), inputs.sin[:, ::2].contiguous()
-    return lambda: attend(
-        inputs.query, *tables, inputs.keys, inputs.memory, weight, inputs.bias, inputs.residual, scale=inputs.scale
-    )
-
-
-def _library(inputs: Inputs, backend: SDPBackend, *, raw: bool) -> Step:
-    """Return the library's step; the bank's values are projected once, outside it, as `direct` does."""
-    values = inputs.memory if raw else inputs.memory @ inputs.project.mT
-    weight = inputs.out @ inputs.project if raw else inputs.out
-    targets = inputs.query.shape[1] // inputs.cos.shape[0]
-    cos, sin = inputs.cos.repeat(targets, 1), inputs.sin.repeat(targets, 1)
-
-    def step() -> Tensor:
-        query = rotate(inputs.query, cos, sin)
-        query, key, value = (part.unsqueeze(1) for part in (query, inputs.keys, values))  # There is one head.
-        with sdpa_kernel(backend):
-            attended = F.scaled_dot_product_attention(query, key, value, scale=inputs.scale).squeeze(1)
-        return inputs.residual + (attended @ weight.mT + inputs.bias)
-
-    return step
+def _steps(shape: Shape, inputs: Inputs) -> dict[str, tuple[Step, int]]:
+    """Return each step by its name, with the width of the values that it attends to."""
+    steps = {"fused": (fused(inputs), shape.memory)}
+    for suffix, turn in (("", torch_rotary(inputs)), (", our rotary", our_rotary(inputs))):
+        for name, backend in BACKENDS.items():
+            steps[f"{name}, projected values{suffix}"] = library(inputs, backend, turn, raw=False), shape.width
+            steps[f"{name}, raw memory{suffix}"] = library(inputs, backend, turn, raw=True), shape.memory
+    return steps
 
 
-def _exact(inputs: Inputs) -> Tensor:
-    """Return the exact output of some queries, float64 ``[O, Q, D]``, without the residual."""
-    chosen = _checked(inputs)
-    rows = chosen % inputs.cos.shape[0]
-    cos, sin = inputs.cos[rows, ::2].double(), inputs.sin[rows, ::2].double()
-    even, odd = inputs.query[:, chosen].double().unflatten(-1, (-1, 2)).unbind(-1)
-    query = torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1).flatten(-2)
-    shares = (inputs.scale * query @ inputs.keys.double().mT).softmax(dim=-1)
-    attended = shares @ inputs.memory.double() @ inputs.project.double().mT
-    return attended @ inputs.out.double().mT + inputs.bias.double()
+def _refusals() -> tuple[type[Exception], ...]:
+    """Return what is raised where a kernel does not take a shape or has no room on the chip."""
+    if importlib.util.find_spec("triton") is None:
+        return (RuntimeError,)
+    from triton import OutOfResources  # This is no RuntimeError.
+
+    return RuntimeError, OutOfResources
 
 
-def _checked(inputs: Inputs) -> Tensor:
-    queries = inputs.query.shape[1]
-    spread = torch.linspace(0, queries - 1, min(queries, CHECKED_QUERIES), device=inputs.query.device)
-    return spread.round().long()
+def _calls_of_a_sample(step: Step, clock: Clock) -> int:
+    """Return how many calls last as long as a sample should, in the faster of two tries."""
+    calls = 1
+    while min(_seconds(step, calls, clock) for _ in range(2)) < SAMPLE_SECONDS:
+        calls *= 2
+    return calls
 
 
-def _error(out: Tensor, exact: Tensor, inputs: Inputs) -> float:
-    """Return the error of ``out``; NaN where any element was not written."""
-    if not torch.isfinite(out).all():
-        return float("nan")
-    chosen = _checked(inputs)
-    added = out[:, chosen].double() - inputs.residual[:, chosen].double()
-    return float(((added - exact).norm(dim=-1) / exact.norm(dim=-1)).max())
-
-
-@contextmanager
-def _poisoned() -> Iterator[None]:
-    """Fill new tensors with NaN, so that elements that are never written show."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+def _seconds(step: Step, calls: int, clock: Clock) -> float:
+    start = clock()
+    for _ in range(calls):
+        step()
+    return clock() - start
 
 
 def _print_table(results: Sequence[Result], rate: float, *, title: str) -> None:

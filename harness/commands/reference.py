@@ -72,6 +72,7 @@ BESIDE_RUNS = {
     "certificates/<device>.json": "what `python -m harness.certify` found",
     "certificates/masks-<device>.json": "what `python -m harness.certify masks` found",
     "kernels.json": "raw samples of `python -m harness.kernels`",
+    "kernels-compiled.json": "what `python -m harness.kernels --compile-only` found",
 }
 PREAMBLE = """\
 # Reference

@@ -36,6 +36,12 @@ def baseline_rate(run: Run, row: pd.Series) -> float | None:
     return len(groups) / sum(map(median, groups)) if groups else None
 
 
+def rate_in_turns(samples: Any) -> float | None:
+    """Return the targets a second of the strategy itself in the first group that was timed, in its turns."""
+    groups = _seconds_per_target(samples, {"candidate"})
+    return 1 / median(groups[0]) if groups else None
+
+
 def _seconds_per_target(samples: Any, sides: Set[str]) -> list[list[float]]:
     """Return the seconds a target of one side's blocks, by group. sides: the side's names in new files and old ones."""
     groups: dict[str, list[float]] = {}

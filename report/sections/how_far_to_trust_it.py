@@ -8,6 +8,7 @@ import pandas as pd
 
 from harness.stats.speedup import LEVEL
 from report.reading.run import Run, dig, finite
+from report.reading.samples import rate_in_turns
 from report.render.document import Block, Bullets, Paragraph, Section
 from report.sections.certificate import certificate_blocks, mask_certificate_blocks
 from report.sections.points_table import ratio
@@ -17,6 +18,10 @@ MOST_NAMED = 12
 """At most so many disturbed points are named."""
 WARM = 85
 """The temperature, in °C, from which a GPU may reduce its clock."""
+BOOSTED = 0.95
+"""A rate without a pause below this share of the rate in turns tells that the turns ran at a higher clock."""
+MOST_NAMED = 3
+"""So many points are named in a sentence, those that are the furthest off first."""
 
 
 def caveats_section(run: Run) -> Section | None:
@@ -55,6 +60,7 @@ def warnings(run: Run) -> list[str]:
         found.append(f"The GPU reached {summary['gpu_temperature_c'].max():.0f} °C.")
     if run.environment.get("git_changed") is True:
         found.append("The code had changes that were not committed: its commit does not describe all of it.")
+    found += _of_boosts(run)
     found += _of_random_weights(run)
     lone = summary[(summary["status"] == "ok") & summary["speedup"].isna()]
     if len(lone):
@@ -84,6 +90,30 @@ def _about_labels(run: Run) -> list[str]:
     lists = [given for given in run.stored("details", "warnings") if isinstance(given, list)]
     given = dict.fromkeys(warning for warnings in lists for warning in warnings if isinstance(warning, str) and warning)
     return [f"{warning[0].upper()}{warning[1:]}." for warning in given]
+
+
+def _of_boosts(run: Run) -> list[str]:
+    """Say where a strategy was slower without a pause than in turns with its baseline, and give both rates.
+
+    A GPU that is half idle in the baseline's turns has power and temperature to spare in the strategy's.
+    """
+    slower: list[tuple[float, str]] = []
+    for name, content in run.points.items():
+        sustained = dig(content, "details", "sustained")
+        targets, seconds = finite(dig(sustained, "targets")), finite(dig(sustained, "seconds"))
+        in_turns = rate_in_turns(content.get("samples"))
+        if targets and seconds and in_turns and targets / seconds < BOOSTED * in_turns:
+            alone = targets / seconds
+            told = f"`{name}` {alone:.3g} targets/s instead of {in_turns:.3g}"
+            slower.append((alone / in_turns, told))
+    if not slower:
+        return []
+    named = [told for _, told in sorted(slower)[:MOST_NAMED]]
+    more = f" and {len(slower) - len(named)} more" if len(slower) > len(named) else ""
+    return [
+        f"Without a pause the GPU was slower than in turns with the baseline, between which its clock recovers: "
+        f"{'; '.join(named)}{more}. A long job runs at the lower rate."
+    ]
 
 
 def _of_random_weights(run: Run) -> list[str]:

@@ -12,6 +12,7 @@ from functools import partial
 
 import torch
 
+from strategies.components.cuda_workspaces import free_workspaces
 from strategies.components.static_shapes import Chunk, Outputs
 from strategies.errors import UnavailableError
 from strategies.vocabulary import VisionFeatures
@@ -55,7 +56,11 @@ class Graphs:
 
 
 class CudaRecorder:
-    """A recorder for one CUDA device, whose graphs share their working memory, as no two run at once."""
+    """A recorder for one CUDA device, whose graphs share their working memory, as no two run at once.
+
+    All its recordings, and the runs that warm them up, are on one stream of its own. Workspaces of cuBLAS are freed
+    before and after each, so that a graph has its own in the graphs' memory: it outlives whatever frees the others.
+    """
 
     def __init__(self, device: torch.device) -> None:
         """Take a pool of graphs for the device. Raises UnavailableError where that is no CUDA device."""
@@ -66,27 +71,25 @@ class CudaRecorder:
             )
         self._device = device
         self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream(device)
 
     def __call__(self, work: Callable[[], Outputs]) -> Recorded:
         graph = torch.cuda.CUDAGraph()
-        cached = torch.is_autocast_cache_enabled()
-        torch.set_autocast_cache_enabled(False)  # a graph must not read casts that end with the autocast context
-        try:
-            with torch.cuda.device(self._device):
-                _warm_up(work)
+        with torch.cuda.device(self._device):
+            self._warm_up(work)
+            free_workspaces(self._device)
+            try:
                 # Other threads, such as those that watch the device, may go on with calls of their own.
-                with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                     outputs = work()
-        finally:
-            torch.set_autocast_cache_enabled(cached)
+            finally:
+                free_workspaces(self._device)
         return Recorded(replay=graph.replay, outputs=outputs)
 
-
-def _warm_up(work: Callable[[], Outputs]) -> None:
-    """Run the work on a stream of its own: a recording must not depend on what the caller's stream has under way."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(WARM_UPS):
-            work()
-    torch.cuda.current_stream().wait_stream(side)
+    def _warm_up(self, work: Callable[[], Outputs]) -> None:
+        """Run the work outside the caller's stream: a recording must not depend on what that has under way."""
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            for _ in range(WARM_UPS):
+                work()
+        torch.cuda.current_stream().wait_stream(self._stream)

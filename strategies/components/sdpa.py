@@ -30,8 +30,12 @@ CHOICES: tuple[Sdpa, ...] = get_args(Sdpa)
 """``auto`` leaves it to torch, which takes the first backend that knows device, dtype and shape."""
 
 ON_CPU = ("auto", "flash", "math")
-REFUSALS = ("No available kernel", "No viable backend")
-"""The beginning of torch's message where no backend that it may use takes the inputs, on any device."""
+REFUSALS = (
+    *("No available kernel", "No viable backend"),
+    *("No valid execution plans built", "No execution plans support the graph"),
+)
+"""Words of torch's message where no backend that it may use takes the inputs, on any device, and of cuDNN's own, which
+finds out only while it plans."""
 
 OPERATORS = {
     "aten::_scaled_dot_product_flash_attention": "flash",

@@ -18,12 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from strategies.models.modules import Attention, MaskDecoder, TwoWayLayer
+from strategies.models.precision import DTYPES
 from strategies.models.tracker import Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageProjection:
-    """A layer's projections of an image, ``[P, C]``, and what positions and biases add to them, ``[L, P]``."""
+    """A layer's projections of an image, ``[P, C]`` in the model's dtype, and what positions and biases add to them.
+
+    offset: fp32 ``[L, P]``.
+    """
 
     weight: Tensor
     offset: Tensor
@@ -33,11 +37,27 @@ class ImageProjection:
         return F.linear(image, self.weight).add_(self.offset)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImageOutput:
+    """The product that ends the image's attention: weight ``[H, d, C]`` in the model's dtype, bias fp32 ``[C]``.
+
+    The bias is fp32 because it is added outside of a product, where autocast would not narrow it.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+
 class TwoWay:
-    """The transformer of one model's decoder; its weights are read once, here."""
+    """The transformer of one model's decoder; its weights are read once, here.
+
+    What is constant is computed of the fp32 weights; what depends on an image, of their casts to the model's dtype.
+    """
 
     def __init__(self, model: Tracker) -> None:
         self._transformer = model.mask_decoder.transformer
+        dtype = DTYPES[model.dtype]
+        full = model.in_dtype("fp32").mask_decoder.transformer
         with torch.inference_mode():
             tokens = torch.cat([output_tokens(model.mask_decoder), model.no_prompt_tokens[0, 0]])
             self._query_point_embedding = tokens[None]  # [1, Q, C]
@@ -48,12 +68,14 @@ class TwoWay:
                     keys=layer.cross_attn_token_to_image.k_proj,
                     values=layer.cross_attn_token_to_image.v_proj,
                     queries=layer.cross_attn_image_to_token.q_proj,
+                    dtype=dtype,
                 )
-                for layer in self._transformer.layers
+                for layer in full.layers
             )
-            final = self._transformer.final_attn_token_to_image
-            self._final_projection = _image_projection(position, keys=final.k_proj, values=final.v_proj)
-            first = self._transformer.layers[0]
+            self._image_outputs = tuple(_image_output(layer.cross_attn_image_to_token, dtype) for layer in full.layers)
+            final = full.final_attn_token_to_image
+            self._final_projection = _image_projection(position, keys=final.k_proj, values=final.v_proj, dtype=dtype)
+            first = full.layers[0]
             self._first_queries = self._self_attention(first, self._query_point_embedding)
             self._first_query = first.cross_attn_token_to_image.q_proj(
                 self._first_queries + self._query_point_embedding
@@ -65,7 +87,8 @@ class TwoWay:
         keys: the images ``[N, L, C]`` that go in, dense prompt added.
         """
         queries, query_point_embedding = self._first_queries, self._query_point_embedding
-        for layer, projection in zip(self._transformer.layers, self._projections, strict=True):
+        layers = zip(self._transformer.layers, self._projections, self._image_outputs, strict=True)
+        for layer, projection, image_output in layers:
             token_to_image, image_to_token = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
             if layer.skip_first_layer_pe:  # the first
                 query = self._first_query.expand(len(keys), -1, -1)
@@ -77,7 +100,8 @@ class TwoWay:
             queries = layer.layer_norm2(queries + attn_out)
             queries = layer.layer_norm3(queries + layer.mlp(queries))
             token_key = image_to_token.k_proj(queries + query_point_embedding)
-            attn_out = _attend_few(image_to_token, image_query, token_key, image_to_token.v_proj(queries))
+            token_value = image_to_token.v_proj(queries)
+            attn_out = _attend_few(image_to_token.scaling, image_query, token_key, token_value, image_output)
             keys = layer.layer_norm4(keys + attn_out)
         token_to_image = self._transformer.final_attn_token_to_image
         key, value = self._final_projection(keys).chunk(2, dim=-1)
@@ -98,7 +122,7 @@ def output_tokens(decoder: MaskDecoder) -> Tensor:
 
 
 def _image_projection(
-    position: Tensor, *, keys: nn.Linear, values: nn.Linear, queries: nn.Linear | None = None
+    position: Tensor, *, keys: nn.Linear, values: nn.Linear, queries: nn.Linear | None = None, dtype: torch.dtype
 ) -> ImageProjection:
     """Join the projections into one: keys and queries are projected with their position, values without."""
     modules = [keys, values] if queries is None else [keys, values, queries]
@@ -106,7 +130,13 @@ def _image_projection(
         module.bias.expand(len(position), -1) if module is values else F.linear(position, module.weight, module.bias)
         for module in modules
     ]
-    return ImageProjection(weight=torch.cat([module.weight for module in modules]), offset=torch.cat(offsets, dim=-1))
+    weight = torch.cat([module.weight for module in modules]).to(dtype)
+    return ImageProjection(weight=weight, offset=torch.cat(offsets, dim=-1))
+
+
+def _image_output(attention: Attention, dtype: torch.dtype) -> ImageOutput:
+    weight = attention.o_proj.weight.to(dtype).unflatten(1, (attention.num_attention_heads, -1)).permute(1, 2, 0)
+    return ImageOutput(weight=weight, bias=attention.o_proj.bias)
 
 
 def _attend(attention: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -117,19 +147,18 @@ def _attend(attention: Attention, query: Tensor, key: Tensor, value: Tensor) -> 
     return attention.o_proj(out.transpose(1, 2).flatten(2))
 
 
-def _attend_few(attention: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def _attend_few(scaling: float, query: Tensor, key: Tensor, value: Tensor, output: ImageOutput) -> Tensor:
     """Attend as `_attend` does, for many queries of a handful of keys, at which attention kernels are slow.
 
     Keys stand in blocks, one for each head, between zeros, so that one product gives the scores of all heads. The
     output's product is taken of the values, which are few, instead of the queries.
     """
-    heads = attention.num_attention_heads
+    heads = len(output.weight)
     blocks = torch.eye(heads, dtype=key.dtype, device=key.device)[:, :, None, None]
     rows = key.unflatten(-1, (heads, -1)).transpose(1, 2)  # [N, H, Lk, d]
-    spread = (rows.unsqueeze(2) * (attention.scaling * blocks)).permute(0, 1, 3, 2, 4).flatten(3).flatten(1, 2)
+    spread = (rows.unsqueeze(2) * (scaling * blocks)).permute(0, 1, 3, 2, 4).flatten(3).flatten(1, 2)
     scores = (spread @ query.mT).unflatten(1, (heads, -1))  # [N, H, Lk, Lq]: a softmax along short rows would be slow
     shares = scores.softmax(dim=2).flatten(1, 2).mT
-    weight = attention.o_proj.weight.unflatten(1, (heads, -1)).permute(1, 2, 0)  # [H, d, C]
     of_heads = value.unflatten(-1, (heads, -1)).permute(2, 0, 1, 3)  # [H, N, Lk, d]
-    values = (of_heads.flatten(1, 2) @ weight).unflatten(1, of_heads.shape[1:3])  # [H, N, Lk, C]
-    return shares @ values.transpose(0, 1).flatten(1, 2) + attention.o_proj.bias
+    values = (of_heads.flatten(1, 2) @ output.weight).unflatten(1, of_heads.shape[1:3])  # [H, N, Lk, C]
+    return shares @ values.transpose(0, 1).flatten(1, 2) + output.bias

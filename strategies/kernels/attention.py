@@ -9,11 +9,13 @@ Values may be narrower than keys; SAM2's raw memory is 64 wide under keys of 256
 (FlashAttention-3 calls it intra-warpgroup pipelining).
 
 Deterministic: each output element is summed by one program in one order. Which tile a process takes is the tuner's
-measurement, kept on disk with Triton's own cache; another tile is another order of summation.
+measurement, kept on disk with Triton's own cache; another tile is another order of summation. It is measured on drawn
+inputs of many queries, whatever the batch that comes first, so that no later batch has to live with another's tile.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -22,8 +24,12 @@ import triton.language as tl
 from torch import Tensor
 
 from strategies.kernels.rotary import rotated
+from strategies.kernels.tiles import WIDE_VALUES, tile, tiles_for
 
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
+
+TUNING_QUERIES = 65_536
+"""The queries with which tiles are measured: 16 targets at 1024 px, which is almost four rounds of an H100's tiles."""
 
 
 def attend(
@@ -47,11 +53,59 @@ def attend(
     weight share one dtype, in which products are taken with fp32 sums; D, V and C are powers of two from 16 on.
     """
     _check(query, keys, values, weight, residual, cos, sin, bias)
+    if len(_kernel(query, values).configs) > 1:
+        widths = keys.shape[2], values.shape[2], weight.shape[0]
+        _tune(query.device, query.dtype, bias.dtype, residual.dtype, widths, _bucket(keys.shape[1]))
+    return _launch(query, cos, sin, keys, values, weight, bias, residual, scale=scale)
+
+
+@functools.cache
+def _tune(
+    device: torch.device,
+    dtype: torch.dtype,
+    of_bias: torch.dtype,
+    of_residual: torch.dtype,
+    widths: tuple[int, int, int],
+    count: int,
+) -> None:
+    """Have the tuner choose a tile, once a process, for inputs of these dtypes and widths and so many keys."""
+    width, value_width, columns = widths
+    generator = torch.Generator(device).manual_seed(0)
+
+    def normal(*shape: int, of: torch.dtype = dtype) -> Tensor:
+        return torch.randn(*shape, generator=generator, device=device).to(of)
+
+    angles = normal(TUNING_QUERIES // 16, width // 2, of=torch.float32)
+    _launch(
+        normal(1, TUNING_QUERIES, width),
+        angles.cos(),
+        angles.sin(),
+        normal(1, count, width),
+        normal(1, count, value_width),
+        normal(columns, value_width),
+        normal(columns, of=of_bias),
+        normal(1, TUNING_QUERIES, columns, of=of_residual),
+        scale=width**-0.5,
+    )
+
+
+def _launch(
+    query: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    residual: Tensor,
+    *,
+    scale: float,
+) -> Tensor:
     groups, count, width = keys.shape
     queries, columns = residual.shape[1:]
     out = residual.new_empty(groups, queries, columns)
     with torch.cuda.device_of(query):
-        KERNELS[query.element_size()][lambda tile: (triton.cdiv(queries, tile["block_q"]), groups)](
+        _kernel(query, values)[lambda blocks: (triton.cdiv(queries, blocks["block_q"]), groups)](
             query,
             cos,
             sin,
@@ -66,13 +120,22 @@ def attend(
             queries,
             cos.shape[0],
             count,
-            max(16, triton.next_power_of_2(count)),
+            _bucket(count),
             scale * math.log2(math.e),
             width=width,
             value_width=values.shape[2],
             columns=columns,
         )
     return out
+
+
+def _kernel(query: Tensor, values: Tensor) -> triton.runtime.Autotuner:
+    return tuner(query.element_size(), wide=values.shape[2] >= WIDE_VALUES)
+
+
+def _bucket(count: int) -> int:
+    """Return the number of keys by which so many are tuned."""
+    return max(16, triton.next_power_of_2(count))
 
 
 def _step(x: Tensor) -> int:
@@ -104,26 +167,6 @@ def _check(query: Tensor, keys: Tensor, values: Tensor, weight: Tensor, residual
         raise ValueError(f"query, keys, values and weight differ in dtype: {query.dtype}, {keys.dtype}, ...")
     if not all(x.is_contiguous() for x in (query, keys, values, weight, residual, *tables)):
         raise ValueError("all tensors must be contiguous")
-
-
-def _tile(block_q: int, block_k: int, columns: int, warps: int, stages: int, *, ahead: bool) -> triton.Config:
-    blocks = {"block_q": block_q, "block_k": block_k, "block_columns": columns, "ahead": ahead}
-    return triton.Config(blocks, num_warps=warps, num_stages=stages)
-
-
-HALF = (
-    _tile(128, 64, 64, 8, 3, ahead=True),
-    _tile(128, 64, 64, 8, 2, ahead=True),
-    _tile(128, 64, 64, 8, 3, ahead=False),
-    _tile(128, 32, 64, 8, 3, ahead=True),
-    _tile(64, 64, 64, 4, 2, ahead=True),
-    _tile(64, 32, 64, 4, 3, ahead=True),
-)
-"""Tiles for bf16 and fp16. Compiled for an H100 (Triton 3.6 and 3.7, keys of 256, values of 64), no loop spills
-registers or makes its matrix products wait for each other; two programs of 64 queries share a processor."""
-
-SINGLE = (_tile(32, 32, 32, 4, 1, ahead=False), _tile(64, 32, 32, 8, 1, ahead=False))
-"""Tiles for fp32, whose products take no matrix units and keep whole rows in registers."""
 
 
 @triton.jit
@@ -243,14 +286,13 @@ def tuned(tiles: tuple[triton.Config, ...]) -> triton.runtime.Autotuner:
     They are measured anew for each pair of widths and each power of two of keys, but not for each number of queries:
     then a batch of another size could take another tile, and round differently.
     """
-    return triton.autotune(list(tiles), key=["width", "value_width", "count_bucket"], cache_results=True)(_attention)
+    key = ["width", "value_width", "columns", "count_bucket"]
+    return triton.autotune(list(tiles), key=key, cache_results=True)(_attention)
 
 
-def _kernels() -> dict[int, triton.runtime.Autotuner]:
+@functools.cache
+def tuner(element_bytes: int, *, wide: bool) -> triton.runtime.Autotuner:
+    """Return the kernel for elements of so many bytes and values that are wide or not (`WIDE_VALUES`)."""
     if INTERPRETED:  # nothing can be measured
-        return {2: tuned((_tile(64, 32, 32, 4, 1, ahead=True),)), 4: tuned((_tile(64, 32, 32, 4, 1, ahead=False),))}
-    return {2: tuned(HALF), 4: tuned(SINGLE)}
-
-
-KERNELS = _kernels()
-"""Tiles by the bytes of an element."""
+        return tuned((tile(64, 32, 32, 4, 1, ahead=element_bytes == 2),))
+    return tuned(tiles_for(element_bytes, WIDE_VALUES if wide else 0))

@@ -52,7 +52,8 @@ class FusedMemoryAttention:
         self._memory = bank.memory.to(self._dtype)
         cos, sin = model.rotary
         self._tables = cos[:, ::2].contiguous(), sin[:, ::2].contiguous()
-        self._outputs = tuple(_absorbed(layer.cross_attn_image, self._dtype) for layer in self._attention.layers)
+        full = model.in_dtype("fp32").memory_attention.layers
+        self._outputs = tuple(_absorbed(layer.cross_attn_image, self._dtype) for layer in full)
         self._self_attention = self._fused_self_attention if fused_self_attention else self._library_self_attention
 
     def condition(self, embedding: Tensor, objects: slice) -> Tensor:
@@ -96,7 +97,7 @@ class FusedMemoryAttention:
             *self._tables,
             rotate(attention.k_proj(normed), *self._tables),
             attention.v_proj(normed),
-            attention.o_proj.weight.to(self._dtype),
+            attention.o_proj.weight,
             attention.o_proj.bias,
             x.flatten(0, -3),
             scale=attention.scaling,

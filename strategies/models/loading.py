@@ -50,10 +50,10 @@ def load_model(
     check_finite(name, weights or "the model's own place", network)
     network.requires_grad_(False)
     _copy_into_own_memory(network)
-    model = family.tracker(network, name=name, device=str(place), dtype=dtype)
+    model = family.tracker(network, name=name, device=str(place), dtype="fp32")
     if weights == "random":
-        family.centre(model.in_dtype("fp32"))
-    return model
+        family.centre(model)
+    return model if dtype == "fp32" else model.in_dtype(dtype)
 
 
 def _check_usable_dtype(dtype: str, device: torch.device) -> None:

@@ -13,8 +13,10 @@ from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel
 
 from strategies.errors import UserError
+from strategies.models.casts import cast_once
 from strategies.models.dimensions import Dimensions, MaskDecoderDimensions, MemoryAttentionDimensions
 from strategies.models.modules import MaskDecoder, MemoryAttention
+from strategies.models.precision import DTYPES
 from strategies.models.sam2_session import Sam2Session
 from strategies.models.tracker import StageModules, Tracker
 from strategies.vocabulary import VisionFeatures
@@ -40,7 +42,9 @@ class Sam2(Tracker):
             raise UserError(
                 f"model {name} tracks with a single mask; only models that pick the best of three are served"
             )
-        self.network = network.to(self.device)
+        self._stored = network.to(self.device)
+        self.network = cast_once(self._stored, DTYPES[dtype])
+        """The network that computes; in bf16 and fp16 it holds casts of the weights that its products read."""
         self.embedding_position = self._embedding_position()
         """``[1, h*w, C]``: the neck's sine encoding of the image embedding, the same for every frame."""
         self._spatial_position = self._memory_encoder_position()
@@ -48,7 +52,7 @@ class Sam2(Tracker):
         self._image_position = self._decoder_position()
 
     def in_dtype(self, dtype: str) -> Sam2:
-        return Sam2(self.network, name=self.name, device=str(self.device), dtype=dtype)
+        return Sam2(self._stored, name=self.name, device=str(self.device), dtype=dtype)
 
     # --- from pictures -----------------------------------------------------------------------------------------
 

@@ -85,9 +85,10 @@ class TrackerSession(ABC):
 class Tracker(ABC):
     """A network that segments targets by its memory of labelled references, on one device, computing in one dtype.
 
-    Weights stay fp32; bf16 and fp16 work through autocast, which keeps normalisations and the rotary encoding in fp32
-    and is more accurate than converting the weights (DESIGN section 3, trap 7). fp32 is fp32: TF32, which torch allows
-    for convolutions by default, is used with dtype tf32 and no other.
+    bf16 and fp16 work through autocast, which keeps normalisations and the rotary encoding in fp32 and is more accurate
+    than converting all weights (DESIGN section 3, trap 7). The weights that autocast would cast at every use are cast
+    once, beside the fp32 ones that are kept (trap 15). fp32 is fp32: TF32, which torch allows for convolutions by
+    default, is used with dtype tf32 and no other.
 
     Shape letters are those of `strategies.vocabulary`; L = h*w image tokens, W the width of memory, d that of a head.
     """
@@ -105,7 +106,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def in_dtype(self, dtype: str) -> Tracker:
-        """Return the same network, with the same weights in memory, that computes in another dtype."""
+        """Return the same network, with the same fp32 weights in memory, that computes in another dtype."""
 
     def computing(self) -> AbstractContextManager[None]:
         """Return a context of inference mode and the model's dtype; every strategy computes under it."""

@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from strategies import Direct, Predictions, References, Sam2, Sequential, Strategy, UnavailableError, UserError
 from strategies.components.compiled import compiled
 from strategies.components.cuda_graphs import Graphs, Recorded
-from strategies.components.sdpa import observed
+from strategies.components.sdpa import explain_refusals, observed
 from strategies.components.static_shapes import Outputs, Padded
 from strategies.direct import BANKS
 from strategies.multi_session import MultiSession
@@ -127,6 +127,22 @@ def test_a_backend_that_refuses_a_shape_is_not_replaced_by_another(
         direct.prepare(references(narrow_values, pictures))
         sentence = refusal(lambda: direct.predict(pictures.targets[:2]))
     assert "sdpa=flash does not take this model's attention in fp32 on cpu" in sentence
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "No available kernel. Aborting execution.",
+        "cuDNN Frontend error: [cudnn_frontend] Error: No valid execution plans built.",
+        "cuDNN Frontend error: [cudnn_frontend] Error: No execution plans support the graph.",
+    ],
+)
+def test_every_way_to_refuse_a_shape_is_explained(said: str) -> None:
+    def refuse() -> None:
+        with explain_refusals("cudnn", dtype="bf16", device=torch.device("cuda")):
+            raise RuntimeError(said)
+
+    assert "sdpa=cudnn does not take this model's attention in bf16 on cuda" in refusal(refuse)
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
@@ -382,11 +398,12 @@ def test_released_graphs_leave_no_memory_behind(cuda_model: Sam2, cuda_pictures:
 @needs_cuda
 @pytest.mark.parametrize(("sdpa", "dtype"), [("cudnn", "bf16"), ("efficient", "fp32"), ("flash", "bf16")])
 def test_gpus_run_the_chosen_attention(cuda_model: Sam2, cuda_pictures: Pictures, sdpa: str, dtype: str) -> None:
+    """Four objects share layer 0's queries, which have a stride of 0 along them."""
     reduced = Sam2(cuda_model.network, name="toy", device="cuda", dtype=dtype)
     for graphs in (False, True):
         direct = Direct(reduced, sdpa=sdpa, cuda_graphs=graphs)
         with direct, observed() as counts:
-            direct.prepare(references(reduced, cuda_pictures))
+            direct.prepare(references(reduced, cuda_pictures, objects=4))
             direct.predict(cuda_pictures.targets)
         assert set(counts) == {sdpa}
 

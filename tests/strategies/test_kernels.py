@@ -31,6 +31,7 @@ from triton import OutOfResources  # noqa: E402
 from strategies.kernels import attention  # noqa: E402 - not where there is no Triton
 from strategies.kernels.attention import attend  # noqa: E402
 from strategies.kernels.rotary import rotate  # noqa: E402
+from strategies.kernels.tiles import tiles_for  # noqa: E402
 
 DEVICE = "cpu" if INTERPRETED else "cuda"
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -166,11 +167,12 @@ def test_attention_has_the_widths_of_the_published_models_and_of_others(
     assert_close(inputs, attended(inputs))
 
 
-@pytest.mark.parametrize("size", attention.KERNELS)
-def test_every_tile_is_right(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs = draw(groups=1, queries=150, count=140, width=256, columns=256, dtype=DTYPES[size == 2])
-    for tile in attention.HALF if size == 2 else attention.SINGLE:
-        monkeypatch.setitem(attention.KERNELS, size, attention.tuned((tile,)))
+@pytest.mark.parametrize("value_width", [64, 256])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_tile_is_right(dtype: torch.dtype, value_width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = draw(groups=1, queries=150, count=140, width=256, value_width=value_width, columns=256, dtype=dtype)
+    for tile in tiles_for(dtype.itemsize, value_width):
+        monkeypatch.setattr(attention, "tuner", lambda *_, tile=tile, **__: attention.tuned((tile,)))
         with suppress(OutOfResources):  # on a smaller GPU, where the tuner drops that tile
             assert_close(inputs, attended(inputs))
 

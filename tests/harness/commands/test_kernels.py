@@ -12,20 +12,23 @@ import torch
 from torch import Tensor
 
 from harness.commands import kernels
-from harness.commands.kernels import BACKENDS, Inputs, Shape, Step, compare, draw, main, tolerance
+from harness.commands.kernel_steps import Inputs, Shape, Step, draw, library, tolerance, torch_rotary
+from harness.commands.kernels import BACKENDS, SAMPLE_SECONDS, compare, main
 
+ROTARIES = ("", ", our rotary")
 SMALL = ("--frames", "1", "2", "--targets", "2", "--tokens", "20", "--width", "64", "--memory", "16", "--rounds", "3")
 
 
-def library(inputs: Inputs) -> Step:
-    return kernels._library(inputs, BACKENDS["math"], raw=False)
+def by_library(inputs: Inputs) -> Step:
+    return library(inputs, BACKENDS["math"], torch_rotary(inputs), raw=False)
 
 
 @pytest.fixture
 def on_cpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Let the command run without Triton, with the library's step in the place of the fused one."""
+    """Let the command run without Triton, with the library's step in the place of the kernels."""
     monkeypatch.setattr(kernels, "_device", lambda: torch.device("cpu"))
-    monkeypatch.setattr(kernels, "_fused", library)
+    monkeypatch.setattr(kernels, "fused", by_library)
+    monkeypatch.setattr(kernels, "our_rotary", torch_rotary)
     return monkeypatch
 
 
@@ -37,7 +40,8 @@ def test_every_step_that_takes_the_shape_is_right_and_has_all_samples(
     stored = json.loads(out.read_text(encoding="utf-8"))
     assert {one["shape"]["frames"] for one in stored["results"]} == {1, 2}
     taken = [one for one in stored["results"] if one["reason"] is None]
-    assert {"fused", "math, projected values", "math, raw memory"} <= {one["name"] for one in taken}
+    of_library = {f"math, {values}{rotary}" for values in ("projected values", "raw memory") for rotary in ROTARIES}
+    assert {"fused", *of_library} <= {one["name"] for one in taken}
     for one in taken:
         assert 0 < one["error"] <= tolerance("fp32")
         assert len(one["seconds"]) == 3
@@ -63,32 +67,74 @@ def test_a_wrong_step_is_found(
     fault: str, on_cpu: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def wrong(inputs: Inputs) -> Step:
-        right = library(inputs)
+        right = by_library(inputs)
 
         def step() -> Tensor:
             out = right()
             if fault == "an element is not written":
                 out[0, 3, 5] = torch.empty(1)[0]
             elif fault == "a key is left out":
-                out = library(Inputs(**vars(inputs) | {"keys": inputs.keys.index_fill(1, torch.tensor(3), 0)}))()
+                out = by_library(Inputs(**vars(inputs) | {"keys": inputs.keys.index_fill(1, torch.tensor(3), 0)}))()
             else:
                 out = out - inputs.residual
             return out
 
         return step
 
-    on_cpu.setattr(kernels, "_fused", wrong)
+    on_cpu.setattr(kernels, "fused", wrong)
     assert main([*SMALL, "--dtype", "fp32", "--out", str(tmp_path / "kernels.json")]) == 1
     assert "fused at 1 frames is wrong" in capsys.readouterr().err
 
 
-def test_steps_take_turns_and_the_first_round_does_not_count(on_cpu: pytest.MonkeyPatch) -> None:
-    shape = Shape(frames=1, objects=2, targets=2, tokens=8, width=32, memory=16)
-    inputs = draw(shape, torch.float32, torch.device("cpu"), seed=0)
+SHAPE = Shape(frames=1, objects=2, targets=2, tokens=8, width=32, memory=16)
+
+
+def test_a_sample_is_of_as_many_calls_as_take_five_milliseconds(on_cpu: pytest.MonkeyPatch) -> None:
+    """Calls move the clock, and so does each look at it, as a launch and a wait for the device do."""
+    now = 0.0
+    look, call = 0.00005, 0.0006
+
+    def clock() -> float:
+        nonlocal now
+        now += look
+        return now
+
+    def costly(inputs: Inputs) -> Step:
+        right = by_library(inputs)
+
+        def step() -> Tensor:
+            nonlocal now
+            now += call
+            return right()
+
+        return step
+
+    on_cpu.setattr(kernels, "fused", costly)
+    on_cpu.setattr(kernels, "BACKENDS", {})
+    inputs = draw(SHAPE, torch.float32, torch.device("cpu"), seed=0)
+    (fused,) = compare(SHAPE, inputs, rounds=4, clock=clock)
+    assert fused.calls is not None
+    assert fused.calls * call >= SAMPLE_SECONDS - look
+    assert fused.seconds == pytest.approx([call + look / fused.calls] * 4)
+
+
+def test_a_kernel_that_has_no_room_on_the_chip_is_refused_and_the_others_are_timed(on_cpu: pytest.MonkeyPatch) -> None:
+    resources = pytest.importorskip("triton").OutOfResources
+
+    def too_large(inputs: Inputs) -> Step:
+        def step() -> Tensor:
+            raise resources(262144, 232448, "shared memory")
+
+        return step
+
+    on_cpu.setattr(kernels, "fused", too_large)
+    inputs = draw(SHAPE, torch.float32, torch.device("cpu"), seed=0)
     ticks = iter(range(10_000))
-    results = [one for one in compare(shape, inputs, rounds=4, clock=lambda: float(next(ticks))) if one.seconds]
-    assert [one.seconds for one in results] == [[1.0] * 4] * len(results)
-    assert next(ticks) == 2 * 5 * len(results)
+    fused, *others = compare(SHAPE, inputs, rounds=2, clock=lambda: float(next(ticks)))
+    assert (fused.seconds, fused.calls, fused.error) == ([], None, None)
+    assert fused.reason is not None
+    assert "shared memory, Required: 262144" in fused.reason
+    assert any(one.seconds == [1.0, 1.0] for one in others)
 
 
 def test_flops_count_attention_and_the_outputs_product() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,8 @@ def test_an_error_is_a_crash_with_its_name_and_its_first_line(error: BaseExcepti
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
         RuntimeError("CUDA error: out of memory"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
         RuntimeError(CPU_ALLOCATOR),
         RuntimeError("std::bad_alloc"),
         OSError(12, "Cannot allocate memory"),
@@ -54,6 +57,48 @@ def test_whatever_an_allocator_says_is_oom(error: BaseException) -> None:
     assert failure.status == "oom"
     assert failure.reason.startswith(f"{type(error).__name__}: ")
     assert not failure.refused
+
+
+def leaving_a_recording() -> None:
+    """Raise as torch.cuda.graph does, whose exit ends the recording and finds it broken."""
+    try:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+    finally:
+        raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+
+def explaining() -> None:
+    try:
+        leaving_a_recording()
+    except RuntimeError as error:
+        raise ValueError("the third chunk could not be recorded") from error
+
+
+@pytest.mark.parametrize("fails", [leaving_a_recording, explaining])
+def test_an_error_that_another_error_covers_is_oom_too(fails: Callable[[], None]) -> None:
+    with pytest.raises((RuntimeError, ValueError)) as caught:
+        fails()
+    assert failure_of(caught.value).status == "oom"
+
+
+def going_on() -> None:
+    try:
+        raise MemoryError
+    except MemoryError:
+        raise ValueError("the third bolt is loose") from None
+
+
+def test_an_error_that_was_dealt_with_is_not_the_reason_of_the_next() -> None:
+    """``from None`` says so."""
+    with pytest.raises(ValueError, match="bolt") as caught:
+        going_on()
+    assert failure_of(caught.value).status == "crash"
+
+
+def test_errors_that_lead_in_a_circle_are_read_once() -> None:
+    first, second = ValueError("hen"), ValueError("egg")
+    first.__cause__, second.__cause__ = second, first
+    assert failure_of(first).status == "crash"
 
 
 def test_real_allocators_are_understood() -> None:

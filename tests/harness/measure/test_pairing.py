@@ -58,7 +58,14 @@ class MockSide:
         return self.name, inputs
 
 
-def pairing(table: Table, rule: StopRule, *, checking: float = 0.0, loading: float = 0.0) -> Pairing:
+def pairing(
+    table: Table,
+    rule: StopRule,
+    *,
+    checking: float = 0.0,
+    loading: float = 0.0,
+    clock: Callable[[], float] | None = None,
+) -> Pairing:
     def inputs(turn: int) -> int:
         table.now += loading
         table.events.append(f"inputs{turn}")
@@ -75,7 +82,7 @@ def pairing(table: Table, rule: StopRule, *, checking: float = 0.0, loading: flo
         targets=5,
         inputs=inputs,
         check=check,
-        clock=lambda: table.now,
+        clock=clock or (lambda: table.now),
         cpu_clock=lambda: table.cpu,
         rule=rule,
     )
@@ -112,6 +119,18 @@ def test_only_running_is_timed_not_getting_ready_loading_nor_checking() -> None:
     sides = (MockSide(name=name, table=table, setting_up=7.0) for name in "AB")
     rounds = pairing(table, ENDLESS, checking=30.0, loading=5.0).paired(*sides)
     assert [block.seconds for block in rounds.blocks] == pytest.approx([1] * 8)
+    assert [block.cpu_seconds for block in rounds.blocks] == pytest.approx([2] * 8)
+
+
+def test_a_core_that_waits_for_the_device_is_not_busy_for_the_strategy() -> None:
+    """Torch waits for a GPU by asking again and again, for as long as the GPU is busy."""
+    table = Table()
+
+    def clock() -> float:
+        table.cpu += 50.0
+        return table.now
+
+    rounds = pairing(table, ENDLESS, clock=clock).paired(*(MockSide(name=name, table=table) for name in "AB"))
     assert [block.cpu_seconds for block in rounds.blocks] == pytest.approx([2] * 8)
 
 

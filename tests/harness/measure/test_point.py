@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,15 +15,17 @@ from PIL import Image
 from harness.data.sources import open_groups
 from harness.masks.pictures import PictureBook
 from harness.masks.rule import Limits, NoiseFloor
+from harness.measure import correctness
 from harness.measure import point as runner
 from harness.measure.columns import describe
 from harness.measure.point import measure_point
+from harness.observe.memory import PeakMemory
 from harness.options.config import EncodeConfig, SyntheticConfig, TimingConfig
 from harness.options.points import Point
 from harness.result import PointResult
 from harness.row import SPEEDUP
 from harness.workload.encode import Workload, encode_workload
-from strategies import Direct, Predictions, Sam2, VisionFeatures
+from strategies import Direct, Predictions, References, Sam2, VisionFeatures
 from strategies.planted_faults.calls import FeaturesSpoiled, ReferencesSpoiled
 from strategies.planted_faults.predictions import ObjectMissing, OrderReversed
 from tests.support.harness_runs import point
@@ -83,7 +85,22 @@ class Tiring(Lying):
 
     def _predict(self, targets: VisionFeatures) -> Predictions:
         self._predicted += len(targets)
-        return Direct._predict(self, targets) if self._predicted <= 2 * TARGETS else super()._predict(targets)
+        right = TARGETS + 2 * TARGETS  # the first group's to warm up, then those of both
+        return Direct._predict(self, targets) if self._predicted <= right else super()._predict(targets)
+
+
+class Noting(Direct):
+    """Notes what it has to do."""
+
+    noted: ClassVar[list[str]]
+
+    def _prepare(self, references: References) -> None:
+        self.noted.append("prepare")
+        super()._prepare(references)
+
+    def _predict(self, targets: VisionFeatures) -> Predictions:
+        self.noted.append("predict")
+        return super()._predict(targets)
 
 
 class KeepingByPlace(Direct):
@@ -336,6 +353,24 @@ def test_masks_that_are_wrong_only_while_timed_are_wrong(bench: Bench) -> None:
     assert result.row.status == "wrong"
     assert result.row.iou_min > 0.99, "the first pass, which the other columns are about, was right"
     assert result.row.masks == "differ"
+
+
+def test_what_a_first_prediction_compiles_and_tunes_is_in_no_memory_peak(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[str] = []
+
+    class NotingPeaks(PeakMemory):
+        def __init__(self, device: torch.device) -> None:
+            noted.append("reset")
+            super().__init__(device)
+
+    monkeypatch.setattr(correctness, "PeakMemory", NotingPeaks)
+    monkeypatch.setattr(Noting, "noted", noted, raising=False)
+    bench.measure(target=Noting, paired=False, compare=False, pictures=0)
+    assert noted[:3] == ["prepare", "predict", "reset"]
+    second = noted.index("reset", 3)
+    assert noted[second - 1] == "predict", "groups of the same shape need no second warm-up"
 
 
 @pytest.mark.slow

@@ -1,0 +1,101 @@
+"""The attention kernel compiled for GPUs that need not be here, and what the compiler says of the result.
+
+Triton brings NVIDIA's assembler with it, so shared memory, registers, spills and the instructions of a tile can be
+known on any machine. How fast it is can't.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from dataclasses import dataclass
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from strategies.kernels.attention import _attention
+
+WARP = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chip:
+    """A generation of GPUs.
+
+    capability: its compute capability, times 10. shared_bytes: the most shared memory of one program. product: the
+    instruction of its matrix units, as PTX spells it.
+    """
+
+    name: str
+    capability: int
+    shared_bytes: int
+    product: str
+
+
+CHIPS = (
+    Chip(name="sm_80", capability=80, shared_bytes=163 << 10, product="mma.sync"),
+    Chip(name="sm_89", capability=89, shared_bytes=99 << 10, product="mma.sync"),
+    Chip(name="sm_90", capability=90, shared_bytes=227 << 10, product="wgmma.mma_async"),
+    Chip(name="sm_100", capability=100, shared_bytes=227 << 10, product="tcgen05.mma"),
+)
+"""A100, L40 and RTX 4090, H100, B200; the limits are those of NVIDIA's CUDA programming guide."""
+
+TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+MULTIPLES_OF_16 = ("query_step", "residual_step", "queries", "table_rows", "count_bucket")
+"""The sizes that divide by 16 at 1024 px, which the compiler is told; the number of keys does not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """A tile as compiled for a chip.
+
+    registers: of a thread. stack_bytes: of a thread, into which registers spill. products: the instructions of matrix
+    units in its code. copies: those that copy to shared memory while the program goes on.
+    """
+
+    shared_bytes: int
+    registers: int
+    stack_bytes: int
+    products: int
+    copies: int
+
+
+def compiled(tile: triton.Config, chip: Chip, dtype: torch.dtype, *, width: int, value_width: int) -> Compiled:
+    """Compile a tile for keys and an output of ``width`` and values of ``value_width``."""
+    numbers = ("query", "keys", "values", "weight")
+    types = dict.fromkeys(numbers, f"*{TYPES[dtype]}")
+    types |= dict.fromkeys(("cos", "sin", "bias", "residual", "out"), "*fp32")
+    types |= {**dict.fromkeys((*MULTIPLES_OF_16, "count"), "i32"), "scale": "fp32"}
+    constants = {"width": width, "value_width": value_width, "columns": width, **tile.kwargs}
+    names = _attention.arg_names
+    aligned = [name for name in names if name in MULTIPLES_OF_16 or types.get(name, "").startswith("*")]
+    source = ASTSource(
+        _attention,
+        {name: types.get(name, "constexpr") for name in names},
+        {(names.index(name),): value for name, value in constants.items()},
+        {(names.index(name),): [["tt.divisibility", 16]] for name in aligned},
+    )
+    options = {"num_warps": tile.num_warps, "num_stages": tile.num_stages}
+    kernel = triton.compile(source, target=GPUTarget("cuda", chip.capability, WARP), options=options)
+    code = kernel.asm["ptx"]
+    used = _resources(kernel.asm["cubin"])
+    return Compiled(
+        shared_bytes=kernel.metadata.shared,
+        registers=used["REG"],
+        stack_bytes=used["STACK"],
+        products=code.count(chip.product),
+        copies=code.count("cp.async.cg") + code.count("cp.async.ca") + code.count("cp.async.bulk.tensor"),
+    )
+
+
+def _resources(cubin: bytes) -> dict[str, int]:
+    """Return what a thread uses, as the assembler noted it in the binary: ``REG:255 STACK:0 SHARED:1024 ...``."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        dump = [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name]
+        said = subprocess.run(dump, capture_output=True, text=True, check=True).stdout
+    words = (word.partition(":") for word in said.split() if word.startswith(("REG:", "STACK:")))
+    return {name: int(value) for name, _, value in words}

@@ -1,0 +1,47 @@
+"""``python -m harness.kernels --compile-only``: its table, with a compiler that answers at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("triton")
+
+from harness.commands.kernels import main
+from strategies.kernels import ahead_of_time
+from strategies.kernels.ahead_of_time import CHIPS, Chip, Compiled
+from strategies.kernels.tiles import HALF, HALF_WIDE, SINGLE
+
+
+def compiled_kernels(monkeypatch: pytest.MonkeyPatch, out: Path, *, shared_bytes: int) -> tuple[int, dict[str, Any]]:
+    def answer(tile: Any, chip: Chip, dtype: Any, *, width: int, value_width: int) -> Compiled:
+        return Compiled(shared_bytes=shared_bytes, registers=200, stack_bytes=0, products=1, copies=1)
+
+    monkeypatch.setattr(ahead_of_time, "compiled", answer)
+    code = main(["--compile-only", "--out", str(out)])
+    return code, json.loads(out.read_text(encoding="utf-8"))
+
+
+def test_every_tile_is_compiled_for_every_chip_dtype_and_width_of_values(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code, stored = compiled_kernels(monkeypatch, tmp_path / "compiled.json", shared_bytes=1024)
+    assert code == 0
+    assert len(stored["tiles"]) == len(CHIPS) * (2 * len(HALF) + 2 * len(HALF_WIDE) + 2 * len(SINGLE))
+    found = {(row["chip"], row["dtype"], row["values"]) for row in stored["tiles"]}
+    assert found == {
+        (chip.name, dtype, values) for chip in CHIPS for dtype in ("bf16", "fp16", "fp32") for values in (64, 256)
+    }
+    assert all(row["fits"] for row in stored["tiles"])
+
+
+def test_a_chip_that_no_tile_fits_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, stored = compiled_kernels(monkeypatch, tmp_path / "compiled.json", shared_bytes=100 << 10)
+    assert code == 1
+    assert {row["chip"] for row in stored["tiles"] if not row["fits"]} == {"sm_89"}
+    assert "no tile fits sm_89 in bf16 with values of 256" in capsys.readouterr().out
