@@ -19,7 +19,8 @@ __all__ = ["Count", "Number", "Portion", "Positive", "StrictBool", "StrictInt", 
 KindT = TypeVar("KindT")
 Count = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
-Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Strict(), Field(ge=1e-12, le=1e15, allow_inf_nan=False)]
+"""Bounded far beyond what can be measured, so that quotients of two are numbers that can be shown."""
 Portion = Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)]
 
 

@@ -56,7 +56,10 @@ class Strategy(ABC):
         if len(targets) == 0:
             raise ValueError("a batch needs at least one target")
         with self.model.computing():
-            return self._predict(targets)
+            found = self._predict(targets)
+        if type(found) is not Predictions:  # A subclass could put its work off until someone reads it.
+            raise TypeError(f"{type(self).__name__} predicted {type(found).__name__}, and not Predictions itself")
+        return found
 
     def flops(self, targets: int) -> int:
         """Return the FLOPs of predicting that many targets of the prepared group, in memory attention and mask decoder.

@@ -247,7 +247,14 @@ def _folder(config: HarnessConfig) -> Path:
 
 
 def _given_snapshot(config: HarnessConfig) -> Path | None:
-    return None if config.check.snapshot is None else Path(config.check.snapshot)
+    if config.check.snapshot is None:
+        return None
+    path = Path(config.check.snapshot)
+    try:
+        path.is_dir()
+    except OSError as error:
+        raise UserError(f"check.snapshot={path} can't be the name of a file ({error.strerror})") from error
+    return path
 
 
 def _notes(path: Path, old: Snapshot, new: Snapshot) -> list[str]:

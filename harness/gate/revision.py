@@ -41,7 +41,10 @@ class Revision:
             ) from error
         try:
             words = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
-            return Revision(commit=_git(place, *words).decode().strip(), place=place)
+            commit = _git(place, *words).decode().strip()
+            if commit.startswith("^"):  # All but a commit's history is a revision for git, and no code to compare with.
+                raise subprocess.CalledProcessError(1, words)
+            return Revision(commit=commit, place=place)
         except subprocess.CalledProcessError as error:
             raise UserError(
                 f"check.against={against} is no revision of the repository of {place}: give a branch, a tag or a "

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -43,6 +44,8 @@ TIES = 2.0**-20
 """References' features are off by this share, sixteen roundoffs of fp32, so that stored memory ties elsewhere."""
 GROUPS, TARGETS = 2, 4
 """The most groups, and targets of each: noise hardly depends on the picture, and every draw costs a session."""
+PAIRS = 16
+"""Noise is drawn so often that as many pairs are compared: with a few, as of one object, the floor would be too low."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +71,8 @@ def measure_noise(model: Tracker, samples: Sequence[Sample]) -> NoiseFloor:
     roundoff = ROUNDOFF[model.dtype]
     generator = torch.Generator().manual_seed(0)
     fine, coarse = AgreementMeter(), AgreementMeter()
-    for index, sample in enumerate(samples):
+    pairs = sum(sample.expected.object_scores.numel() for sample in samples)
+    for _, (index, sample) in product(range(-(-PAIRS // pairs)), enumerate(samples)):
         for meter, share in ((fine, 0.0), (fine, max(roundoff, TIES)), (coarse, STORED)):
             with Oracle(model) as strategy:
                 strategy.prepare(disturbed(sample.references, share, generator))

@@ -31,4 +31,5 @@ class Compared:
         expected = workload.expected(config.objects)
         on_stage("measuring the noise floor")
         noise = workload.noise_floor(config.objects)
-        return Compared(expected=expected, noise=noise, judge=Judge(workload, config.objects, Limits.above(noise)))
+        judge = Judge(workload, config.objects, Limits.above(noise), batch=config.batch)
+        return Compared(expected=expected, noise=noise, judge=judge)

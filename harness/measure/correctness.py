@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 
+import torch
+
 from harness.masks.agreement import AgreementMeter
 from harness.masks.pictures import Batch, PictureBook
 from harness.masks.scores import ScoreMeter
@@ -17,7 +19,7 @@ from harness.observe.memory import PeakMemory, Peaks
 from harness.options.points import Point
 from harness.workload.encode import EncodedGroup, Workload, changed, same_bits
 from strategies.base import Strategy
-from strategies.vocabulary import Predictions
+from strategies.vocabulary import Predictions, VisionFeatures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,7 @@ class Meters:
     agreement, scores: of the candidate, each target once. repeated: of what the timed blocks predicted, which must
     agree too. baseline: of the baseline strategy against `sequential`. baseline_repeated: the same of its timed blocks,
     where these are not themselves what is expected. changed_inputs: the inputs that a strategy did not leave as they
-    were, and when.
+    were, and when. changed_answers: the groups in which an answer of the candidate was another after its next one.
     """
 
     agreement: AgreementMeter = field(default_factory=AgreementMeter)
@@ -36,6 +38,7 @@ class Meters:
     baseline_repeated: AgreementMeter = field(default_factory=AgreementMeter)
     scores: ScoreMeter = field(default_factory=ScoreMeter)
     changed_inputs: list[str] = field(default_factory=list)
+    changed_answers: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +78,16 @@ def verify(
             # What is compiled or tuned for a shape takes memory of its own, once; it is none of the strategy's peak.
             warmed.add(shape)
             candidate.prepare(references)
-            candidate.predict(encoded.targets[: config.batch].clone().to(device))
+            if not _keeps_its_answers(candidate, encoded.targets[: config.batch], references.features):
+                meters.changed_answers.append(encoded.group.name)
         memory = PeakMemory(device)
         bank_seconds[encoded.group.name] = timed_repeats(
             partial(candidate.prepare, references), clock=clock, options=config.timing
         )
+        given: VisionFeatures | None = None
         for start in range(0, len(encoded.targets), config.batch):
             chosen = slice(start, min(start + config.batch, len(encoded.targets)))
-            given = encoded.targets[chosen].clone().to(device)
+            given = _filled(given, encoded.targets[chosen], device)
             check(chosen, candidate.predict(given))
             if not same_bits(given, encoded.targets[chosen]):
                 meters.changed_inputs.append("the targets' features")
@@ -98,6 +103,29 @@ def verify(
         flops_per_target=flops / targets,
         warnings=odd.warnings(),
     )
+
+
+def _keeps_its_answers(candidate: Strategy, targets: VisionFeatures, others: VisionFeatures) -> bool:
+    """Predict a batch, and then one of other pictures; returns whether the answer of the first is still the same.
+
+    others: features of any number of pictures, on the candidate's device.
+    """
+    answer = candidate.predict(targets.clone().to(candidate.model.device))
+    kept = Predictions.concatenate([answer]).cpu()
+    parts = [others[place : place + 1] for place in (number % len(others) for number in range(len(targets)))]
+    candidate.predict(VisionFeatures.concatenate(parts))
+    return same_bits(answer.cpu(), kept)
+
+
+def _filled(given: VisionFeatures | None, targets: VisionFeatures, device: torch.device) -> VisionFeatures:
+    """Return targets in the memory of those that were given before, where they are as many.
+
+    So a strategy that knows pictures by where they lie, or that reads them later, has other masks.
+    """
+    if given is None or len(given) != len(targets):
+        return targets.clone().to(device)
+    given.copy_(targets)
+    return given
 
 
 def _scene(point: Point) -> str:

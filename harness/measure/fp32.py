@@ -49,7 +49,7 @@ def certify_in_fp32(point: Point, workload: Workload) -> InFp32:
 
 
 def _certify(point: Point, workload: Workload) -> InFp32:
-    sample = workload.in_fp32(point.config.encode)
+    sample = workload.in_fp32(point.config.encode, targets=point.config.batch + 1)  # A batch and one that is not full.
     judgement, limits = judge_untimed(point.config, sample)
     masks: Masks = "same" if judgement.fault is None else "differ"
     return InFp32(
@@ -69,7 +69,7 @@ def judge_untimed(config: HarnessConfig, workload: Workload) -> tuple[Judgement,
     with make_strategy(config.strategy, workload.model) as strategy:
         for encoded, wanted in zip(workload.groups, expected, strict=True):
             _compare(meter, encoded, wanted, strategy, config)
-        return Judge(workload, config.objects, limits).judge(meter, strategy), limits
+        return Judge(workload, config.objects, limits, batch=config.batch).judge(meter, strategy), limits
 
 
 def _compare(

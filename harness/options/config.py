@@ -96,9 +96,9 @@ class CertifyConfig:
     slowdowns: list[float] = MISSING
 
     def __post_init__(self) -> None:
-        at_least("certify.comparisons", self.comparisons, 1)
-        at_least("certify.detections", self.detections, 1)
-        at_least("certify.groups", self.groups, 1)
+        for option in ("comparisons", "detections", "groups"):
+            at_least(f"certify.{option}", getattr(self, option), 1)
+            at_most(f"certify.{option}", getattr(self, option), 10_000)
         at_least("certify.neighbours", self.neighbours, 0)
         at_most("certify.neighbours", self.neighbours, 1024)
         if not self.minutes > 0:  # so that NaN is refused too

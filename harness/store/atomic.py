@@ -32,6 +32,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """
     partial = path.with_name(f".{secrets.token_hex(8)}.partial")  # Another process may write the same file meanwhile.
     try:
+        if path.exists() and not path.is_file():  # A device or a pipe would be gone, for everybody.
+            raise UserError(f"{path} is there and is no plain file: give another place to write to")
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("xb") as file:
             yield file

@@ -32,8 +32,8 @@ from strategies.vocabulary import Predictions, References, VisionFeatures
 
 Item = TypeVar("Item")
 
-FP32_GROUPS, FP32_TARGETS = 2, 4
-"""Points in reduced precision are certified in fp32 on no more groups, and targets of each."""
+FP32_GROUPS = 2
+"""Points in reduced precision are certified in fp32 on no more groups."""
 
 
 def encode_workload(model: Tracker, groups: Sequence[Group], *, options: EncodeConfig, folder: Path) -> None:
@@ -82,13 +82,13 @@ def changed(given: References, original: References) -> list[str]:
     return found
 
 
-def same_bits(given: VisionFeatures, original: VisionFeatures) -> bool:
-    """Return whether features are of the same bits.
+def same_bits(given: VisionFeatures | Predictions, original: VisionFeatures | Predictions) -> bool:
+    """Return whether features, or predictions of the same objects, are of the same bits.
 
     They are compared on the CPU where one of them is there, so that the comparison takes nothing of a GPU's memory.
     """
-    levels = ((getattr(given, name), getattr(original, name)) for name in vars(original))
-    return all(_same_bits(mine, theirs) for mine, theirs in levels)
+    pairs = ((getattr(given, name), value) for name, value in vars(original).items() if isinstance(value, Tensor))
+    return all(_same_bits(mine, theirs) for mine, theirs in pairs)
 
 
 def _same_bits(mine: Tensor, theirs: Tensor) -> bool:
@@ -138,12 +138,12 @@ class Workload:
             write_whole(stored, json.dumps(asdict(measure_noise(self.model, samples))))
         return NoiseFloor.from_json(json.loads(stored.read_text(encoding="utf-8")))
 
-    def in_fp32(self, options: EncodeConfig) -> Workload:
-        """Return a workload of a few targets of a few of the groups, for the same network in fp32."""
-        stored, model = self._folder / "fp32", self.model.in_dtype("fp32")
+    def in_fp32(self, options: EncodeConfig, *, targets: int) -> Workload:
+        """Return a workload of so many targets of a few of the groups, for the same network in fp32."""
+        stored, model = self._folder / f"fp32-{targets}", self.model.in_dtype("fp32")
         chosen = [self.groups[index].group for index in _spread(len(self.groups), FP32_GROUPS)]
         groups = [
-            replace(group, targets=tuple(group.targets[at] for at in _spread(len(group.targets), FP32_TARGETS)))
+            replace(group, targets=tuple(group.targets[at] for at in _spread(len(group.targets), targets)))
             for group in chosen
         ]
         if not stored.exists():

@@ -13,9 +13,12 @@ from strategies.direct import Direct
 from strategies.extended_session import ExtendedSession
 from strategies.planted_faults.calls import (
     AnswersKept,
+    AnswersOverwritten,
     EveryThirtiethCall,
     FeaturesSpoiled,
     FromTheFiftiethCall,
+    KnownByAddress,
+    LargeBatchesScaled,
     ReferencesSpoiled,
 )
 from strategies.planted_faults.memory_bank import (
@@ -111,6 +114,9 @@ FAULTS = (
     Fault(name="every 30th call", made=EveryThirtiethCall, rounds=RARE),
     Fault(name="from the 50th call on", made=FromTheFiftiethCall, rounds=RARE),
     Fault(name="answers kept", made=AnswersKept),
+    Fault(name="answers overwritten", made=AnswersOverwritten),
+    Fault(name="pictures known by address", made=KnownByAddress),
+    Fault(name="large batches x 1.001", made=LargeBatchesScaled),
     Fault(name="features spoiled", made=FeaturesSpoiled),
     Fault(name="references spoiled", made=ReferencesSpoiled),
 )

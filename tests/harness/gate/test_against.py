@@ -218,6 +218,7 @@ def test_an_older_revision_is_compared_with_by_its_name(repository: Repository) 
     [
         (["check.against=git:nowhere"], "check.against=git:nowhere is no revision of the repository of"),
         (["check.against=git:--all"], "is no revision of the repository of"),
+        (["check.against=git:^HEAD"], "is no revision of the repository of"),
         (["check.against=git:"], "is not valid: give git:REVISION"),
         (["check.against=main"], "is not valid: give git:REVISION"),
         (["check.against=git:HEAD", "--update"], "takes no --update"),

@@ -97,6 +97,8 @@ def test_the_stored_form_is_accepted() -> None:
         (("points", "direct", "iou_mean"), -5),
         (("points", "direct", "iou_min"), 1.5),
         (("points", "direct", "peak_rss_mb"), 0),
+        (("points", "direct", "peak_rss_mb"), 5e-324),
+        (("points", "direct", "speedup"), {"value": 5e-324, "lo": 5e-324, "hi": 5e-324, "over": None}),
         (("points", "direct", "peak_rss_mb"), "many"),
     ],
 )

@@ -26,7 +26,13 @@ from harness.result import PointResult
 from harness.row import SPEEDUP
 from harness.workload.encode import Workload, encode_workload
 from strategies import Direct, Predictions, References, Sam2, VisionFeatures
-from strategies.planted_faults.calls import FeaturesSpoiled, ReferencesSpoiled
+from strategies.planted_faults.calls import (
+    AnswersOverwritten,
+    FeaturesSpoiled,
+    KnownByAddress,
+    LargeBatchesScaled,
+    ReferencesSpoiled,
+)
 from strategies.planted_faults.predictions import ObjectMissing, OrderReversed
 from tests.support.harness_runs import point
 
@@ -35,11 +41,13 @@ SMALL: dict[str, Any] = {
     "data": SyntheticConfig(name="synthetic", groups=2, parts=3, height=64, width=96, absent=0),
     "targets": TARGETS,
     "refs": 1,
-    "timing": TimingConfig(min_seconds=0, min_rounds=1, max_seconds=0, warmup_seconds=0, block_seconds=60),
+    "timing": TimingConfig(groups=4, min_seconds=0, min_rounds=1, max_seconds=0, warmup_seconds=0, block_seconds=60),
 }
 
 
-LONG = TimingConfig(min_seconds=0, min_rounds=10, max_seconds=60, width=1e9, warmup_seconds=0, block_seconds=60)
+LONG = TimingConfig(
+    groups=4, min_seconds=0, min_rounds=10, max_seconds=60, width=1e9, warmup_seconds=0, block_seconds=60
+)
 
 
 # --- rows ----------------------------------------------------------------------------------------------------------
@@ -85,7 +93,7 @@ class Tiring(Lying):
 
     def _predict(self, targets: VisionFeatures) -> Predictions:
         self._predicted += len(targets)
-        right = TARGETS + 2 * TARGETS  # the first group's to warm up, then those of both
+        right = 2 * TARGETS + 2 * TARGETS  # two batches of the first group to warm up, then those of both
         return Direct._predict(self, targets) if self._predicted <= right else super()._predict(targets)
 
 
@@ -295,10 +303,10 @@ def test_outputs_cached_by_content_are_of_no_use_while_timed(bench: Bench) -> No
     assert result.row.status == "ok"
     timed = sum(block.side == "candidate" for block in result.samples)
     assert timed >= 20
-    # Warming up repeats the first batch, and so does watching it, so that the cache may serve those calls.
+    # Warming up repeats the first batch, as checking the masks and watching it do, so the cache may serve those calls.
     warmed = sum(len(one["seconds"]) for sides in result.details["warm_ups"].values() for one in sides["candidate"])
     watched = 1 + len(result.details["stages"]["predict"])
-    assert KeepingByContent.kept <= warmed + len(bench.workload.groups) + watched
+    assert KeepingByContent.kept <= 1 + warmed + len(bench.workload.groups) + watched
 
 
 @pytest.mark.slow
@@ -336,6 +344,8 @@ def test_a_wrong_baseline_is_named(bench: Bench) -> None:
     [
         (OrderReversed, "objects [3, 2, 1], not of [1, 2, 3]"),
         (ObjectMissing, "objects [1, 2], not of [1, 2, 3]"),
+        (AnswersOverwritten, "changes an answer that it has given"),
+        (LargeBatchesScaled, "logits"),
         (FeaturesSpoiled, "changes its inputs, which are not its own: the targets' features"),
         (ReferencesSpoiled, "changes its inputs, which are not its own: the references' masks"),
     ],
@@ -345,6 +355,25 @@ def test_what_is_wrong_is_named_and_no_crash(bench: Bench, fault: type, told: st
     assert row.status == "wrong"
     assert row.reason is not None
     assert told in row.reason
+
+
+@pytest.mark.slow
+def test_targets_lie_where_others_were_before(bench: Bench) -> None:
+    assert bench.measure(target=KnownByAddress, batch=1, pictures=0).row.status == "wrong"
+
+
+class Lazy(Predictions):
+    """Predictions that could put off their work until they are read."""
+
+
+class PuttingOff(Direct):
+    def _predict(self, targets: VisionFeatures) -> Predictions:
+        return Lazy(**vars(super()._predict(targets)))
+
+
+def test_predictions_of_another_kind_are_refused(bench: Bench) -> None:
+    with pytest.raises(TypeError, match="PuttingOff predicted Lazy, and not Predictions itself"):
+        bench.measure(target=PuttingOff, compare=False, paired=False, pictures=0)
 
 
 @pytest.mark.slow
@@ -368,8 +397,8 @@ def test_what_a_first_prediction_compiles_and_tunes_is_in_no_memory_peak(
     monkeypatch.setattr(correctness, "PeakMemory", NotingPeaks)
     monkeypatch.setattr(Noting, "noted", noted, raising=False)
     bench.measure(target=Noting, paired=False, compare=False, pictures=0)
-    assert noted[:3] == ["prepare", "predict", "reset"]
-    second = noted.index("reset", 3)
+    assert noted[:4] == ["prepare", "predict", "predict", "reset"]
+    second = noted.index("reset", 4)
     assert noted[second - 1] == "predict", "groups of the same shape need no second warm-up"
 
 

@@ -24,7 +24,7 @@ quick = settings(deadline=None, derandomize=True, max_examples=60)
 
 CPU = torch.device("cpu")
 TARGETS = 5
-BRIEF = TimingConfig(min_seconds=0, min_rounds=2, max_seconds=0, warmup_seconds=0, block_seconds=60)
+BRIEF = TimingConfig(groups=4, min_seconds=0, min_rounds=2, max_seconds=0, warmup_seconds=0, block_seconds=60)
 
 
 @pytest.fixture(scope="module")

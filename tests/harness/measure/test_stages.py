@@ -17,7 +17,7 @@ from strategies import Direct, MultiSession, Rebuild, References, Sam2, Sequenti
 from strategies.components.stages import watched
 from tests.support.harness_runs import row
 from tests.support.models import Pictures, group
-from tests.support.report_runs import report_of, table_cells
+from tests.support.report_runs import table_cells, written_report_of
 
 TARGETS, OBJECTS = 3, 2
 
@@ -141,7 +141,7 @@ STAGES = {"predict": [0.5, 0.5], "calls": {"memory_attention": [0.3, 0.3], "mask
 
 def cells_of(folder: Path, stages: Any) -> dict[str, str]:
     """Return the cells of the report's table about a point of 20 targets a second."""
-    text = report_of(folder, [row("one", fps=20.0, encode_fps=100.0)], details={"one": {"stages": stages}})
+    text = written_report_of(folder, [row("one", fps=20.0, encode_fps=100.0)], details={"one": {"stages": stages}})
     (cells,) = table_cells(text, "Where the time goes")
     return {name.removesuffix(" (ms)"): cell for name, cell in cells.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -42,3 +43,12 @@ def test_what_was_left_unfinished_is_removed_and_nothing_else(tmp_path: Path) ->
         (tmp_path / name).touch()
     remove_unfinished(tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["partial", "three.json"]
+
+
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UserError, match="is there and is no plain file"):
+        write_whole(pipe, "text")
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
