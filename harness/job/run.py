@@ -13,6 +13,7 @@ from harness.data.sources import open_groups
 from harness.isolate.jobs import model_of, resolve_device
 from harness.job import fingerprint
 from harness.job.bar import JobBar
+from harness.job.choice import Auto, Chosen, again, calibrated, from_run
 from harness.job.coco import check_coco, write_coco
 from harness.job.cores import computing_with
 from harness.job.fingerprint import Fingerprint
@@ -27,6 +28,7 @@ from harness.measure.making import make_strategy
 from harness.options.points import Point
 from harness.store.lock import locked
 from strategies.errors import UserError
+from strategies.models.tracker import Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +46,11 @@ class Summary:
     parquet: bool
 
 
-def label(point: Point, *, preview: int | None = None) -> Summary:
+def label(point: Point, *, auto: Auto | None = None, preview: int | None = None) -> Summary:
     """Write a mask for every target that has none yet, and the tables and pages of all.
 
-    preview: only so many targets, spread over the groups, in a folder of their own that is made anew.
+    auto: what of the point is open. preview: only so many targets, spread over the groups, in a folder of their own
+    that is made anew.
     Raises UserError for bad input, and where the folder of masks can't be written to.
     """
     config = point.config
@@ -67,8 +70,10 @@ def label(point: Point, *, preview: int | None = None) -> Summary:
             groups = spread(groups, preview)
         plan = work_of(groups, config.objects, out)
         model = model_of(config, known_usable=False)
-        strategy = make_strategy(config.strategy, model)
         before = fingerprint.stored(out)
+        chosen = _chosen(point, auto, before, plan, model, bar)
+        point, config = chosen.point, chosen.point.config
+        strategy = make_strategy(config.strategy, model)
         options, weights = fingerprint.options_of(point, device), fingerprint.weights_of(model)
         if before is not None:
             fingerprint.check_same(before, options=options, weights=weights, threads=config.label.threads, out=out)
@@ -77,7 +82,9 @@ def label(point: Point, *, preview: int | None = None) -> Summary:
             fingerprint.check_references(before, references, out)
         cores = cores_of(config.label, plan, model, strategy, kept=before.threads if before else None)
         known = {**(before.groups if before else {}), **references}
-        Fingerprint(options=options, weights=weights, threads=cores.threads, groups=known).write(out)
+        Fingerprint(options=options, weights=weights, threads=cores.threads, groups=known, chosen=chosen.why).write(out)
+        if auto is not None and chosen.why:
+            bar.say(f"chosen{' before' if before is not None else ''}: {chosen.why}")
         meter = Meter(workers=cores.workers)
         with Ledger(out) as ledger, computing_with(cores.threads):
             bar.begin(meter, total=sum(len(work.group.targets) for work in plan), kept=_kept(plan, ledger))
@@ -92,6 +99,23 @@ def label(point: Point, *, preview: int | None = None) -> Summary:
                 on_done=bar.advance,
             ).run(plan)
             return _written(point, out, plan, ledger, bar, meter, workers=cores.workers)
+
+
+def _chosen(
+    point: Point, auto: Auto | None, before: Fingerprint | None, plan: Sequence[Work], model: Tracker, bar: JobBar
+) -> Chosen:
+    """Return the job's point, and tell how it was chosen where that was left open."""
+    if auto is None:
+        return Chosen(point=point, why=before.chosen if before is not None else "")
+    if before is not None:
+        return again(auto, before)
+    options = point.config.label
+    if options.run is not None:
+        return from_run(auto, Path(options.run), point)
+    with make_strategy(point.config.strategy, model) as usual:
+        cores = cores_of(options, plan, model, usual, kept=None)
+    with computing_with(cores.threads):
+        return calibrated(auto, point, plan, model, said=bar.say)
 
 
 def spread(groups: Sequence[Group], count: int) -> list[Group]:

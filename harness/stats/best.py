@@ -1,4 +1,4 @@
-"""Which of several measured points to use, by their speed-ups: the rule of the report's verdict and of a job's choice."""
+"""Which of several measured points to use: the rule of the report's verdict, and of a job's choice."""
 
 from __future__ import annotations
 
