@@ -3,8 +3,9 @@
 Writes a mask for every target of every group, as an indexed PNG of the picture's size with the references' ids and
 colours, to ``<out>/<group>/<target>.png``; beside them a table (``labels.csv``, and ``labels.parquet`` where pyarrow is
 installed), ``review.html`` and with ``format=png,coco`` ``annotations.json``. The same command again makes what is
-missing. Strategy and batch are what is fastest here (``strategy=auto batch=auto``): a short calibration finds it, or
-``from=results/latest`` tells it. ``--preview 12`` shows a dozen targets first, in ``<out>-preview/review.html``.
+missing, and ``shard=3/16`` one part of the job, for array jobs of a batch system. Strategy and batch are what is
+fastest here (``strategy=auto batch=auto``): a short calibration finds it, or ``from=results/latest`` tells it.
+``--preview 12`` shows a dozen targets first, in ``<out>-preview/review.html``.
 
 Exit codes: 0 every target has its mask; 1 some could not be read, ``broken.csv`` says which and why; 2 bad input, or
 masks that can't be written; 130 interrupted.
@@ -28,7 +29,7 @@ DEFAULTS = {"targets": "null"}
 """Options of a sweep that have another default here."""
 OPEN = tuple(f"{name}=auto" for name in USUAL)
 """Words that leave open what is open without them, too."""
-SHORT = {"out": "label.out", "format": "label.format", "from": "label.run"}
+SHORT = {"out": "label.out", "format": "label.format", "from": "label.run", "shard": "label.shard"}
 """Options that may be given without their group's name."""
 PREVIEW = "--preview"
 
@@ -94,11 +95,15 @@ def _tell(summary: Summary, *, seconds: float) -> None:
         j, f = summary.scores
         lines.append(f"against the truth: J&F {(j + f) / 2:.3f}, J {j:.3f}, F {f:.3f}")
     if summary.broken:
-        lines.append(f"left out: {summary.broken}, see {summary.out / 'broken.csv'}")
-    lines.append(f"table: {summary.out / 'labels.csv'}")
-    if not summary.parquet:
+        where = f", see {summary.out / 'broken.csv'}" if summary.whole else ""
+        lines.append(f"left out: {summary.broken}{where}")
+    if not summary.whole:
+        lines.append("the tables are written when the last part ends")
+    else:
+        lines.append(f"table: {summary.out / 'labels.csv'}")
+    if summary.whole and not summary.parquet:
         lines.append("labels.parquet needs pyarrow, which is not installed: pip install 'sambatch[parquet]'")
-    if (summary.out / "review.html").is_file():
+    if summary.whole and (summary.out / "review.html").is_file():
         lines.append(f"review: {summary.out / 'review.html'}")
     for line in lines:
         console.print(line, markup=False)

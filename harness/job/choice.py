@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.job.calibrate import Calibration, Found, named, search
 from harness.job.fingerprint import Fingerprint
-from harness.job.plan import Work
+from harness.job.plan import Work, targets_of
 from harness.options.config import HarnessConfig
 from harness.options.points import Point
 from harness.options.shipped import interpolated, read_by_strategies, shipped, strategies
@@ -93,10 +93,11 @@ def calibrated(
 ) -> Chosen:
     """Return the point that is fastest on the first targets; the usual one where measuring is not worth its time."""
     config = usual.config
-    targets = sum(len(work.group.targets) for work in plan)
     for work in plan:
         try:
-            calibration = Calibration(work, model, targets=targets, seconds=config.label.calibration, seed=config.seed)
+            calibration = Calibration(
+                work, model, targets=targets_of(plan), seconds=config.label.calibration, seed=config.seed
+            )
             break
         except UserError:  # The job itself tells what is broken.
             continue

@@ -153,6 +153,7 @@ class LabelConfig:
     review: int = MISSING
     threads: int | None = MISSING
     workers: int | None = MISSING
+    shard: str | None = MISSING
     run: str | None = MISSING
     exact: bool = MISSING
     calibration: float | None = MISSING
