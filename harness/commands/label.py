@@ -46,6 +46,8 @@ def _run(arguments: list[str]) -> int:
     if point is None:
         return 0
     names = frozenset(USUAL.keys() - {word.partition("=")[0] for word in words})
+    if not names and point.config.label.run is not None:
+        raise UserError("from= says which strategy and batch to take, and both are given: leave out one of the three")
     auto = Auto(names=names, compose=lambda more: composed(words, command="label", defaults=DEFAULTS | dict(more)))
     began = time.monotonic()
     with terminable():

@@ -17,7 +17,6 @@ from harness.observe.memory import PeakMemory, free_mb, in_use_mb
 from harness.options.config import TimingConfig
 from harness.options.points import Point
 from harness.stats.speedup import SpeedUp, verdict
-from strategies.errors import UserError, out_of_memory
 from strategies.models.tracker import Tracker
 from strategies.vocabulary import References
 
@@ -131,11 +130,15 @@ class Calibration:
         try:
             with make_strategy(point.config.strategy, self._model) as strategy:
                 return strategy.exact or not exact
-        except UserError:
+        except Exception:  # Whatever is wrong with a strategy that nobody asked for, the job goes on without it.
             return False
 
     def compare(self, best: Point, challenger: Point) -> SpeedUp | None:
-        """Measure a challenger's speed over the best so far; None where time or memory is not enough, or in vain."""
+        """Measure a challenger's speed over the best so far.
+
+        It is None where time or memory is not enough, where even an ideal gain by its batch would leave the challenger
+        behind, and where it fails.
+        """
         if challenger.config.batch > len(self._frames):
             return None
         try:
@@ -146,13 +149,10 @@ class Calibration:
                     for strategy, point in zip(strategies, (best, challenger), strict=True)
                 ]
                 return self._compared(*sides)
-        except Exception as error:
-            if not out_of_memory(error):
-                raise
+        except Exception:  # As in `usable`; if it was the best that failed, the job itself will tell.
             return None
 
     def _compared(self, best: Side, challenger: Side) -> SpeedUp | None:
-        """Measure, unless even an ideal gain by its batch would leave the challenger behind."""
         alone = self._seconds_of(challenger, self._one)
         if PASSES * alone * max(best.batch, challenger.batch) > self._left:
             return None

@@ -112,11 +112,16 @@ def calibrated(
 
 def _found(auto: Auto, usual: Point, calibration: Calibration, config: HarnessConfig) -> Found:
     def field(batch: int) -> list[Point]:
-        open_ones = {"strategy": ALL} if "strategy" in auto.names else {}
-        return auto.compose(USUAL | open_ones | {"batch": str(batch)})
+        more = {"batch": str(batch)}
+        if "strategy" not in auto.names:
+            return auto.compose(USUAL | more)
+        try:
+            return auto.compose(USUAL | {"strategy": ALL} | more)
+        except UserError:  # A strategy that nobody asked for can't be composed; the usual one can.
+            return auto.compose(USUAL | more)
 
     def resized(point: Point, batch: int) -> Point:
-        return next(one for one in field(batch) if one.strategy == point.strategy)
+        return next(one for one in field(batch) if one.strategy == point.strategy)  # The winner is one of them.
 
     others = [one for one in field(config.batch) if one.strategy != usual.strategy] if "strategy" in auto.names else []
     return search(

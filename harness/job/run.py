@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,12 +23,11 @@ from harness.job.pipeline import Pipeline
 from harness.job.plan import Work, out_of, root_of, targets_of, work_of
 from harness.job.rehearse import cores_of
 from harness.job.review import write_review
-from harness.job.shards import Shard, adopt, alone, ended, held
+from harness.job.shards import Shard, adopt, alone, ended, held, job_lock
 from harness.job.tables import write_broken, write_tables
 from harness.measure.making import make_strategy
 from harness.options.config import HarnessConfig
 from harness.options.points import Point
-from harness.store.lock import locked
 from strategies.base import Strategy
 from strategies.errors import UserError
 from strategies.models.tracker import Tracker
@@ -72,7 +71,7 @@ def label(point: Point, *, auto: Auto | None = None, preview: int | None = None)
     if preview is not None:
         out = out.with_name(f"{out.name}-preview")
     fingerprint.stored(out)  # so that nothing is written into a foreign folder, not even its lock
-    with _locked(out, shared=shard is not None), ExitStack() as stack, JobBar() as bar:
+    with job_lock(out, out, otherwise=OTHER_FOLDER, shared=shard is not None), ExitStack() as stack, JobBar() as bar:
         if preview is not None:
             _emptied(out)
         groups = open_groups(config, on_broken=lambda name, error: bar.break_off(name, "", str(error)))
@@ -231,13 +230,3 @@ def _emptied(out: Path) -> None:
                 shutil.rmtree(path)
             elif path.name[0] != ".":
                 path.unlink()
-
-
-@contextmanager
-def _locked(out: Path, *, shared: bool) -> Iterator[None]:
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(out, doing="labelled", otherwise=OTHER_FOLDER, shared=shared))
-        except OSError as error:
-            raise UserError(f"out={out} can't be written to ({error.strerror}); give another folder") from error
-        yield

@@ -11,11 +11,11 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from harness.job.ledger import NAME, Ledger
 from harness.job.plan import Work
@@ -78,9 +78,20 @@ def _only(work: Work, chosen: slice) -> Work:
 
 
 @contextmanager
+def job_lock(folder: Path, out: Path, **options: Any) -> Iterator[None]:
+    """Hold the lock of a job's folder, with the options of `locked`. Raises UserError where it can't be written to."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder, doing="labelled", **options))
+        except OSError as error:
+            raise UserError(f"out={out} can't be written to ({error.strerror}); give another folder") from error
+        yield
+
+
+@contextmanager
 def alone(out: Path) -> Iterator[None]:
     """Be the only part that settles something for all of them; the others wait."""
-    with locked(out, name=f"{FOLDER}.lock", wait=True):
+    with job_lock(out, out, name=f"{FOLDER}.lock", wait=True):
         yield
 
 
@@ -97,7 +108,7 @@ def held(shard: Shard, out: Path) -> Iterator[Path]:
             "to go on in one part"
         )
     folder = shard.folder(out)
-    with locked(folder, doing="labelled", otherwise="give another shard="):
+    with job_lock(folder, out, otherwise="give another shard="):
         (folder / DONE).unlink(missing_ok=True)
         if (out / NAME).exists():
             with Ledger(out) as whole, Ledger(folder) as part:

@@ -13,6 +13,7 @@ from harness.job import calibrate
 from harness.result import PointResult
 from harness.row import Row
 from harness.store.results import RunFolder
+from strategies import Sequential
 from tests.support.harness_runs import complaint, point, row, run_here
 from tests.support.jobs import draw, masks_in
 from tests.support.report_runs import AGREED, FASTER
@@ -81,6 +82,17 @@ def test_what_was_measured_is_told_and_kept(tmp_path: Path, data: Path, monkeypa
     assert masks_in(tmp_path / "my_data-masks") == before
 
 
+def test_a_strategy_that_fails_stops_no_job(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Sequential, "_predict", broken)
+    said = labelled(tmp_path, "batch=2", "label.calibration=100")
+    assert "not timed: " in said
+    assert "sequential batch=2" in said.partition("not timed: ")[2]
+    assert len(masks_in(tmp_path / "my_data-masks")) == 4
+
+
 def test_a_run_says_what_is_best(tmp_path: Path, data: Path) -> None:
     run = measured(
         tmp_path,
@@ -113,6 +125,7 @@ def test_a_run_says_what_is_best(tmp_path: Path, data: Path) -> None:
         (["from=results/run", "dtype=bf16"], "no point of model=toy dtype=bf16"),
         (["from=results/run", "batch=3"], "batch=3"),
         (["label.calibration=-1"], "label.calibration=-1"),
+        (["from=results/run", "strategy=direct", "batch=2"], "both are given"),
     ],
 )
 def test_what_can_not_be_taken_is_one_sentence(tmp_path: Path, data: Path, words: list[str], named: str) -> None:

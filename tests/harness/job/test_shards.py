@@ -86,6 +86,7 @@ def test_all_parts_together_leave_what_the_undivided_job_leaves(tmp_path: Path, 
     assert contents(tmp_path / "parts") == before
 
 
+@pytest.mark.slow
 def test_a_part_that_was_cut_off_is_gone_on_with(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     label(tmp_path, "out=whole", "label.review=9")
     in_parts(tmp_path, "1/2")
@@ -124,6 +125,7 @@ def test_what_parts_left_out_is_in_one_table(tmp_path: Path, data: Path) -> None
     assert [line.split(",")[:2] for line in table[1:]] == [["specimen000", "0"], ["specimen001", "4"]]
 
 
+@pytest.mark.slow
 def test_parts_run_beside_each_other_and_not_beside_an_undivided_run(tmp_path: Path, data: Path) -> None:
     out = tmp_path / "parts"
     in_parts(tmp_path, "1/3")
