@@ -3,7 +3,9 @@
 Writes a mask for every target of every group, as an indexed PNG of the picture's size with the references' ids and
 colours, to ``<out>/<group>/<target>.png``; beside them a table (``labels.csv``, and ``labels.parquet`` where pyarrow is
 installed), ``review.html`` and with ``format=png,coco`` ``annotations.json``. The same command again makes what is
-missing. ``--preview 12`` shows a dozen targets first, in ``<out>-preview/review.html``.
+missing, and ``shard=3/16`` one part of the job, for array jobs of a batch system. Strategy and batch are what is
+fastest here (``strategy=auto batch=auto``): a short calibration finds it, or ``from=results/latest`` tells it.
+``--preview 12`` shows a dozen targets first, in ``<out>-preview/review.html``.
 
 Exit codes: 0 every target has its mask; 1 some could not be read, ``broken.csv`` says which and why; 2 bad input, or
 masks that can't be written; 130 interrupted.
@@ -17,14 +19,17 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from harness.commands.one_point import one_point
+from harness.commands.one_point import composed, one_point
 from harness.guard import guarded, terminable
+from harness.job.choice import USUAL, Auto
 from harness.job.run import Summary, label
 from strategies.errors import UserError
 
-DEFAULTS = {"strategy": "direct", "batch": "8", "targets": "null"}
+DEFAULTS = {"targets": "null"}
 """Options of a sweep that have another default here."""
-SHORT = {"out": "label.out", "format": "label.format"}
+OPEN = tuple(f"{name}=auto" for name in USUAL)
+"""Words that leave open what is open without them, too."""
+SHORT = {"out": "label.out", "format": "label.format", "from": "label.run", "shard": "label.shard"}
 """Options that may be given without their group's name."""
 PREVIEW = "--preview"
 
@@ -36,12 +41,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     preview, words = _preview(arguments)
-    point = one_point([_spelt_out(word) for word in words], command="label", defaults=DEFAULTS)
+    words = [_spelt_out(word) for word in words if word not in OPEN]
+    point = one_point(words, command="label", defaults=DEFAULTS | USUAL)
     if point is None:
         return 0
+    names = frozenset(USUAL.keys() - {word.partition("=")[0] for word in words})
+    if not names and point.config.label.run is not None:
+        raise UserError("from= says which strategy and batch to take, and both are given: leave out one of the three")
+    auto = Auto(names=names, compose=lambda more: composed(words, command="label", defaults=DEFAULTS | dict(more)))
     began = time.monotonic()
     with terminable():
-        summary = label(point, preview=preview)
+        summary = label(point, auto=auto if names else None, preview=preview)
     _tell(summary, seconds=time.monotonic() - began)
     return int(summary.broken > 0)
 
@@ -87,11 +97,15 @@ def _tell(summary: Summary, *, seconds: float) -> None:
         j, f = summary.scores
         lines.append(f"against the truth: J&F {(j + f) / 2:.3f}, J {j:.3f}, F {f:.3f}")
     if summary.broken:
-        lines.append(f"left out: {summary.broken}, see {summary.out / 'broken.csv'}")
-    lines.append(f"table: {summary.out / 'labels.csv'}")
-    if not summary.parquet:
+        where = f", see {summary.out / 'broken.csv'}" if summary.whole else ""
+        lines.append(f"left out: {summary.broken}{where}")
+    if not summary.whole:
+        lines.append("the tables are written when the last part ends")
+    else:
+        lines.append(f"table: {summary.out / 'labels.csv'}")
+    if summary.whole and not summary.parquet:
         lines.append("labels.parquet needs pyarrow, which is not installed: pip install 'sambatch[parquet]'")
-    if (summary.out / "review.html").is_file():
+    if summary.whole and (summary.out / "review.html").is_file():
         lines.append(f"review: {summary.out / 'review.html'}")
     for line in lines:
         console.print(line, markup=False)

@@ -9,14 +9,22 @@ from harness.options.points import Point
 from strategies.errors import UserError
 
 
-def one_point(arguments: Sequence[str], *, command: str, defaults: Mapping[str, str]) -> Point | None:
-    """Compose the point of a command, as ``certify``; None where Hydra has only printed its help or the like.
+def composed(arguments: Sequence[str], *, command: str, defaults: Mapping[str, str]) -> list[Point]:
+    """Compose the points of a command, as ``certify``; none where Hydra has only printed its help or the like.
 
-    defaults: options that apply where the arguments do not set them. Raises UserError where there are several points.
+    defaults: options that apply where the arguments do not set them.
     """
     named = {word.partition("=")[0] for word in arguments}
     given = [f"{key}={value}" for key, value in defaults.items() if key not in named]
-    points = compose([*given, f"name={command.replace(' ', '-')}", *arguments], module=f"harness.{command}")
+    return compose([*given, f"name={command.replace(' ', '-')}", *arguments], module=f"harness.{command}")
+
+
+def one_point(arguments: Sequence[str], *, command: str, defaults: Mapping[str, str]) -> Point | None:
+    """Compose the point of a command, as `composed` does; None where there is none.
+
+    Raises UserError where there are several points.
+    """
+    points = composed(arguments, command=command, defaults=defaults)
     if len(points) > 1:
         raise UserError(f"{command} takes one point, not {len(points)}: give one value for each option")
     return points[0] if points else None

@@ -11,17 +11,13 @@ import random
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
-from harness.data.group import Frame, Group, OnBroken, opened
+from harness.data.group import MOST_NAMES_LISTED, Frame, Group, OnBroken, chosen, evenly, opened
 from harness.data.images import check_count, read_image, read_labels_of, reference_objects
 from harness.options.data import PICKINGS
 from strategies.errors import UserError, did_you_mean
 
 PREFERRED_RESOLUTION = "480p"
-MOST_NAMES_LISTED = 20
-
-T = TypeVar("T")
 
 
 def davis_groups(
@@ -32,12 +28,14 @@ def davis_groups(
     targets: int | None,
     picking: str,
     seed: int,
+    groups: int | Sequence[str] | None = None,
     on_broken: OnBroken | None = None,
 ) -> list[Group]:
     """Return one group for each of ``clips``, or for each clip in ``root``, sorted by name, where ``clips`` is None.
 
     picking: which annotated frames are references: the "first" ones, "even"ly spaced over the clip, or "random" by
         ``seed`` (a clip's pick does not depend on the other clips, and a larger pick holds the smaller one).
+    groups: names, as ``clips``, or how many of the clips at most, evenly spread.
     targets: how many of the other frames are targets at most, evenly spaced over the clip because neighbouring frames
         are similar; all of them where it is None.
 
@@ -48,7 +46,7 @@ def davis_groups(
         raise UserError(f"data.picking={picking} is not known: choose one of {', '.join(PICKINGS)}")
     pictures, annotations = _folders(root)
     opening = partial(_group, references=references, targets=targets, picking=picking, seed=seed)
-    names = _clip_names(pictures, clips)
+    names = chosen(_clip_names(pictures, clips), groups, where=pictures)
     return opened(((clip, partial(opening, pictures / clip, annotations / clip)) for clip in names), on_broken)
 
 
@@ -69,7 +67,7 @@ def _group(pictures: Path, masks: Path, *, references: int, targets: int | None,
     if not others:
         raise UserError(f"refs={references} leaves no target in {pictures}: ask for fewer of its {len(frames)} frames")
     if targets is not None and targets < len(others):
-        others = _evenly(others, targets)
+        others = evenly(others, targets)
 
     ids, binary = reference_objects([(frame, mask_of[frame]) for frame in chosen])
     object_ids = sorted(set().union(*ids))
@@ -96,18 +94,13 @@ def _pick(frames: list[Path], count: int, *, picking: str, seed: str) -> list[Pa
     """Return ``count`` of the frames, in the order of the clip."""
     match picking:
         case "even":
-            return _evenly(frames, count)
+            return evenly(frames, count)
         case "random":
             shuffled = frames.copy()
             random.Random(seed).shuffle(shuffled)
             return sorted(shuffled[:count])
         case _:
             return frames[:count]
-
-
-def _evenly(items: list[T], count: int) -> list[T]:
-    """Return the items in the middle of ``count`` equally long stretches."""
-    return [items[(2 * number + 1) * len(items) // (2 * count)] for number in range(count)]
 
 
 def _folders(root: Path) -> tuple[Path, Path]:

@@ -13,10 +13,11 @@ has are background.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from harness.data.group import Frame, Group, OnBroken, opened
+from harness.data.group import Frame, Group, OnBroken, chosen, opened
 from harness.data.images import check_count, read_image, read_labels_of, reference_objects
 from strategies.errors import UserError
 
@@ -29,12 +30,18 @@ A wrong size is nearly always wrong throughout, so a few files show it; thousand
 
 
 def folder_groups(
-    *, root: Path, references: int | None, targets: int | None, on_broken: OnBroken | None = None
+    *,
+    root: Path,
+    references: int | None,
+    targets: int | None,
+    groups: int | Sequence[str] | None = None,
+    on_broken: OnBroken | None = None,
 ) -> list[Group]:
     """Return the groups in ``root``, sorted by name.
 
     references: how many references each group has, the first ones by name; all where it is None.
     targets: how many targets each group has at most, the first ones by name; all where it is None.
+    groups: names of groups, or how many at most, evenly spread; all where it is None.
 
     Every reference mask of a group is read, asked for or not, so that the meaning of its masks does not depend on how
     many are asked for; targets are not opened.
@@ -51,6 +58,8 @@ def folder_groups(
         raise UserError(
             f"data.root={root} has no group: give each a folder there, with its pictures in refs and targets"
         )
+    asked = set(chosen([path.resolve().name for path in folders], groups, where=root))
+    folders = [path for path in folders if path.resolve().name in asked]
     openings = ((path.name, partial(_group, path, references=references, targets=targets)) for path in folders)
     return opened(openings, on_broken)
 

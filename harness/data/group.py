@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from strategies.errors import UserError
+from strategies.errors import UserError, did_you_mean
+
+Item = TypeVar("Item")
+MOST_NAMES_LISTED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,32 @@ class Group:
     object_ids: tuple[int, ...]
     references: tuple[Frame, ...] = field(repr=False)
     targets: tuple[Frame, ...] = field(repr=False)
+
+
+def evenly(items: Sequence[Item], count: int) -> list[Item]:
+    """Return the items in the middle of ``count`` equally long stretches; all where there are no more."""
+    count = min(count, len(items))
+    return [items[(2 * number + 1) * len(items) // (2 * count)] for number in range(count)]
+
+
+def chosen(there: Sequence[str], asked: int | Sequence[str] | None, *, where: Path) -> list[str]:
+    """Return the groups that are asked for, by number or by name; all where it is None.
+
+    Raises UserError where a group of that name is not ``there``.
+    """
+    if asked is None:
+        return list(there)
+    if isinstance(asked, int):
+        return evenly(there, asked)
+    names = [asked] if isinstance(asked, str) else [str(name) for name in asked]
+    for name in names:
+        if name not in there:
+            more = ", ..." if len(there) > MOST_NAMES_LISTED else ""
+            raise UserError(
+                f"data.groups={name} is not in {where}; {did_you_mean(name, there)}"
+                f"valid: {', '.join(there[:MOST_NAMES_LISTED])}{more}"
+            )
+    return list(dict.fromkeys(names))
 
 
 OnBroken = Callable[[str, UserError], None]

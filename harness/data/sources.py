@@ -40,11 +40,16 @@ def open_groups(config: HarnessConfig, on_broken: OnBroken | None = None) -> lis
                 targets=config.targets,
                 picking=data.picking,
                 seed=config.seed,
+                groups=data.groups,
                 on_broken=on_broken,
             )
         case FolderConfig():
             groups = folder_groups(
-                root=Path(data.root), references=config.refs, targets=config.targets, on_broken=on_broken
+                root=Path(data.root),
+                references=config.refs,
+                targets=config.targets,
+                groups=data.groups,
+                on_broken=on_broken,
             )
         case _:
             raise TypeError(f"no groups are known for {type(data).__name__}")

@@ -35,7 +35,14 @@ class EncodeJob:
         on_stage("loading the model")
         model = model_of(self.point.config, known_usable=False)
         on_stage("encoding frames")
-        encode_workload(model, open_groups(self.point.config), options=self.point.config.encode, folder=self.folder)
+        config = self.point.config
+        encode_workload(
+            model,
+            open_groups(config),
+            options=config.encode,
+            folder=self.folder,
+            compared=config.objects if config.compare else 0,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

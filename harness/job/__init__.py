@@ -1,1 +1,1 @@
-"""The job: a folder of pictures becomes masks, in one run or several. May import: all below but observe."""
+"""The job: a folder of pictures becomes masks, in one run or several. May import: all below."""

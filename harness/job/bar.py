@@ -43,6 +43,10 @@ class JobBar:
         self.broken: list[tuple[str, str, str]] = []
         """Group, target and reason of what was left out; the target is empty where all of a group is."""
 
+    def say(self, line: str) -> None:
+        """Tell something that the user waits for, or may want to know."""
+        self.console.print(shortened(line), markup=False)
+
     def begin(self, meter: Meter, *, total: int, kept: int) -> None:
         """Start the clock. kept: targets whose masks are there already."""
         self._meter, self._total = meter, total

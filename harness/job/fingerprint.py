@@ -24,12 +24,14 @@ OTHER_FOLDER = "give another folder as out="
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
     """options: in words, by their names. weights: a hash of the network's. threads: the network's. groups: a hash of
-    each group's references, by its name."""
+    each group's references, by its name. chosen: how strategy and batch were chosen, in words, where the user left them
+    open."""
 
     options: dict[StrictStr, StrictStr]
     weights: StrictStr
     threads: StrictInt
     groups: dict[StrictStr, StrictStr]
+    chosen: StrictStr = ""
 
     def write(self, out: Path) -> None:
         write_whole(out / NAME, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")

@@ -48,6 +48,11 @@ class Work:
         return found or distinct_colours()
 
 
+def targets_of(plan: Sequence[Work]) -> int:
+    """Return how many targets the groups have together."""
+    return sum(len(work.group.targets) for work in plan)
+
+
 def root_of(config: HarnessConfig) -> Path:
     """Return the folder of the pictures. Raises UserError where the data is no folder's."""
     if not isinstance(config.data, FolderConfig | DavisConfig):

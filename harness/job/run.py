@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,25 +13,34 @@ from harness.data.sources import open_groups
 from harness.isolate.jobs import model_of, resolve_device
 from harness.job import fingerprint
 from harness.job.bar import JobBar
+from harness.job.choice import Auto, Chosen, again, calibrated, from_run
 from harness.job.coco import check_coco, write_coco
-from harness.job.cores import computing_with
-from harness.job.fingerprint import Fingerprint
+from harness.job.cores import Cores, computing_with
+from harness.job.fingerprint import OTHER_FOLDER, Fingerprint
 from harness.job.ledger import Ledger
 from harness.job.meter import Meter, bottleneck
 from harness.job.pipeline import Pipeline
-from harness.job.plan import Work, out_of, root_of, work_of
+from harness.job.plan import Work, out_of, root_of, targets_of, work_of
 from harness.job.rehearse import cores_of
 from harness.job.review import write_review
+from harness.job.shards import Shard, adopt, alone, ended, held, job_lock
 from harness.job.tables import write_broken, write_tables
 from harness.measure.making import make_strategy
+from harness.options.config import HarnessConfig
 from harness.options.points import Point
-from harness.store.lock import locked
+from strategies.base import Strategy
 from strategies.errors import UserError
+from strategies.models.tracker import Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a run of a job comes to. jf: J and F where there is truth. parquet: whether that table could be written."""
+    """What a run of a job comes to.
+
+    broken: how many were left out. whole: whether tables were written, which the parts of a job leave to the last of
+    them; these are of the whole job then, as is broken. scores: J and F where there is truth. parquet: whether that
+    table could be written.
+    """
 
     out: Path
     targets: int
@@ -40,26 +49,29 @@ class Summary:
     seconds_busy: dict[str, float]
     bottleneck: str
     broken: int
-    scores: tuple[float, float] | None
-    parquet: bool
+    whole: bool = False
+    scores: tuple[float, float] | None = None
+    parquet: bool = False
 
 
-def label(point: Point, *, preview: int | None = None) -> Summary:
+def label(point: Point, *, auto: Auto | None = None, preview: int | None = None) -> Summary:
     """Write a mask for every target that has none yet, and the tables and pages of all.
 
-    preview: only so many targets, spread over the groups, in a folder of their own that is made anew.
+    auto: what of the point is open. preview: only so many targets, spread over the groups, in a folder of their own
+    that is made anew.
     Raises UserError for bad input, and where the folder of masks can't be written to.
     """
     config = point.config
-    device = resolve_device(config.device)
+    resolve_device(config.device)
     root_of(config)
     out = out_of(config)
     if "coco" in config.label.format:
         check_coco()
+    shard = None if config.label.shard is None or preview is not None else Shard.parsed(config.label.shard)
     if preview is not None:
         out = out.with_name(f"{out.name}-preview")
     fingerprint.stored(out)  # so that nothing is written into a foreign folder, not even its lock
-    with _locked(out), JobBar() as bar:
+    with job_lock(out, out, otherwise=OTHER_FOLDER, shared=shard is not None), ExitStack() as stack, JobBar() as bar:
         if preview is not None:
             _emptied(out)
         groups = open_groups(config, on_broken=lambda name, error: bar.break_off(name, "", str(error)))
@@ -67,31 +79,101 @@ def label(point: Point, *, preview: int | None = None) -> Summary:
             groups = spread(groups, preview)
         plan = work_of(groups, config.objects, out)
         model = model_of(config, known_usable=False)
-        strategy = make_strategy(config.strategy, model)
-        before = fingerprint.stored(out)
-        options, weights = fingerprint.options_of(point, device), fingerprint.weights_of(model)
-        if before is not None:
-            fingerprint.check_same(before, options=options, weights=weights, threads=config.label.threads, out=out)
-        plan, references = _fingerprinted(plan, bar)
-        if before is not None:
-            fingerprint.check_references(before, references, out)
-        cores = cores_of(config.label, plan, model, strategy, kept=before.threads if before else None)
-        known = {**(before.groups if before else {}), **references}
-        Fingerprint(options=options, weights=weights, threads=cores.threads, groups=known).write(out)
-        meter = Meter(workers=cores.workers)
-        with Ledger(out) as ledger, computing_with(cores.threads):
-            bar.begin(meter, total=sum(len(work.group.targets) for work in plan), kept=_kept(plan, ledger))
+        if shard is None:
+            adopt(out)
+            begun, place = _begun(point, auto, plan, shard, model, out, bar), out
+        else:
+            with alone(out):
+                place = stack.enter_context(held(shard, out))
+                begun = _begun(point, auto, plan, shard, model, out, bar)
+        meter = Meter(workers=begun.cores.workers)
+        with Ledger(place) as ledger, computing_with(begun.cores.threads):
+            bar.begin(meter, total=targets_of(begun.plan), kept=_kept(begun.plan, ledger))
             Pipeline(
                 model,
-                strategy,
+                begun.strategy,
                 ledger,
                 meter,
-                batch=config.batch,
-                cores=cores,
+                batch=begun.point.config.batch,
+                cores=begun.cores,
                 on_broken=bar.break_off,
                 on_done=bar.advance,
-            ).run(plan)
-            return _written(point, out, plan, ledger, bar, meter, workers=cores.workers)
+            ).run(begun.plan)
+            summary = Summary(
+                out=out,
+                targets=targets_of(begun.plan),
+                groups=len(begun.plan),
+                labelled=bar.labelled,
+                seconds_busy=meter.busy(),
+                bottleneck=bottleneck(meter.busy(), workers=begun.cores.workers),
+                broken=len(bar.broken),
+            )
+            if shard is None:
+                return _written(summary, config, out, begun.plan, ledger, bar.broken)
+        with alone(out):
+            broken = ended(shard, out, bar.broken)
+            if broken is None:
+                return summary
+            with Ledger(out) as ledger:
+                return _written(summary, config, out, plan, ledger, broken)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """What a run is settled on: its point, its part of the groups that can be used, and its threads."""
+
+    point: Point
+    strategy: Strategy
+    plan: Sequence[Work]
+    cores: Cores
+
+
+def _begun(
+    point: Point,
+    auto: Auto | None,
+    plan: Sequence[Work],
+    shard: Shard | None,
+    model: Tracker,
+    out: Path,
+    bar: JobBar,
+) -> _Begun:
+    """Settle what is open, as in the job's earlier runs where there are any, and write the fingerprint."""
+    before = fingerprint.stored(out)
+    chosen = _chosen(point, auto, before, plan, model, bar)
+    point, config = chosen.point, chosen.point.config
+    strategy = make_strategy(config.strategy, model)
+    options = fingerprint.options_of(point, model.device)
+    weights = fingerprint.weights_of(model)
+    if before is not None:
+        fingerprint.check_same(before, options=options, weights=weights, threads=config.label.threads, out=out)
+    cores = cores_of(config.label, plan, model, strategy, kept=before.threads if before else None)
+    if shard is not None:
+        plan = shard.part_of(plan, batch=config.batch, whole_groups=strategy.remembers_targets)
+    plan, references = _fingerprinted(plan, bar)
+    if before is not None:
+        fingerprint.check_references(before, references, out)
+    known = dict(sorted({**(before.groups if before else {}), **references}.items()))
+    Fingerprint(options=options, weights=weights, threads=cores.threads, groups=known, chosen=chosen.why).write(out)
+    if auto is not None and chosen.why:
+        bar.say(f"chosen{' before' if before is not None else ''}: {chosen.why}")
+    return _Begun(point=point, strategy=strategy, plan=plan, cores=cores)
+
+
+def _chosen(
+    point: Point, auto: Auto | None, before: Fingerprint | None, plan: Sequence[Work], model: Tracker, bar: JobBar
+) -> Chosen:
+    """Return the job's point, and tell how it was chosen where that was left open."""
+    if auto is None:
+        return Chosen(point=point, why=before.chosen if before is not None else "")
+    if before is not None:
+        return again(auto, before)
+    options = point.config.label
+    if options.run is not None:
+        return from_run(auto, Path(options.run), point)
+    with make_strategy(point.config.strategy, model) as usual:
+        cores = cores_of(options, plan, model, usual, kept=None)
+    with computing_with(cores.threads):
+        return calibrated(auto, point, plan, model, said=bar.say)
 
 
 def spread(groups: Sequence[Group], count: int) -> list[Group]:
@@ -122,27 +204,22 @@ def _kept(plan: Sequence[Work], ledger: Ledger) -> int:
 
 
 def _written(
-    point: Point, out: Path, plan: Sequence[Work], ledger: Ledger, bar: JobBar, meter: Meter, *, workers: int
+    summary: Summary,
+    config: HarnessConfig,
+    out: Path,
+    plan: Sequence[Work],
+    ledger: Ledger,
+    broken: Sequence[tuple[str, str, str]],
 ) -> Summary:
-    options = point.config.label
+    """Write tables and pages of all that is done."""
+    options = config.label
     parquet = write_tables(ledger, out)
-    write_broken(bar.broken, out)
+    write_broken(broken, out)
     if "coco" in options.format:
         write_coco(ledger, out)
     if options.review:
-        write_review(ledger, plan, out, count=options.review, title=f"Masks of {root_of(point.config).resolve().name}")
-    busy = meter.busy()
-    return Summary(
-        out=out,
-        targets=sum(len(work.group.targets) for work in plan),
-        groups=len(plan),
-        labelled=bar.labelled,
-        seconds_busy=busy,
-        bottleneck=bottleneck(busy, workers=workers),
-        broken=len(bar.broken),
-        scores=ledger.scores(),
-        parquet=parquet,
-    )
+        write_review(ledger, plan, out, count=options.review, title=f"Masks of {root_of(config).resolve().name}")
+    return replace(summary, whole=True, broken=len(broken), scores=ledger.scores(), parquet=parquet)
 
 
 def _emptied(out: Path) -> None:
@@ -153,13 +230,3 @@ def _emptied(out: Path) -> None:
                 shutil.rmtree(path)
             elif path.name[0] != ".":
                 path.unlink()
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(out, doing="labelled", otherwise="give another folder as out="))
-        except OSError as error:
-            raise UserError(f"out={out} can't be written to ({error.strerror}); give another folder") from error
-        yield

@@ -65,7 +65,36 @@ def _reset_peak_rss() -> bool:
 
 
 def _peak_rss() -> float | None:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+    return _kilobytes(Path("/proc/self/status"), "VmHWM:")
+
+
+def in_use_mb(device: torch.device) -> float | None:
+    """Return the memory in use now, in MiB: torch's on a GPU, else the process's resident set."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device) / MEGABYTE
+    return _kilobytes(Path("/proc/self/status"), "VmRSS:")
+
+
+def free_mb(device: torch.device) -> float | None:
+    """Return the memory that is free, in MiB: the GPU's, or what the machine and the control group leave."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / MEGABYTE
+    left = [_kilobytes(Path("/proc/meminfo"), "MemAvailable:"), _left_to_group()]
+    return min((one for one in left if one is not None), default=None)
+
+
+def _left_to_group(folder: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Return what the control group's limit leaves, in MiB; None where there is no limit that can be read."""
+    try:
+        most, now = (int((folder / name).read_text()) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):  # Without a limit the file says "max".
+        return None
+    return (most - now) / MEGABYTE
+
+
+def _kilobytes(file: Path, name: str) -> float | None:
+    """Return a line's value in MiB, where a file of Linux has it in kB."""
+    for line in file.read_text().splitlines():
+        if line.startswith(name):
             return int(line.split()[1]) / 1024
     return None

@@ -153,6 +153,10 @@ class LabelConfig:
     review: int = MISSING
     threads: int | None = MISSING
     workers: int | None = MISSING
+    shard: str | None = MISSING
+    run: str | None = MISSING
+    exact: bool = MISSING
+    calibration: float | None = MISSING
 
     def __post_init__(self) -> None:
         if self.out == "":
@@ -160,6 +164,7 @@ class LabelConfig:
         for kind in self.format:
             one_of("format", kind, FORMATS)
         at_least("label.review", self.review, 0)
+        at_least("label.calibration", self.calibration or 0, 0)
         for option in ("threads", "workers"):
             if getattr(self, option) is not None:
                 at_least(f"label.{option}", getattr(self, option), 1)

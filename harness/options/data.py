@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -41,15 +42,33 @@ class SyntheticConfig(DataConfig):
 class DavisConfig(DataConfig):
     root: str = MISSING
     clips: list[str] | None = MISSING
+    groups: Any = MISSING
     picking: str = MISSING
 
     def __post_init__(self) -> None:
         one_of("data.picking", self.picking, PICKINGS)
+        check_groups(self.groups)
+        if self.clips is not None and isinstance(self.groups, list | str):
+            raise UserError("data.clips= and data.groups= both name clips: give one of them")
 
 
 @dataclass(kw_only=True)
+@defaults_from("data/folder.yaml", "data")
 class FolderConfig(DataConfig):
     root: str = MISSING
+    groups: Any = MISSING
+
+    def __post_init__(self) -> None:
+        check_groups(self.groups)
+
+
+def check_groups(groups: Any) -> None:
+    """Refuse what is neither a number of groups nor their names; OmegaConf knows no type for either."""
+    names = groups if isinstance(groups, list) else [groups]
+    if isinstance(groups, int) and not isinstance(groups, bool):
+        at_least("data.groups", groups, 1)
+    elif groups is not None and (not names or not all(isinstance(name, str | int) for name in names)):
+        raise UserError(f"data.groups={groups} is not valid: give a number of groups, or names as [wings,legs]")
 
 
 def at_least(option: str, value: float, least: float) -> None:

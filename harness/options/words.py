@@ -32,7 +32,9 @@ def words_of(options: Mapping[str, Any]) -> list[str]:
     harness does not read are left out: they reach a strategy, whose variant shows them.
     """
     asked = {name: value for key in _own_options() if key in options for name, value in _flat(key, options[key])}
-    return [word(name, value) for name, value in asked.items() if name not in _defaults() or value != _defaults()[name]]
+    data = options.get("data")
+    defaults = _defaults(str(data.get("name")) if isinstance(data, Mapping) else "")
+    return [word(name, value) for name, value in asked.items() if name not in defaults or value != defaults[name]]
 
 
 def word(name: str, value: Any) -> str:
@@ -77,10 +79,10 @@ def _own_options() -> tuple[str, ...]:
 
 
 @cache
-def _defaults() -> dict[str, Any]:
-    """Return the defaults by each option's full name."""
+def _defaults(source: str) -> dict[str, Any]:
+    """Return the defaults by each option's full name, with those of a source of data."""
     found = {name: value for key in _own_options() for name, value in _flat(key, shipped().get(key, {}))}
-    for source in ("synthetic", "davis"):  # their options' names differ
+    if source in ("synthetic", "davis", "folder"):
         found |= dict(_flat("data", shipped(f"data/{source}.yaml")["data"]))
     return found | {"model.weights": None}
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.options.data import DavisConfig, SyntheticConfig
+from harness.options.data import DavisConfig, FolderConfig, SyntheticConfig
 from harness.options.shipped import default_baseline, strategies
 from harness.options.words import BASELINE, option_of, parted, what_words, words_of
 from harness.row import Row
@@ -23,9 +23,10 @@ if TYPE_CHECKING:  # The points' module imports torch, which reading keys does n
     from harness.options.points import Point
 
 DATA_DEFAULTS = {
-    option.name: option.default for kind in (SyntheticConfig, DavisConfig) for option in fields(kind)
-}  # Their options' names differ.
-"""Defaults that are left out of keys, so that a new option of the data leaves old keys as they are."""
+    name: {option.name: option.default for option in fields(kind)}
+    for name, kind in (("synthetic", SyntheticConfig), ("davis", DavisConfig), ("folder", FolderConfig))
+}
+"""Defaults of each source that are left out of keys, so that a new option of the data leaves old keys as they are."""
 IN_OWN_WORDS = ("seed", "model.weights", BASELINE)
 """Options that keys hold in words of their own, as they do ``data.*``."""
 
@@ -102,10 +103,11 @@ def _key(strategy: str, variant: str, options: Mapping[str, Any], point_words: S
         f"model={model['name']}" if model["weights"] is None else f"model={model['name']}:{_last(model['weights'])}",
         f"data={data['name']}:{_last(data['root'])}" if "root" in data else f"data={data['name']}",
     ]
+    defaults = DATA_DEFAULTS.get(data["name"], {})
     words += [
         f"data.{name}={value}"
         for name, value in sorted(data.items())
-        if name not in ("name", "root") and value != DATA_DEFAULTS.get(name, MISSING)
+        if name not in ("name", "root") and value != defaults.get(name, MISSING)
     ]
     words += [f"{name}={options[name]}" for name in ("seed", "repeat") if options[name]]
     against = (options.get("baseline") or options["reference"])["_target_"]  # Old files call it a reference.

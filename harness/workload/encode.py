@@ -7,6 +7,7 @@ Points run in processes of their own, so the features lie in files: each worker 
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import time
 from collections import deque
@@ -36,18 +37,43 @@ FP32_GROUPS = 2
 """Points in reduced precision are certified in fp32 on no more groups."""
 
 
-def encode_workload(model: Tracker, groups: Sequence[Group], *, options: EncodeConfig, folder: Path) -> None:
+def encode_workload(
+    model: Tracker, groups: Sequence[Group], *, options: EncodeConfig, folder: Path, compared: int | None = 0
+) -> None:
     """Encode all frames of all groups into ``folder``, which a `Workload` then opens.
 
-    A first frame is encoded before the clock starts, to warm up.
+    A first frame is encoded before the clock starts, to warm up. It tells how much room all will take.
+    compared: the number of objects whose masks will be kept beside the features, to compare with; None for all.
+    Raises UserError before the others are encoded where the disk has no room for them.
     """
-    model.encode_pixels(model.pixels(groups[0].references[0].image())[None])
+    pixels = model.pixels(groups[0].references[0].image())[None]
+    need = room_for(groups, like=model.encode_pixels(pixels), pixels=pixels, compared=compared)
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        what = f"{need / 1e9:.1f} GB of features and masks"
+        raise no_room(folder, what, cause=f"{free / 1e9:.1f} GB are free")
     began = time.perf_counter()
     for index, group in enumerate(groups):
         _encode_group(model, group, options=options, folder=folder / str(index))
     frames = sum(len(group.references) + len(group.targets) for group in groups)
     counted = {"encode_seconds": time.perf_counter() - began, "encoded_frames": frames}
     write_whole(folder / "encoded.json", json.dumps(counted))
+
+
+def room_for(groups: Sequence[Group], *, like: VisionFeatures, pixels: Tensor, compared: int | None = 0) -> int:
+    """Return the bytes that groups will take on disk.
+
+    like, pixels: one frame's features, and its ``[1, 3, S, S]``. compared: see `encode_workload`.
+    """
+    frame = sum(level.nbytes for level in vars(like).values())
+    logits = like.stride4[0, 0].numel() * 4  # The fp32 logits of a mask have the size of the stride-4 level.
+    mask = pixels[0, 0].numel()  # A reference's masks are bool, and as large as the network's pictures.
+    return sum(
+        len(group.targets) * (frame + logits * len(group.object_ids[:compared]))
+        + len(group.references) * (frame + pixels.nbytes + mask * len(group.object_ids))
+        for group in groups
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,9 @@ def disk_tensor(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tenso
 
 def no_room(folder: Path, what: str, *, cause: str | None) -> UserError:
     """Return the error of features for which the disk of TMPDIR has no room."""
-    return UserError(f"{folder} has no room for {what} ({cause}); lower targets= or point TMPDIR to a larger disk")
+    return UserError(
+        f"{folder} has no room for {what} ({cause}); lower targets= or data.groups=, or point TMPDIR to a larger disk"
+    )
 
 
 def disk_features(folder: Path, like: VisionFeatures, count: int) -> VisionFeatures:

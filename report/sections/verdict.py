@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from harness.row import CATALOGUE, SETTING
+from harness.stats.best import Speed, best
 from report.reading.mask_status import masks_of
 from report.reading.run import Run
 from report.render.document import Block, Cell, Code, Column, Paragraph, Section, filled, words
@@ -73,27 +74,24 @@ def choices(run: Run) -> list[Choice]:
 
 
 def _best(points: pd.DataFrame) -> Choice:
-    """Choose the point whose speed-up's interval has the highest lower end.
-
-    Where no point has a speed-up, or not all have it over the same baseline, the point with the highest fps is chosen.
-    """
-    paired = points[points["speedup_lo"].notna()]
-    if paired["reference"].nunique() != 1:
-        paired = paired[:0]
-    faster = paired[paired["verdict"] == "faster"]
-    ranked = next(some for some in (faster, paired, points) if len(some))
-    row = ranked.iloc[int(ranked["speedup_lo" if len(paired) else "fps"].argmax())]
-    unpaired = ~points["point"].isin(paired["point"])
-    similar = (points["speedup_hi"] >= row["speedup_lo"]) | (unpaired & (points["fps"] > row["fps"]))
-    decisive = points[similar | (points["point"] == row["point"])]
+    """Choose by the rule that a job's choice follows too; it is in `harness.stats.best`."""
+    found = best([_speed(row) for _, row in points.iterrows()])
+    row, similar = points.iloc[found.at], points.iloc[list(found.similar)]
+    decisive = points[points["point"].isin([*similar["point"], row["point"]])]
     return Choice(
         row=row,
         compared=row["masks"] != UNKNOWN,
-        paired=len(paired) > 0,
-        clear=len(faster) > 0,
-        similar=tuple({_named(one): None for _, one in points[similar].iterrows() if _named(one) != _named(row)}),
+        paired=found.paired,
+        clear=found.clear,
+        similar=tuple({_named(one): None for _, one in similar.iterrows() if _named(one) != _named(row)}),
         firm=not (decisive["converged"] == False).any(),  # noqa: E712 - it compares each row's; None is not False.
     )
+
+
+def _speed(row: pd.Series) -> Speed:
+    lo, hi = (float(row[name]) if pd.notna(row[name]) else None for name in ("speedup_lo", "speedup_hi"))
+    baseline = row["reference"] if pd.notna(row["reference"]) else None
+    return Speed(fps=float(row["fps"]), baseline=baseline, lo=lo, hi=hi, verdict=row["verdict"])
 
 
 def _doubt(run: Run) -> str:

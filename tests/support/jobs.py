@@ -37,7 +37,7 @@ def draw(root: Path, *, groups: int = 1, targets: int = 5, objects: int = 3, tru
 def label(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """``python -m harness.label data=folder data.root=my_data ...`` in this process; an option that is given wins."""
     given = {word.partition("=")[0] for word in words}
-    usual = {"data": "folder", "data.root": "my_data", "label.review": "0", "batch": "2"}
+    usual = {"data": "folder", "data.root": "my_data", "label.review": "0", "strategy": "direct", "batch": "2"}
     options = [f"{name}={value}" for name, value in usual.items() if name not in given]
     return run_here(folder, *options, *words, command=main)
 

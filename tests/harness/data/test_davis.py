@@ -44,6 +44,20 @@ def names(frames: tuple) -> list[int]:
     return [int(frame.name) for frame in frames]
 
 
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"groups": 2}, ["b", "d"]),
+        ({"groups": ["d", "a"]}, ["d", "a"]),
+        ({"clips": ["a", "b", "c"], "groups": 1}, ["b"]),
+    ],
+)
+def test_clips_are_taken_evenly_or_by_name(tmp_path: Path, changes: dict[str, object], found: list[str]) -> None:
+    for clip in "abcde":
+        write_clip(tmp_path, clip, frames=3)
+    assert [group.name for group in davis(tmp_path, **changes)] == found
+
+
 # --- real clips ----------------------------------------------------------------------------------------------------
 
 

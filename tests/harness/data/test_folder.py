@@ -70,6 +70,37 @@ def test_limits_take_the_first(tmp_path: Path) -> None:
     assert [frame.name for frame in group.targets] == ["s", "t"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        (2, ["b", "d"]),
+        (1, ["c"]),
+        (9, list("abcde")),
+        (["d", "a", "d"], ["a", "d"]),
+        ("e", ["e"]),
+        (None, list("abcde")),
+    ],
+)
+def test_groups_are_taken_evenly_or_by_name(tmp_path: Path, asked: object, found: list[str]) -> None:
+    for name in "abcde":
+        write_group(tmp_path / name)
+    assert [group.name for group in groups_in(tmp_path, groups=asked)] == found
+
+
+def test_groups_that_are_not_asked_for_are_not_opened(tmp_path: Path) -> None:
+    for name in ("wings", "legs", "heads"):
+        write_group(tmp_path / name)
+    halve(tmp_path / "heads" / "refs" / "a.png")
+    assert [group.name for group in groups_in(tmp_path, groups=["wings", "legs"])] == ["legs", "wings"]
+
+
+def test_a_group_that_is_not_there_is_named(tmp_path: Path) -> None:
+    write_group(tmp_path / "wings")
+    with pytest.raises(UserError, match=r"data.groups=wing is not in .*did you mean wings") as caught:
+        groups_in(tmp_path, groups=["wing"])
+    assert_one_sentence(caught.value)
+
+
 def test_sizes_and_formats_may_be_mixed(tmp_path: Path) -> None:
     sizes = {
         "a.jpg": (24, 40),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +16,7 @@ from torch import Tensor
 from harness.data.group import Frame, Group
 from harness.data.synthetic import synthetic_groups
 from harness.options.config import EncodeConfig
-from harness.workload.encode import Workload, encode_workload
+from harness.workload.encode import Workload, encode_workload, room_for
 from strategies import Sam2, Sequential, VisionFeatures
 from strategies.errors import UserError
 from tests.support.models import assert_same_masks, masks_of
@@ -231,3 +232,30 @@ def test_a_full_tmpdir_is_one_sentence(model: Sam2, tmp_path: Path, monkeypatch:
     monkeypatch.setattr("harness.workload.encode.torch.save", full)
     with pytest.raises(UserError, match=r"has no room for the references' features .* point TMPDIR to a larger disk"):
         encode_workload(model, drawn(), options=EncodeConfig(batch=2, workers=1), folder=tmp_path)
+
+
+# --- room on disk --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("objects", [None, 1])
+def test_the_room_that_a_workload_takes_is_known_before(model: Sam2, tmp_path: Path, objects: int | None) -> None:
+    groups = drawn(groups=2)
+    pixels = model.pixels(groups[0].references[0].image())[None]
+    need = room_for(groups, like=model.encode_pixels(pixels), pixels=pixels, compared=objects)
+    encoded(model, tmp_path, groups).expected(objects)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*")) == pytest.approx(need, rel=0.05)
+
+
+def test_a_disk_without_room_is_found_before_anything_is_encoded(
+    model: Sam2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = drawn()
+    pixels = model.pixels(groups[0].references[0].image())[None]
+    need = room_for(groups, like=model.encode_pixels(pixels), pixels=pixels)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=need - 1))
+    with pytest.raises(UserError, match=r"has no room for .* GB are free\); lower targets= or data.groups="):
+        encoded(model, tmp_path / "features", groups)
+    assert list((tmp_path / "features").iterdir()) == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=need))
+    encoded(model, tmp_path / "features", groups)
