@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.special import bdtrc
 
 from harness.masks.agreement import AgreementMeter
 from harness.masks.noise import TIES, disturbed
@@ -32,11 +31,9 @@ from strategies.vocabulary import VisionFeatures
 
 LOOKS = 4
 """An object is looked at again so often. One look without the difference is enough, for a mistake shows in each."""
-TIED = 0.03
-"""A larger share of objects has no tie that shows: of 556 that `direct` predicted for drawn groups 6 had one, and each
-was the only object of its point."""
-UNLIKELY = 1e-3
-"""Objects that are too far away are no suspects where ties would make so many with no more than this probability."""
+MOST_SUSPECTS, FEW_OBJECTS = 0.5, 2
+"""No larger share of all objects can be excused, but so many always can: a tie that shows is rare among many objects,
+while of two objects both may have one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,5 +208,4 @@ def suspects(meter: AgreementMeter, limits: Limits) -> list[tuple[str, int, str]
             if measures(differences, limits.ties)[0].share > 1:
                 return []
             found.append((group, index, name))
-    by_chance = bdtrc(len(found) - 1, len(meter.objects), TIED) if found else 1.0
-    return found if by_chance > UNLIKELY else []
+    return found if len(found) <= max(FEW_OBJECTS, MOST_SUSPECTS * len(meter.objects)) else []

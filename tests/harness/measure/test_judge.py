@@ -120,7 +120,6 @@ def test_a_lone_object_that_only_large_batches_spoil_is_no_tie(workload: Workloa
     limits = Limits.above(workload.noise_floor(1))
     assert limits.ties.logits.largest > 1e-3, "it could be one by its size"
     assert judge_untimed(replace(lone, batch=4), workload)[0].fault is not None
-    assert judge_untimed(replace(lone, batch=2), workload)[0].fault is None
 
 
 class Tied(Direct):
@@ -151,8 +150,8 @@ def test_an_object_whose_memory_ties_is_looked_at_again(
         assert len(judgement.agreed.excused) == 1
 
 
-@pytest.mark.parametrize(("objects", "moved", "suspected"), [(1, 1, 1), (2, 2, 0), (6, 2, 2), (6, 3, 0)])
-def test_ties_can_be_why_of_as_many_objects_as_chance_allows(
+@pytest.mark.parametrize(("objects", "moved", "suspected"), [(2, 2, 2), (6, 3, 3), (6, 4, 0)])
+def test_ties_can_be_why_of_few_objects_or_of_up_to_half(
     workload: Workload, objects: int, moved: int, suspected: int
 ) -> None:
     limits = Limits.above(workload.noise_floor(None))
