@@ -148,7 +148,7 @@ def test_the_working_trees_speed_is_judged_beside_the_committed_codes(
 
 @pytest.mark.slow
 def test_several_processes_and_what_is_unclear_are_measured_as_ever(repository: Repository) -> None:
-    repository.write(share=1.1)
+    repository.write(share=1.11)
     done = repository.check("check.retries=1", "timing.processes=2", "timing.max_seconds=0.5")
     assert done.returncode == 3
     assert "1 of 1 points are unclear and are measured again" in done.stderr
