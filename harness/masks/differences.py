@@ -74,10 +74,17 @@ def _distances(objects: list[Numbers]) -> Distances:
     values = np.concatenate(shown)
     return Distances(
         median=_quantile(values, 0.5),
-        high=_quantile(values, HIGH),
+        high=_high(values),
         largest=float(values.max()),
         object=max(_quantile(one, 0.5) for one in shown),
     )
+
+
+def _high(values: Numbers) -> float:
+    """Return the quantile `HIGH`, or the second largest of so few values that the largest alone would decide it."""
+    if values.size < 2:
+        return _quantile(values, HIGH)
+    return min(_quantile(values, HIGH), float(np.partition(values, -2)[-2]))
 
 
 def _quantile(values: Numbers, share: float) -> float:
