@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import shutil
@@ -159,7 +160,7 @@ def _jobs(arguments: list[str], module: str) -> list[Job]:
         sys.argv = [f"python -m {module}", *flags, *others, *overrides, scratch_dir]
         errors = StringIO()
         try:
-            with redirect_stderr(errors), _without_a_rehearsal():
+            with redirect_stderr(errors), _without_a_rehearsal(), _logging_as_it_was():
                 collect()
             sys.stderr.write(errors.getvalue())
         except SystemExit as end:  # Hydra's parser of flags exits, after it has printed its usage.
@@ -196,6 +197,18 @@ def _scratch() -> Iterator[str]:
 def _without_a_rehearsal() -> AbstractContextManager[Any]:
     """Keep Hydra's sweeper from composing every job once more, to see that all can be: nothing runs before all are."""
     return patch.object(Sweeper, "validate_batch_is_legal", lambda sweeper, batch: None)
+
+
+@contextmanager
+def _logging_as_it_was() -> Iterator[None]:
+    """Take down what Hydra sets up to tell of itself with ``--info``, or else it would tell all that comes after."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers
 
 
 def _nodes(composed: DictConfig) -> dict[str, Any]:

@@ -358,7 +358,8 @@ def test_names_of_files_that_are_no_text_are_stored_and_read_back(tmp_path: Path
     reason = "FileNotFoundError: no picture 'b\udcffd.png'"
     content: dict[str, Any] = {"data": {"root": "pictures\udc80"}}
     run_folder = RunFolder(tmp_path / "run")
-    run_folder.add(PointResult(row=Row(**row("one", status="crash", reason=reason)), config=content), {"code": "0"})
+    result = PointResult(row=Row(**row("one", status="crash", reason=reason)), config=content)
+    run_folder.add(result, identity={"code": "0"})
     assert RunFolder(run_folder.path).rows == run_folder.rows
     assert json.loads((run_folder.path / "points" / "one.json").read_bytes())["config"] == content
     assert r"b\udcffd.png" in summary(run_folder.path)[0]["reason"]

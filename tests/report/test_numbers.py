@@ -25,11 +25,12 @@ Stored = tuple[Path, dict[str, Any]]
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Stored:
     """A run of one point over two groups, and what it stored of it."""
     folder = tmp_path_factory.mktemp("measured")
-    tiny = [option for option in TINY if option.split("=")[0] not in ("data.groups", "timing.max_seconds")]
-    rounds = ("data.groups=2", "timing.min_rounds=10", "timing.max_seconds=60", "timing.width=1e9", "seed=3")
+    tiny = [option for option in TINY if not option.startswith(("data.groups=", "timing.max_seconds="))]
+    groups = ("data.groups=2", "timing.groups=2", "seed=3")
+    rounds = ("timing.min_rounds=10", "timing.max_seconds=60", "timing.width=1e9")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert exit_code(*tiny, *rounds, "strategy=direct", "batch=2") == 0
+        assert exit_code(*tiny, *groups, *rounds, "strategy=direct", "batch=2") == 0
     run = only_run(folder / "results")
     (stored,) = (json.loads(path.read_text(encoding="utf-8")) for path in (run / "points").glob("*.json"))
     return run, stored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -122,8 +123,10 @@ def test_cfg_job_shows_the_points_of_the_other_commands_too(capsys: pytest.Captu
 def test_what_hydra_knows_is_shown_with_or_without_a_value(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    before = logging.getLogger().level, list(logging.getLogger().handlers)
     assert exit_code(*words) == 0
     assert "Config" in capsys.readouterr().out
+    assert (logging.getLogger().level, logging.getLogger().handlers) == before, "it tells nothing of what comes after"
 
 
 @pytest.mark.parametrize("words", [["--cfg", "jobs"], ["--cfg=jobs"], ["batch=2", "--cfg"]])

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from harness.data.group import Frame, Group
 from harness.data.synthetic import synthetic_groups
+from harness.masks.noise import PAIRS
 from harness.options.config import EncodeConfig
 from harness.workload.encode import Workload, encode_workload, room_for
 from strategies import Sam2, Sequential, VisionFeatures
@@ -139,7 +140,7 @@ def test_the_noise_floor_is_made_once_for_each_number_of_objects(
     workload = encoded(model, tmp_path)
     floor = workload.noise_floor(1)
     assert floor.dtype == "fp32"
-    assert 0 < floor.pairs <= 4 * 2, "at most four targets of one object, two draws"
+    assert PAIRS <= floor.pairs <= 4 * PAIRS, "at most four targets of one object, two draws at a time"
     assert workload.noise_floor(None) != floor
     monkeypatch.setattr("harness.workload.encode.measure_noise", interrupted)
     assert Workload(model, [one.group for one in workload.groups], tmp_path).noise_floor(1) == floor
