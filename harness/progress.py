@@ -11,10 +11,9 @@ from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 
+from harness.bar import bar_on
 from harness.guard import shortened
 from harness.isolate.tracebacks import last_frames
 from harness.options.words import unlike
@@ -31,17 +30,7 @@ class Progress:
         self._total = total
         self._done = 0
         self._began = 0.0
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-            transient=True,
-        )
+        self._bar = bar_on(self._console)
         self._task = self._bar.add_task("sweep", total=total)
 
     def keep(self, points: int) -> None:

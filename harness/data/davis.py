@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from harness.data.group import MOST_NAMES_LISTED, Frame, Group, OnBroken, chosen, evenly, opened
+from harness.data.group import Frame, Group, OnBroken, chosen, evenly, named, opened
 from harness.data.images import check_count, read_image, read_labels_of, reference_objects
 from harness.options.data import PICKINGS
-from strategies.errors import UserError, did_you_mean
+from strategies.errors import UserError
 
 PREFERRED_RESOLUTION = "480p"
 
@@ -127,14 +127,7 @@ def _clip_names(pictures: Path, asked: Sequence[str] | None) -> list[str]:
         return there
     if not asked:
         raise UserError("data.clips= names no clip: name some, or leave the option out for all")
-    for clip in asked:
-        if clip not in there:
-            more = ", ..." if len(there) > MOST_NAMES_LISTED else ""
-            raise UserError(
-                f"data.clips={clip} is not in {pictures}; {did_you_mean(clip, there)}"
-                f"valid: {', '.join(there[:MOST_NAMES_LISTED])}{more}"
-            )
-    return list(dict.fromkeys(asked))  # A clip that is named twice is one group.
+    return named(there, asked, "data.clips", pictures)
 
 
 def _subfolders(folder: Path) -> list[Path]:

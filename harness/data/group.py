@@ -57,12 +57,16 @@ def chosen(there: Sequence[str], asked: int | Sequence[str] | None, *, where: Pa
         return list(there)
     if isinstance(asked, int):
         return evenly(there, asked)
-    names = [asked] if isinstance(asked, str) else [str(name) for name in asked]
+    return named(there, [asked] if isinstance(asked, str) else [str(name) for name in asked], "data.groups", where)
+
+
+def named(there: Sequence[str], names: Sequence[str], option: str, where: Path) -> list[str]:
+    """Return the names that an option gives, each once. Raises UserError where one of them is not ``there``."""
     for name in names:
         if name not in there:
             more = ", ..." if len(there) > MOST_NAMES_LISTED else ""
             raise UserError(
-                f"data.groups={name} is not in {where}; {did_you_mean(name, there)}"
+                f"{option}={name} is not in {where}; {did_you_mean(name, there)}"
                 f"valid: {', '.join(there[:MOST_NAMES_LISTED])}{more}"
             )
     return list(dict.fromkeys(names))

@@ -39,17 +39,18 @@ class Revision:
                 f"check.against={against} finds no committed code: {place} is in no git repository; compare with a "
                 "snapshot (check.snapshot=)"
             ) from error
+        unknown = (
+            f"check.against={against} is no revision of the repository of {place}: give a branch, a tag or a "
+            "commit that it holds (a shallow clone has to fetch it first)"
+        )
         try:
-            words = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
-            commit = _git(place, *words).decode().strip()
-            if commit.startswith("^"):  # All but a commit's history is a revision for git, and no code to compare with.
-                raise subprocess.CalledProcessError(1, words)
-            return Revision(commit=commit, place=place)
+            found = _git(place, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
         except subprocess.CalledProcessError as error:
-            raise UserError(
-                f"check.against={against} is no revision of the repository of {place}: give a branch, a tag or a "
-                "commit that it holds (a shallow clone has to fetch it first)"
-            ) from error
+            raise UserError(unknown) from error
+        commit = found.decode().strip()
+        if commit.startswith("^"):  # All but a commit's history is a revision for git, and no code to compare with.
+            raise UserError(unknown)
+        return Revision(commit=commit, place=place)
 
     def has(self, target: str) -> bool:
         """Return whether the revision has what ``package.module.Class`` names, as far as its source tells."""

@@ -7,9 +7,8 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
+from harness.bar import bar_on
 from harness.guard import shortened
 from harness.job.meter import Meter
 
@@ -28,17 +27,7 @@ class JobBar:
         self._done = self._kept = 0
         self._began = self._said = time.monotonic()
         self._meter: Meter | None = None
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
-            transient=True,
-        )
+        self._bar = bar_on(self.console)
         self._task = self._bar.add_task("loading the model", total=None)
         self.broken: list[tuple[str, str, str]] = []
         """Group, target and reason of what was left out; the target is empty where all of a group is."""

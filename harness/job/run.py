@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.data.group import Group
+from harness.data.group import Group, evenly
 from harness.data.sources import open_groups
 from harness.isolate.jobs import model_of, resolve_device
 from harness.job import fingerprint
@@ -178,9 +178,7 @@ def _chosen(
 
 def spread(groups: Sequence[Group], count: int) -> list[Group]:
     """Return ``count`` of all targets, evenly spread over the groups and over the targets of each."""
-    every = [(at, target) for at, group in enumerate(groups) for target in group.targets]
-    count = min(count, len(every))
-    chosen = [every[(2 * number + 1) * len(every) // (2 * count)] for number in range(count)]
+    chosen = evenly([(at, target) for at, group in enumerate(groups) for target in group.targets], count)
     return [
         replace(group, targets=tuple(target for number, target in chosen if number == at))
         for at, group in enumerate(groups)

@@ -34,6 +34,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from harness.data.group import evenly
 from harness.masks.agreement import AgreementMeter
 from harness.masks.rule import ROUNDOFF, STORED, NoiseFloor
 from strategies.models.tracker import Tracker
@@ -62,7 +63,7 @@ def choose(expected: Sequence[Predictions]) -> dict[int, list[int]]:
     shown = [predictions.object_scores.gt(0).any(dim=1).nonzero().flatten().tolist() for predictions in expected]
     groups = [index for index, targets in enumerate(shown) if targets] or list(range(len(expected)))
     return {
-        index: _spread(shown[index] or list(range(len(expected[index]))), TARGETS) for index in _spread(groups, GROUPS)
+        index: evenly(shown[index] or list(range(len(expected[index]))), TARGETS) for index in evenly(groups, GROUPS)
     }
 
 
@@ -115,9 +116,3 @@ def _noisy(features: VisionFeatures, share: float, generator: torch.Generator) -
     return VisionFeatures(
         embedding=disturb(features.embedding), stride4=disturb(features.stride4), stride8=disturb(features.stride8)
     )
-
-
-def _spread(values: list[int], most: int) -> list[int]:
-    """Return at most ``most`` of the values, evenly spread."""
-    count = min(len(values), most)
-    return [values[index * len(values) // count] for index in range(count)]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from harness.data.group import evenly
 from harness.measure.blocks import TargetBlock, targets_per_block
 from harness.measure.correctness import Meters
 from harness.measure.scenario import ReleasableSide
@@ -55,7 +56,7 @@ class Predict:
 
     def timed_groups(self) -> list[GroupPredictions]:
         """Return the work of at most ``timing.groups`` groups, spread over all."""
-        return [self._group(index) for index in spread(len(self._workload.groups), self._config.timing.groups)]
+        return [self._group(index) for index in evenly(range(len(self._workload.groups)), self._config.timing.groups)]
 
     def _group(self, index: int) -> GroupPredictions:
         """Return the work of one of the workload's groups."""
@@ -222,12 +223,6 @@ class PreparedStrategy:
         self._prepared = False
         if self._first[0].embedding.is_cuda:
             torch.cuda.empty_cache()
-
-
-def spread(available: int, most: int) -> list[int]:
-    """Return the indices of at most ``most`` out of ``available`` things, evenly spread."""
-    count = min(available, most)
-    return [index * available // count for index in range(count)]
 
 
 def _bytes(features: VisionFeatures) -> int:

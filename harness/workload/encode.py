@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data.group import Frame, Group
+from harness.data.group import Frame, Group, evenly
 from harness.masks.noise import NoiseFloor, Sample, choose, measure_noise
 from harness.options.config import EncodeConfig
 from harness.store.atomic import write_whole
@@ -167,11 +167,8 @@ class Workload:
     def in_fp32(self, options: EncodeConfig, *, targets: int) -> Workload:
         """Return a workload of so many targets of a few of the groups, for the same network in fp32."""
         stored, model = self._folder / f"fp32-{targets}", self.model.in_dtype("fp32")
-        chosen = [self.groups[index].group for index in _spread(len(self.groups), FP32_GROUPS)]
-        groups = [
-            replace(group, targets=tuple(group.targets[at] for at in _spread(len(group.targets), targets)))
-            for group in chosen
-        ]
+        chosen = [encoded.group for encoded in evenly(self.groups, FP32_GROUPS)]
+        groups = [replace(group, targets=tuple(evenly(group.targets, targets))) for group in chosen]
         if not stored.exists():
             partial = Path(tempfile.mkdtemp(dir=self._folder))
             encode_workload(model, groups, options=options, folder=partial)
@@ -185,12 +182,6 @@ class Workload:
             targets=VisionFeatures.concatenate([encoded.targets[at : at + 1] for at in chosen]).to(device),
             expected=Predictions.concatenate([expected[at : at + 1] for at in chosen]),
         )
-
-
-def _spread(available: int, most: int) -> list[int]:
-    """Return the indices of at most ``most`` out of ``available`` things, evenly spread."""
-    count = min(available, most)
-    return [index * available // count for index in range(count)]
 
 
 def _predict_to_disk(model: Tracker, encoded: EncodedGroup, objects: int | None, folder: Path) -> None:

@@ -15,6 +15,7 @@ FLOORS = (
         "strategies",
         "harness.schema",
         "harness.guard",
+        "harness.bar",
         "harness.stats",
         "harness.column",
         "harness.row",

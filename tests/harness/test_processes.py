@@ -10,26 +10,22 @@ import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from harness.isolate.failures import Failure
 from harness.isolate.isolation import Outcome
 from harness.isolate.jobs import EncodeJob, Job, MeasureJob
 from harness.options.config import TimingConfig
 from harness.options.points import Point
-from harness.progress import Progress
 from harness.result import Block, PointResult
 from harness.row import Row
 from harness.stats.speedup import estimate_over_processes
-from harness.store.results import RunFolder
-from harness.sweep import run_sweep
 from tests.support.harness_runs import TINY, only_run, point, row, run_here, start, strict_json, summary, wait_for
 from tests.support.report_runs import text_of
+from tests.support.sweeps import Sweeps
 
 RATIOS = ([0.68, 0.7, 0.72, 0.69, 0.71], [0.8, 0.82, 0.81, 0.79, 0.83], [0.7, 0.73, 0.74, 0.71, 0.69])
 """Log-ratios of the rounds of each process; the second one had a neighbour."""
@@ -86,24 +82,6 @@ class Launcher:
         if isinstance(end, BaseException):
             raise end
         return end
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweeps:
-    path: Path
-
-    def __call__(self, points: list[Point], launcher: Launcher) -> str:
-        printed = StringIO()
-        run = RunFolder(self.path)
-        with Progress(len(points), Console(file=printed, soft_wrap=True)) as progress:
-            run_sweep(points, run, progress, launch=launcher)
-        return printed.getvalue()
-
-    def stored(self, point: Point) -> PointResult:
-        return PointResult.from_json(strict_json(self.path / "points" / f"{point.name}.json"))
-
-    def process_files(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in (self.path / "processes").glob("*.json")}
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from harness.sweep import run_sweep
 from harness.workload.scratch import LOCK, PREFIX, scratch_folder
 from strategies.errors import UserError
 from tests.support.harness_runs import point, row, strict_json, summary
+from tests.support.sweeps import Sweeps
 
 CRASH = Outcome(failure=Failure(status="crash", reason="it fell"), output="the end of what it printed")
 REFUSED = Outcome(failure=Failure(status="skipped", reason="the first target is broken", refused=True))
@@ -63,25 +64,6 @@ class Launcher:
     @property
     def measured(self) -> list[str]:
         return [name for what, name in self.asked if what == "measure"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweeps:
-    """Sweeps of one run's folder; each opens it anew, as another command would."""
-
-    path: Path
-
-    def __call__(self, points: list[Point], launcher: Launcher) -> str:
-        """Run a sweep and return what it printed of its progress."""
-        printed = StringIO()
-        run = RunFolder(self.path)
-        with Progress(len(points), Console(file=printed, soft_wrap=True)) as progress:
-            run_sweep(points, run, progress, launch=launcher)
-        return printed.getvalue()
-
-    @property
-    def rows(self) -> list[tuple[str, str]]:
-        return [(line["point"], line["status"]) for line in summary(self.path)]
 
 
 @pytest.fixture
