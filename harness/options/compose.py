@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager, redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
 from tempfile import gettempdir, mkdtemp
@@ -17,6 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -160,7 +161,7 @@ def _jobs(arguments: list[str], module: str) -> list[Job]:
         sys.argv = [f"python -m {module}", *flags, *others, *overrides, scratch_dir]
         errors = StringIO()
         try:
-            with redirect_stderr(errors), _without_a_rehearsal(), _logging_as_it_was():
+            with redirect_stderr(errors), _without_rehearsals(), _logging_as_it_was():
                 collect()
             sys.stderr.write(errors.getvalue())
         except SystemExit as end:  # Hydra's parser of flags exits, after it has printed its usage.
@@ -194,9 +195,18 @@ def _scratch() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _without_a_rehearsal() -> AbstractContextManager[Any]:
-    """Keep Hydra's sweeper from composing every job once more, to see that all can be: nothing runs before all are."""
-    return patch.object(Sweeper, "validate_batch_is_legal", lambda sweeper, batch: None)
+@contextmanager
+def _without_rehearsals() -> Iterator[None]:
+    """Keep Hydra from composing every job twice.
+
+    Its sweeper does so to see that all can be composed, but nothing runs here before all are. And it looks whether the
+    options name a mode, but a flag names it here.
+    """
+    with (
+        patch.object(Sweeper, "validate_batch_is_legal", lambda sweeper, batch: None),
+        patch.object(Hydra, "get_mode", lambda hydra, config_name, overrides: None),
+    ):
+        yield
 
 
 @contextmanager

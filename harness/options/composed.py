@@ -41,7 +41,7 @@ class Job:
     def nodes(self) -> tuple[Node, Node]:
         return Node(job=self, key="strategy", name=self.strategy), Node(job=self, key="baseline", name=self.baseline)
 
-    @property
+    @cached_property
     def knobs(self) -> dict[str, Any]:
         """The options at the top level that the harness does not read, because they are meant for strategies."""
         options = cast(dict[str, Any], OmegaConf.to_container(self.composed, resolve=True))
