@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 import torch
 
 from strategies import Sam2
 from tests.support.models import Pictures, draw_pictures, lively_model
+from tests.support.remembered import remembering
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # as many as cores would fight for them
 
@@ -22,6 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with most of the long tests first: where files go to several workers, none is left to wait for the last."""
     long = Counter(item.path for item in items if any(item.get_closest_marker(mark) for mark in LONG))
     items.sort(key=lambda item: -long[item.path])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def remembered_noise_floors() -> Iterator[None]:
+    with remembering():
+        yield
 
 
 @pytest.fixture(scope="session")
