@@ -95,7 +95,7 @@ def run_here(
         patch.setattr(tempfile, "tempdir", str(temporary))
         code = _code_of(lambda: command(arguments))
     for name, module in list(sys.modules.items()):  # another folder may have strategies of the same name
-        if Path(getattr(module, "__file__", None) or "/").is_relative_to(folder):
+        if (getattr(module, "__file__", None) or "").startswith(f"{folder}{os.sep}"):
             del sys.modules[name]
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
