@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 
 from harness.cli import main
+from harness.isolate.isolation import Outcome, run_inline, run_spawned
+from harness.isolate.jobs import EncodeJob, Job
 from harness.options.config import DataConfig, HarnessConfig, ModelConfig, SyntheticConfig
 from harness.options.points import Point
 from harness.options.shipped import read_by_strategies, shipped
@@ -161,6 +163,17 @@ def fill_the_disk(patch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     patch.setattr("harness.store.atomic.os.fsync", full)
+
+
+def encode_here(patch: pytest.MonkeyPatch) -> None:
+    """From here on, pictures are encoded in this process, which saves a worker; points are measured in theirs."""
+
+    def run_or_spawn(job: Job, *, timeout: float | None, on_stage: Callable[[str], None]) -> Outcome:
+        if isinstance(job, EncodeJob):
+            return run_inline(job, on_stage=on_stage)
+        return run_spawned(job, timeout=timeout, on_stage=on_stage)
+
+    patch.setattr("harness.sweep.run_spawned", run_or_spawn)
 
 
 # --- what a run leaves ---------------------------------------------------------------------------------------------
