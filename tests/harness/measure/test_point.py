@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from harness.options.points import Point
 from harness.result import PointResult
 from harness.row import SPEEDUP
 from harness.workload.encode import Workload, encode_workload
-from strategies import Direct, Predictions, References, Sam2, VisionFeatures
+from strategies import Sam2
 from strategies.planted_faults.calls import (
     AnswersOverwritten,
     FeaturesSpoiled,
@@ -36,8 +36,18 @@ from strategies.planted_faults.calls import (
 )
 from strategies.planted_faults.predictions import ObjectMissing, OrderReversed
 from tests.support.harness_runs import point
+from tests.support.wrong_strategies import (
+    TARGETS,
+    Approximate,
+    KeepingByColour,
+    KeepingByContent,
+    KeepingByPlace,
+    Lying,
+    Noting,
+    PuttingOff,
+    Tiring,
+)
 
-TARGETS = 3
 SMALL: dict[str, Any] = {
     "data": SyntheticConfig(name="synthetic", groups=2, parts=3, height=64, width=96, absent=0),
     "targets": TARGETS,
@@ -71,80 +81,6 @@ def test_a_point_that_never_ran_is_described_by_what_was_asked_for() -> None:
         "options": "data.groups=1 data.parts=2",
         "command": "python -m harness batch=3",
     }
-
-
-class Lying(Direct):
-    """Calls itself exact and gives the masks of the wrong objects."""
-
-    def _predict(self, targets: VisionFeatures) -> Predictions:
-        right = super()._predict(targets)
-        return replace(right, logits=right.logits.flip(1), object_scores=right.object_scores.flip(1))
-
-
-class Approximate(Lying):
-    exact = False
-
-
-class Tiring(Lying):
-    """Gives right masks until every target was predicted once, and wrong ones from then on."""
-
-    def __init__(self, model: Sam2, **options: Any) -> None:
-        super().__init__(model, **options)
-        self._predicted = 0
-
-    def _predict(self, targets: VisionFeatures) -> Predictions:
-        self._predicted += len(targets)
-        right = 2 * TARGETS + 2 * TARGETS  # two batches of the first group to warm up, then those of both
-        return Direct._predict(self, targets) if self._predicted <= right else super()._predict(targets)
-
-
-class Noting(Direct):
-    """Notes what it has to do."""
-
-    noted: ClassVar[list[str]]
-
-    def _prepare(self, references: References) -> None:
-        self.noted.append("prepare")
-        super()._prepare(references)
-
-    def _predict(self, targets: VisionFeatures) -> Predictions:
-        self.noted.append("predict")
-        return super()._predict(targets)
-
-
-class KeepingByPlace(Direct):
-    """A cheat that caches each output by the objects and the number of targets."""
-
-    def __init__(self, model: Sam2, **options: Any) -> None:
-        super().__init__(model, **options)
-        self._cache: dict[object, Predictions] = {}
-
-    def _predict(self, targets: VisionFeatures) -> Predictions:
-        key = self._key(targets)
-        if key not in self._cache:
-            self._cache[key] = super()._predict(targets)
-        return self._cache[key]
-
-    def _key(self, targets: VisionFeatures) -> object:
-        return self.object_ids, len(targets)
-
-
-class KeepingByColour(KeepingByPlace):
-    """A better cheat, which recognises a picture by its mean features, wherever they are."""
-
-    def _key(self, targets: VisionFeatures) -> object:
-        return tuple(round(float(value), 3) for value in targets.embedding.mean(dim=(1, 2, 3)))
-
-
-class KeepingByContent(KeepingByPlace):
-    """An honest cache, which recognises only the same features, so it is right; but they do not occur again."""
-
-    kept = 0
-
-    def _key(self, targets: VisionFeatures) -> object:
-        key = targets.embedding.numpy().tobytes()
-        KeepingByContent.kept += key in self._cache
-        return key
 
 
 class Bench:
@@ -366,15 +302,6 @@ def test_what_is_wrong_is_named_and_no_crash(bench: Bench, fault: type, told: st
 @pytest.mark.slow
 def test_targets_lie_where_others_were_before(bench: Bench) -> None:
     assert bench.quickly(target=KnownByAddress, batch=1, paired=True).row.status == "wrong"
-
-
-class Lazy(Predictions):
-    """Predictions that could put off their work until they are read."""
-
-
-class PuttingOff(Direct):
-    def _predict(self, targets: VisionFeatures) -> Predictions:
-        return Lazy(**vars(super()._predict(targets)))
 
 
 def test_predictions_of_another_kind_are_refused(bench: Bench) -> None:
