@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 from strategies import Sam2
+from tests.support.jobs import draw, label
 from tests.support.models import Pictures, draw_pictures, lively_model
 from tests.support.remembered import remembering
 
@@ -40,3 +43,20 @@ def model() -> Sam2:
 @pytest.fixture(scope="session")
 def pictures(model: Sam2) -> Pictures:
     return draw_pictures(model)
+
+
+@pytest.fixture(scope="session")
+def finished_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``my_data``, two groups of five targets, and the masks that a job of batch=2 made of them."""
+    folder = tmp_path_factory.mktemp("finished")
+    draw(folder / "my_data", groups=2, targets=5)
+    ended = label(folder, "label.review=4")
+    assert ended.returncode == 0, ended.stderr
+    return folder
+
+
+@pytest.fixture
+def finished(finished_job: Path, tmp_path: Path) -> Path:
+    """A copy of it in the test's own folder, times included; returns the folder of masks."""
+    shutil.copytree(finished_job, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "my_data-masks"

@@ -1,9 +1,11 @@
-"""The command line as a user meets it: sweeps, the files they leave, strategies of one's own, failures, Ctrl-C."""
+"""The command line as a user meets it: sweeps, the files they leave, strategies of one's own, failures.
+
+`tests/harness/isolate/test_cut_off.py` has Ctrl-C.
+"""
 
 from __future__ import annotations
 
 import shlex
-import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +19,13 @@ from tests.support.harness_runs import (
     REPORTED,
     TINY,
     exit_code,
-    only_run,
-    run,
     run_here,
     runs,
-    start,
     strict_json,
     summary,
-    wait_for,
 )
 
 STRATEGIES = '''
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,23 +49,17 @@ class Wrong(Direct):
     def _predict(self, targets):
         right = super()._predict(targets)
         return replace(right, logits=-right.logits)
-
-
-class Waiting(Direct):
-    """Says that it waits, and does until it is interrupted."""
-
-    def _predict(self, targets):
-        Path("waiting").touch()
-        time.sleep(120)
 '''
 SHIPPED = ("direct", "extended_session", "multi_session", "propagate", "rebuild", "sequential", "triton")
 YAMLS = {
     "mine": "_target_: my_strategies.Mine\ncolour: green\n",
     "broken": "_target_: my_strategies.Broken\n",
     "wrong": "_target_: my_strategies.Wrong\n",
-    "waiting": "_target_: my_strategies.Waiting\n",
 }
 
+
+ALONE = ("paired=false", "pictures=0", "refs=1")
+"""Where nothing is asked about speed-ups."""
 
 GPU_COLUMNS = (
     *("vram_peak_mb", "vram_reserved_mb", "vram_device_mb", "gpu_util_mean", "gpu_power_w", "energy_j_per_1000"),
@@ -113,10 +104,10 @@ def only(rows: list[dict[str, str]], strategy: str) -> dict[str, str]:
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     """Two points, by a command without --multirun, with a name that a shell would split."""
     folder = tmp_path_factory.mktemp("plain")
-    return Sweep(folder=folder, done=run(folder, "strategy=direct", "batch=2,3", "name='two batches'", *REPORTED))
+    return Sweep(folder=folder, done=run_here(folder, "strategy=direct", "batch=2,3", "name='two batches'", *REPORTED))
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_listed_values_are_swept_without_a_flag(plain: Sweep) -> None:
     assert plain.done.returncode == 0, plain.done.stderr
     assert [(row["strategy"], row["batch"], row["status"]) for row in plain.rows] == [
@@ -125,7 +116,7 @@ def test_listed_values_are_swept_without_a_flag(plain: Sweep) -> None:
     ]
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_the_run_is_a_folder_named_by_time_and_name_and_latest_points_there(plain: Sweep) -> None:
     results = plain.folder / "results"
     assert plain.run.name.endswith("-two batches")
@@ -138,7 +129,7 @@ def test_the_run_is_a_folder_named_by_time_and_name_and_latest_points_there(plai
     }
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_the_summary_has_the_documented_columns_and_every_number_that_a_cpu_gives(plain: Sweep) -> None:
     header = (plain.run / "summary.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header == ",".join(COLUMNS)
@@ -153,7 +144,7 @@ def test_the_summary_has_the_documented_columns_and_every_number_that_a_cpu_give
         assert int(row["gate_flips"]) == int(row["pick_flips"]) == 0
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_every_point_has_a_file_with_its_row_its_options_and_its_samples(plain: Sweep) -> None:
     assert sorted(path.stem for path in (plain.run / "points").iterdir()) == sorted(row["point"] for row in plain.rows)
     for row in plain.rows:
@@ -168,7 +159,7 @@ def test_every_point_has_a_file_with_its_row_its_options_and_its_samples(plain: 
         assert set(stored["details"]["agreement"]["per_object"]) == {"specimen000/1", "specimen000/2"}
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_plan_and_environment_are_stored(plain: Sweep) -> None:
     plan = strict_json(plain.run / "plan.json")
     assert [(entry["point"], entry["command"]) for entry in plan] == [
@@ -181,7 +172,7 @@ def test_plan_and_environment_are_stored(plain: Sweep) -> None:
     assert environment["device"] == plain.rows[0]["device"]
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_the_report_tells_of_each_point_and_its_pictures_are_pictures(plain: Sweep) -> None:
     report = (plain.run / "report.md").read_text(encoding="utf-8")
     for row in plain.rows:
@@ -195,7 +186,7 @@ def test_the_report_tells_of_each_point_and_its_pictures_are_pictures(plain: Swe
             assert min(image.size) > 100
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_standard_output_has_a_table_and_the_reports_path(plain: Sweep) -> None:
     assert plain.done.stdout.count(" ok ") == 2
     assert f"{Path('results') / plain.run.name / 'report.md'}" in plain.done.stdout
@@ -203,16 +194,16 @@ def test_standard_output_has_a_table_and_the_reports_path(plain: Sweep) -> None:
     assert "Traceback" not in plain.done.stderr
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_the_features_on_disk_are_gone(plain: Sweep) -> None:
     assert list((plain.folder / "tmp").iterdir()) == []
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_the_command_of_a_row_measures_that_point_again(plain: Sweep) -> None:
     python, flag, module, *arguments = shlex.split(plain.rows[1]["command"])
     assert (python, flag, module) == ("python", "-m", "harness")
-    done = run_here(plain.folder, *arguments)
+    done = run_here(plain.folder, *arguments, "reporter=null")
     assert done.returncode == 0, done.stderr
     first, second = runs(plain.folder / "results")
     assert [row["point"] for row in summary(second)] == [plain.rows[1]["point"]]
@@ -222,7 +213,7 @@ def test_the_command_of_a_row_measures_that_point_again(plain: Sweep) -> None:
 
 @pytest.mark.slow
 def test_where_the_command_line_does_not_say_every_strategy_is_swept(tmp_path: Path) -> None:
-    swept = Sweep(folder=tmp_path, done=run_here(tmp_path, "batch=3", "positions=pinned,raw", *TINY))
+    swept = Sweep(folder=tmp_path, done=run_here(tmp_path, "batch=3", "positions=pinned,raw", *TINY, *ALONE))
     assert swept.done.returncode == 0, swept.done.stderr
     assert {row["strategy"] for row in swept.rows} == set(SHIPPED)
     for row in swept.rows:
@@ -244,7 +235,8 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     searched = own_strategies(folder)
     strategies = "strategy=broken,sequential,wrong,direct,mine"
     return Sweep(
-        folder=folder, done=run_here(folder, searched, strategies, "bank=shared,repeat", "batch=2,99", *REPORTED)
+        folder=folder,
+        done=run_here(folder, searched, strategies, "bank=shared,repeat", "batch=2,99", *REPORTED, *ALONE),
     )
 
 
@@ -318,29 +310,6 @@ def test_the_report_tells_what_failed(mixed: Sweep) -> None:
 @pytest.mark.slow
 def test_nothing_temporary_stays_after_failures(mixed: Sweep) -> None:
     assert list((mixed.folder / "tmp").iterdir()) == []
-
-
-# --- Ctrl-C --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.processes
-def test_an_interrupted_sweep_keeps_its_finished_points_and_their_report(tmp_path: Path) -> None:
-    process = start(tmp_path, own_strategies(tmp_path), "strategy=direct,waiting", "batch=2", *REPORTED, "paired=false")
-    try:
-        wait_for(lambda: (tmp_path / "waiting").exists() or process.poll() is not None)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=120)
-    finally:
-        process.kill()
-    assert process.returncode == 130, err
-    assert "Traceback" not in err
-    folder = only_run(tmp_path / "results")
-    assert [(row["strategy"], row["status"]) for row in summary(folder)] == [("direct", "ok")]
-    assert len(list((folder / "points").iterdir())) == 1
-    assert len(strict_json(folder / "plan.json")) == 2
-    assert summary(folder)[0]["point"] in (folder / "report.md").read_text(encoding="utf-8")
-    assert "direct" in out
-    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 # --- commands that only tell ---------------------------------------------------------------------------------------

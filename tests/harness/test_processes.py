@@ -251,7 +251,14 @@ def test_a_point_whose_processes_all_ended_before_the_cut_needs_one_of_them_only
 
 # --- the harness itself --------------------------------------------------------------------------------------------
 
-PAIRED = ("strategy=direct,sequential", "batch=2", "timing.max_seconds=1", "timing.min_rounds=2", "timing.width=9")
+PAIRED = (
+    "strategy=direct,sequential",
+    "batch=2",
+    "timing.max_seconds=1",
+    "timing.min_rounds=2",
+    "timing.width=9",
+    "refs=1",
+)
 
 
 @pytest.mark.slow
@@ -279,8 +286,7 @@ def test_the_command_measures_points_in_turns_and_reports_them(tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.processes
 def test_a_run_that_was_killed_between_processes_loses_none_that_had_ended(tmp_path: Path) -> None:
-    words = [word for word in (*TINY, *PAIRED) if not word.startswith("isolation=")]
-    words += ["strategy=direct", "timing.processes=2", "pictures=0", "reporter=null"]
+    words = [*TINY, *PAIRED, "strategy=direct", "timing.processes=2", "pictures=0", "compare=false"]
     started = start(tmp_path, *words)
     try:
         wait_for(lambda: any(tmp_path.glob("results/*/processes/*-0.json")))
@@ -290,9 +296,8 @@ def test_a_run_that_was_killed_between_processes_loses_none_that_had_ended(tmp_p
     folder = only_run(tmp_path / "results")
     (first,) = folder.glob("processes/*.json")
     content, written = first.read_bytes(), first.stat().st_mtime_ns
-    going_on = start(tmp_path, *words, "resume=true")
-    _, err = going_on.communicate(timeout=300)
-    assert going_on.returncode == 0, err
+    going_on = run_here(tmp_path, *words, "resume=true")
+    assert going_on.returncode == 0, going_on.stderr
     assert (first.read_bytes(), first.stat().st_mtime_ns) == (content, written)
     (line,) = summary(folder)
     assert (line["processes"], line["status"]) == ("2", "ok")

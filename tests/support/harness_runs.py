@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 
 from harness.cli import main
+from harness.isolate.isolation import Outcome, run_inline, run_spawned
+from harness.isolate.jobs import EncodeJob, Job
 from harness.options.config import DataConfig, HarnessConfig, ModelConfig, SyntheticConfig
 from harness.options.points import Point
 from harness.options.shipped import read_by_strategies, shipped
@@ -95,7 +97,7 @@ def run_here(
         patch.setattr(tempfile, "tempdir", str(temporary))
         code = _code_of(lambda: command(arguments))
     for name, module in list(sys.modules.items()):  # another folder may have strategies of the same name
-        if Path(getattr(module, "__file__", None) or "/").is_relative_to(folder):
+        if (getattr(module, "__file__", None) or "").startswith(f"{folder}{os.sep}"):
             del sys.modules[name]
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
@@ -161,6 +163,17 @@ def fill_the_disk(patch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     patch.setattr("harness.store.atomic.os.fsync", full)
+
+
+def encode_here(patch: pytest.MonkeyPatch) -> None:
+    """From here on, pictures are encoded in this process, which saves a worker; points are measured in theirs."""
+
+    def run_or_spawn(job: Job, *, timeout: float | None, on_stage: Callable[[str], None]) -> Outcome:
+        if isinstance(job, EncodeJob):
+            return run_inline(job, on_stage=on_stage)
+        return run_spawned(job, timeout=timeout, on_stage=on_stage)
+
+    patch.setattr("harness.sweep.run_spawned", run_or_spawn)
 
 
 # --- what a run leaves ---------------------------------------------------------------------------------------------

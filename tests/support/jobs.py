@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import subprocess
+from collections.abc import Callable
+from functools import cache
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from harness.commands.label import main
 from harness.data.synthetic import synthetic_groups
-from tests.support.harness_runs import run_here
+from harness.job.finish import Finished, finish
+from tests.support.harness_runs import complaint, run_here
 
 SIZE = (96, 128)
 PALETTE = bytes(value for index in range(256) for value in (255 - index, index, 7 * index % 256))
@@ -19,19 +24,34 @@ PALETTE = bytes(value for index in range(256) for value in (255 - index, index, 
 
 def draw(root: Path, *, groups: int = 1, targets: int = 5, objects: int = 3, truths: int = 0) -> Path:
     """Write groups in the layout of a user's folder; masks have `PALETTE`."""
+    for path, content in _drawn(groups, targets, objects, truths).items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+    return root
+
+
+@cache
+def _drawn(groups: int, targets: int, objects: int, truths: int) -> dict[str, bytes]:
+    """The content of every file, which is drawn once however many tests need it."""
+    files: dict[str, bytes] = {}
     for group in synthetic_groups(count=groups, references=2, targets=targets, objects=objects, size=SIZE, seed=0):
         for kind, frames in (("refs", group.references), ("targets", group.targets)):
-            (root / group.name / kind).mkdir(parents=True)
             for index, frame in enumerate(frames):
-                Image.fromarray(frame.image()).save(root / group.name / kind / f"{index}.jpg", quality=90)
+                image = Image.fromarray(frame.image())
+                files[f"{group.name}/{kind}/{index}.jpg"] = _encoded(image, "JPEG", quality=90)
         for kind, frames in (("refs", group.references), ("truth", group.targets[:truths])):
             for index, frame in enumerate(frames):
                 assert frame.labels is not None
-                image = Image.fromarray(frame.labels().astype(np.uint8))
-                image.putpalette(PALETTE)
-                (root / group.name / kind).mkdir(exist_ok=True)
-                image.save(root / group.name / kind / f"{index}.png")
-    return root
+                labels = Image.fromarray(frame.labels().astype(np.uint8))
+                labels.putpalette(PALETTE)
+                files[f"{group.name}/{kind}/{index}.png"] = _encoded(labels, "PNG")
+    return files
+
+
+def _encoded(image: Image.Image, kind: str, **options: int) -> bytes:
+    file = BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
 
 
 def label(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -40,6 +60,25 @@ def label(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     usual = {"data": "folder", "data.root": "my_data", "label.review": "0", "strategy": "direct", "batch": "2"}
     options = [f"{name}={value}" for name, value in usual.items() if name not in given]
     return run_here(folder, *options, *words, command=main)
+
+
+def error_of(folder: Path, *words: str) -> str:
+    """What a job that is refused says."""
+    ended = label(folder, *words)
+    assert ended.returncode == 2
+    return complaint(ended.stderr)
+
+
+def interrupted_after(count: int) -> Callable[..., Finished]:
+    """What finishes so many masks, and is cut off at the next."""
+    left = iter(range(count))
+
+    def finish_or_end(*arguments: Any, **options: Any) -> Finished:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return finish(*arguments, **options)
+
+    return finish_or_end
 
 
 def masks_in(out: Path) -> dict[str, bytes]:

@@ -11,24 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.data.group import Frame, Group
+from harness.job import pipeline
 from harness.job.plan import work_of
 from harness.job.shards import FOLDER, Shard
 from harness.store.lock import locked
+from strategies.errors import UserError
 from tests.support.harness_runs import complaint, start
-from tests.support.jobs import draw, label, masks_in
+from tests.support.jobs import draw, error_of, interrupted_after, label, masks_in
 from tests.support.pictures import halve
 
 WRITTEN = ("labels.csv", "review.html", "job.json")
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return draw(tmp_path / "my_data", groups=2, targets=5)
-
-
 def in_parts(folder: Path, *parts: str, out: str = "parts", code: int = 0) -> None:
     for part in parts:
-        ended = label(folder, f"out={out}", f"shard={part}", "label.review=9")
+        ended = label(folder, f"out={out}", f"shard={part}", "label.review=4")
         assert ended.returncode == code, ended.stderr
 
 
@@ -73,60 +70,51 @@ def test_parts_have_the_batches_of_the_undivided_job_and_each_once(
         assert max(loads) - min(loads) <= 1
 
 
-def test_all_parts_together_leave_what_the_undivided_job_leaves(tmp_path: Path, data: Path) -> None:
-    label(tmp_path, "out=whole", "label.review=9")
-    in_parts(tmp_path, "3/4", "1/4", "4/4")
+def test_all_parts_together_leave_what_the_undivided_job_leaves(tmp_path: Path, finished: Path) -> None:
+    in_parts(tmp_path, "3/3", "1/3")
     assert not (tmp_path / "parts" / "labels.csv").exists()
-    in_parts(tmp_path, "2/4")
-    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    in_parts(tmp_path, "2/3")
+    assert contents(tmp_path / "parts") == contents(finished)
     assert [path.name for path in (tmp_path / "parts").rglob(".*")] == []
     before = contents(tmp_path / "parts")
-    in_parts(tmp_path, "1/4")  # Nothing is left to do.
-    assert "10 of 10 masks are there already" in label(tmp_path, "out=parts", "label.review=9").stderr
+    in_parts(tmp_path, "1/3")  # Nothing is left to do.
+    assert "10 of 10 masks are there already" in label(tmp_path, "out=parts", "label.review=4").stderr
     assert contents(tmp_path / "parts") == before
 
 
 @pytest.mark.slow
-def test_a_part_that_was_cut_off_is_gone_on_with(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    label(tmp_path, "out=whole", "label.review=9")
+def test_a_part_that_was_cut_off_is_gone_on_with(
+    tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     in_parts(tmp_path, "1/2")
-    from harness.job import pipeline
-
-    real, calls = pipeline.finish, []
-
-    def interrupted(*arguments: object, **options: object) -> object:
-        calls.append(1)
-        if len(calls) > 3:
-            raise KeyboardInterrupt
-        return real(*arguments, **options)  # type: ignore[arg-type]
-
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "finish", interrupted)
+        patch.setattr(pipeline, "finish", interrupted_after(3))
         in_parts(tmp_path, "2/2", code=130)
     in_parts(tmp_path, "2/2")
-    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert contents(tmp_path / "parts") == contents(finished)
 
 
-def test_a_run_in_one_part_goes_on_with_what_parts_have_done(tmp_path: Path, data: Path) -> None:
-    label(tmp_path, "out=whole", "label.review=9")
+def test_a_run_in_one_part_goes_on_with_what_parts_have_done(tmp_path: Path, finished: Path) -> None:
     in_parts(tmp_path, "2/3")
-    assert "3 of 10 masks are there already" in label(tmp_path, "out=parts", "label.review=9").stderr
-    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert "3 of 10 masks are there already" in label(tmp_path, "out=parts", "label.review=4").stderr
+    assert contents(tmp_path / "parts") == contents(finished)
     assert not (tmp_path / "parts" / FOLDER).exists()
 
 
-def test_what_parts_left_out_is_in_one_table(tmp_path: Path, data: Path) -> None:
-    for group, target in (("specimen000", 0), ("specimen001", 4)):
+def test_what_parts_left_out_is_in_one_table(tmp_path: Path) -> None:
+    data = draw(tmp_path / "my_data", groups=3, targets=2)
+    for group, target in (("specimen000", 0), ("specimen002", 1)):
         halve(data / group / "targets" / f"{target}.jpg")
     in_parts(tmp_path, "1/3", code=1)
     in_parts(tmp_path, "2/3")
     in_parts(tmp_path, "3/3", code=1)
     table = (tmp_path / "parts" / "broken.csv").read_text(encoding="utf-8").splitlines()
-    assert [line.split(",")[:2] for line in table[1:]] == [["specimen000", "0"], ["specimen001", "4"]]
+    assert [line.split(",")[:2] for line in table[1:]] == [["specimen000", "0"], ["specimen002", "1"]]
 
 
 @pytest.mark.slow
-def test_parts_run_beside_each_other_and_not_beside_an_undivided_run(tmp_path: Path, data: Path) -> None:
+def test_parts_run_beside_each_other_and_not_beside_an_undivided_run(tmp_path: Path) -> None:
+    draw(tmp_path / "my_data", groups=3, targets=2)
     out = tmp_path / "parts"
     in_parts(tmp_path, "1/3")
     with locked(out, shared=True):  # as another part holds it
@@ -139,29 +127,34 @@ def test_parts_run_beside_each_other_and_not_beside_an_undivided_run(tmp_path: P
         assert "is being labelled" in said
         assert "shard=" in said
     in_parts(tmp_path, "3/3")
-    assert len(masks_in(out)) == 10
+    assert len(masks_in(out)) == 6
 
 
-def test_parts_of_another_number_are_refused(tmp_path: Path, data: Path) -> None:
+def test_parts_of_another_number_are_refused(tmp_path: Path) -> None:
+    draw(tmp_path / "my_data")
     in_parts(tmp_path, "1/3")
     assert "was begun in 3 parts" in complaint(label(tmp_path, "out=parts", "shard=1/2").stderr)
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "1/x", "-1/3", "1/0"])
-def test_what_is_no_part_is_one_sentence(tmp_path: Path, data: Path, text: str) -> None:
-    assert f"shard={text} is not valid" in complaint(label(tmp_path, f"shard={text}").stderr)
+def test_what_is_no_part_is_one_sentence(text: str) -> None:
+    with pytest.raises(UserError, match=f"shard={text} is not valid"):
+        Shard.parsed(text)
+
+
+def test_a_job_in_what_is_no_part_writes_nothing(tmp_path: Path) -> None:
+    draw(tmp_path / "my_data", targets=1)
+    assert "shard=4/3 is not valid" in error_of(tmp_path, "shard=4/3")
     assert not (tmp_path / "my_data-masks").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.processes
-def test_parts_may_run_at_the_same_time(tmp_path: Path, data: Path) -> None:
-    label(tmp_path, "out=whole", "label.review=9", "label.threads=1")
-    words = ("data=folder", "data.root=my_data", "out=parts", "batch=2", "label.review=9", "label.threads=1")
-    running = [start(tmp_path, *words, f"shard={number}/3", module="harness.label") for number in (1, 2, 3)]
+def test_parts_may_run_at_the_same_time(tmp_path: Path, finished: Path) -> None:
+    words = ("data=folder", "data.root=my_data", "out=parts", "batch=2", "label.review=4", "label.threads=1")
+    words = (*words, "strategy=direct")
+    running = [start(tmp_path, *words, f"shard={number}/2", module="harness.label") for number in (1, 2)]
     for process in running:
         _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
-    for name in ("labels.csv", "review.html"):
-        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert masks_in(tmp_path / "parts") == masks_in(tmp_path / "whole")
+    assert contents(tmp_path / "parts") == contents(finished)
