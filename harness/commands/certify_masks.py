@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.commands.one_point import one_point
+from harness.data.group import Group
 from harness.data.sources import open_groups
 from harness.isolate.jobs import model_of, resolve_device
 from harness.masks.pictures import PictureBook
@@ -154,10 +155,15 @@ def judge_honest(config: HarnessConfig, *, groups: int) -> Honest:
 
 
 def _workload(config: HarnessConfig, folder: Path) -> Workload:
-    groups = open_groups(config)
+    groups = [_without_truth(group) for group in open_groups(config)]
     model = model_of(config, known_usable=True)
     encode_workload(model, groups, options=config.encode, folder=folder)
     return Workload(model, groups, folder)
+
+
+def _without_truth(group: Group) -> Group:
+    """Return the group without labels of its targets, which every fault would be scored by, and nobody looks at."""
+    return replace(group, targets=tuple(replace(frame, labels=None) for frame in group.targets))
 
 
 def _found(result: PointResult) -> Found:

@@ -166,6 +166,8 @@ class Judge:
         left = dict(suspects)
         explained = []
         for _ in range(LOOKS):
+            if not left:
+                break
             again = self._look(self._groups[group], strategy, generator)
             for index, name in list(left.items()):
                 if measures(again.differences(group, index), self.limits.differences)[0].share <= 1:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._inductor import config as inductor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -26,10 +27,11 @@ from strategies.components.compiled import compiled
 from strategies.components.cuda_graphs import Graphs, Recorded
 from strategies.components.sdpa import explain_refusals, observed
 from strategies.components.static_shapes import Outputs, Padded
+from strategies.cpu_features import usable_on_cpu
 from strategies.direct import BANKS
 from strategies.multi_session import MultiSession
 from strategies.vocabulary import VisionFeatures
-from tests.support.harness_runs import ROOT, TINY, only_run, run, run_here, strict_json, summary
+from tests.support.harness_runs import ROOT, TINY, only_run, run_here, strict_json, summary
 from tests.support.models import TOKENS, Pictures, assert_same_masks, draw_pictures, group, masks_of
 
 BATCH = 4
@@ -190,12 +192,11 @@ class Products(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-BF16_SAFE = os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX512_CORE_BF16"
-
-
-@pytest.mark.skipif(not BF16_SAFE, reason="bf16 kills the process on some CPUs: run by the next test, in its own")
+@pytest.mark.slow
 @every_bank
 def test_in_bf16_every_product_is_of_bf16_and_attention_is_flash(model: Sam2, pictures: Pictures, bank: str) -> None:
+    if not usable_on_cpu(torch.bfloat16):
+        pytest.skip("kills the process on this CPU: run by the next test, in a process without AMX")
     reduced = Sam2(model.network, name="toy", dtype="bf16")
     asked = references(reduced, pictures)
     direct = Direct(reduced, bank=bank)
@@ -209,6 +210,8 @@ def test_in_bf16_every_product_is_of_bf16_and_attention_is_flash(model: Sam2, pi
 
 @pytest.mark.processes
 def test_bf16_in_a_process_that_may_use_it() -> None:
+    if usable_on_cpu(torch.bfloat16):
+        pytest.skip("it ran in this process")
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "in_bf16", __file__],
         cwd=ROOT,
@@ -507,7 +510,14 @@ def test_compiled_code_gives_the_same_masks_with_every_bank_and_does_not_make_fl
 # --- the command line ------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def shallow_toy(shallow: Sam2, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line measures the shallow network, whatever model it is asked for."""
+    monkeypatch.setattr("strategies.models.loading.load_model", lambda *_, **__: shallow)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("shallow_toy")
 def test_the_options_are_swept_and_what_cannot_be_had_here_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -531,16 +541,16 @@ def test_the_options_are_swept_and_what_cannot_be_had_here_is_skipped(
     assert "sdpa=cudnn needs a CUDA GPU" in rows["shared-cudnn"]["reason"]
     assert "cuda_graphs=true needs a CUDA GPU" in rows["shared-cuda_graphs"]["reason"]
     stored = strict_json(folder / "points" / f"{rows['shared']['point']}.json")
-    assert stored["details"]["sdpa"] == {"flash": 8}
+    assert stored["details"]["sdpa"] == {"flash": 4}, "two in memory attention's layer, two in the decoder's"
     assert len(made) == 1, "by the one point that compiles and runs"
 
 
 @pytest.mark.compiler
-@pytest.mark.processes
+@pytest.mark.usefixtures("shallow_toy")
 def test_without_a_compiler_compiled_points_are_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    done = run(tmp_path, "strategy=direct", "batch=2", "compile=true", "device=cpu", *TINY)
+    with inductor.patch({"cpp.cxx": (None, str(tmp_path / "no-compiler"))}):
+        done = run_here(tmp_path, "strategy=direct", "batch=2", "compile=true", "device=cpu", *TINY)
     assert done.returncode == 0, done.stderr
     (row,) = summary(only_run(tmp_path / "results"))
     assert row["status"] == "skipped"

@@ -53,8 +53,8 @@ def all_present(model: Sam2, pictures: Pictures, *, references: int, objects: in
 
 
 @every_strategy
-@settings(deadline=None, derandomize=True, max_examples=8)
-@given(references=st.integers(1, 3), objects=st.integers(1, 3), batch=st.integers(1, 5))
+@settings(deadline=None, derandomize=True, max_examples=4)
+@given(references=st.integers(1, 3), objects=st.integers(1, 3), batch=st.integers(1, 3))
 def test_the_count_is_torchs(
     model: Sam2, pictures: Pictures, make: MakeStrategy, references: int, objects: int, batch: int
 ) -> None:
@@ -64,13 +64,13 @@ def test_the_count_is_torchs(
 
 
 @pytest.mark.parametrize("bank", BANKS)
-@pytest.mark.parametrize(("objects", "pairs_at_once"), [(1, 1), (3, 1), (3, 2), (5, 2), (5, 4), (2, 5), (3, 3)])
+@pytest.mark.parametrize(("objects", "pairs_at_once"), [(1, 1), (3, 1), (3, 2), (2, 5), (3, 3)])
 def test_the_count_is_torchs_however_the_batch_is_cut_into_chunks(
     model: Sam2, pictures: Pictures, bank: str, objects: int, pairs_at_once: int
 ) -> None:
     with Direct(model, bank=bank, chunk_tokens=pairs_at_once * TOKENS) as strategy:
         strategy.prepare(all_present(model, pictures, references=2, objects=objects))
-        assert strategy.flops(4) == counted_by_torch(strategy, pictures.targets[:4])
+        assert strategy.flops(3) == counted_by_torch(strategy, pictures.targets[:3])
 
 
 @every_strategy
@@ -85,36 +85,36 @@ def test_the_count_is_torchs_with_more_references_than_a_session_conditions_on(
         assert strategy.flops(1) == counted_by_torch(strategy, pictures.targets[:1])
 
 
-@every_strategy
-def test_the_count_of_the_shipped_toy_is_torchs(make: MakeStrategy) -> None:
-    toy = load_model("toy")
-    pictures = draw_pictures(toy)
-    with make(toy) as strategy:
-        strategy.prepare(all_present(toy, pictures, references=3, objects=2))
-        assert strategy.flops(4) == counted_by_torch(strategy, pictures.targets[:4])
+@pytest.fixture(scope="module")
+def others() -> dict[str, tuple[Sam2, Pictures]]:
+    """Networks that the count must be right for too, with pictures that they have encoded."""
+    networks = {"shipped toy": load_model("toy"), "sam2 before 2.1": lively_model(version="sam2")}
+    return {name: (network, draw_pictures(network)) for name, network in networks.items()}
 
 
 @every_strategy
-def test_the_count_of_sam2_before_21_is_torchs(make: MakeStrategy) -> None:
-    model = lively_model(version="sam2")
-    pictures = draw_pictures(model)
-    with make(model) as strategy:
-        strategy.prepare(all_present(model, pictures, references=3, objects=2))
-        assert strategy.flops(4) == counted_by_torch(strategy, pictures.targets[:4])
+@pytest.mark.parametrize("name", ["shipped toy", "sam2 before 2.1"])
+def test_the_count_of_other_networks_is_torchs(
+    others: dict[str, tuple[Sam2, Pictures]], make: MakeStrategy, name: str
+) -> None:
+    network, pictures = others[name]
+    with make(network) as strategy:
+        strategy.prepare(all_present(network, pictures, references=2, objects=2))
+        assert strategy.flops(2) == counted_by_torch(strategy, pictures.targets[:2])
 
 
 @pytest.mark.slow
 def test_the_count_at_the_published_size_is_torchs() -> None:
     model = Sam2(Sam2VideoModel(model_config("sam2.1_hiera_tiny")).eval(), name="sam2.1_hiera_tiny")
-    references, objects, batch = 2, 2, 2
+    references, objects, batch = 1, 2, 1
     with FakeTensorMode(allow_non_fake_inputs=True):  # shapes alone: nothing is computed
         labelled = References(
             features=empty_features(references),
             masks=torch.empty(references, objects, 1024, 1024, dtype=torch.bool),
             object_ids=(1, 2),
         )
-        for make in STRATEGIES.values():
-            with make(model) as strategy:
+        for name in ("sequential", "direct bank=repeat", "direct bank=shared"):  # `expand` counts as `repeat` does.
+            with STRATEGIES[name](model) as strategy:
                 strategy.prepare(labelled)
                 assert strategy.flops(batch) == counted_by_torch(strategy, empty_features(batch))
 
@@ -139,7 +139,7 @@ def test_a_session_of_a_published_model_has_the_designs_count(size: str, referen
 
 
 @pytest.mark.parametrize("references", [1, 2, 7, MOST_REFERENCES])
-@pytest.mark.parametrize("limit", [-1, 1, 2, 4, 9])
+@pytest.mark.parametrize("limit", [-1, 2, 9])
 def test_the_bank_has_as_many_tokens_as_are_counted(
     model: Sam2, pictures: Pictures, references: int, limit: int
 ) -> None:
@@ -197,8 +197,8 @@ def test_the_count_is_of_the_group_that_was_prepared_last(model: Sam2, pictures:
 
 
 def test_rebuild_counts_what_sequential_counts(model: Sam2, pictures: Pictures) -> None:
-    references = all_present(model, pictures, references=2, objects=2)
+    references = all_present(model, pictures, references=2, objects=1)
     with Rebuild(model) as rebuild, Sequential(model) as sequential:
         rebuild.prepare(references)
         sequential.prepare(references)
-        assert rebuild.flops(3) == sequential.flops(3) < counted_by_torch(rebuild, pictures.targets[:3])
+        assert rebuild.flops(1) == sequential.flops(1) < counted_by_torch(rebuild, pictures.targets[:1])

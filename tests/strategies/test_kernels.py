@@ -137,7 +137,7 @@ def assert_close(inputs: Inputs, out: Tensor) -> None:
 # --- attention -----------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, derandomize=True, max_examples=24)
+@settings(deadline=None, derandomize=True, max_examples=12)
 @given(
     groups=st.integers(1, 3),
     queries=st.integers(1, 80),
@@ -168,7 +168,7 @@ def test_attention_has_the_widths_of_the_published_models_and_of_others(
 
 
 @pytest.mark.parametrize("value_width", [64, 256])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", DTYPES[:2])  # fp16 has the tiles of bf16, and is of the same size
 def test_every_tile_is_right(dtype: torch.dtype, value_width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = draw(groups=1, queries=150, count=140, width=256, value_width=value_width, columns=256, dtype=dtype)
     for tile in tiles_for(dtype.itemsize, value_width):

@@ -74,7 +74,7 @@ def labelled(model: Sam2, pictures: Pictures, *, references: int, objects: int) 
 @every_self_attention
 @pytest.mark.parametrize(
     ("references", "objects", "targets", "batch", "pairs_at_once"),
-    [(1, 1, 1, 1, 1024), (2, 3, 4, 3, 1024), (3, 2, 3, 3, 1), (1, 3, 2, 2, 4)],
+    [(1, 1, 1, 1, 1024), (2, 3, 3, 2, 1024), (3, 2, 1, 1, 1), (1, 3, 2, 2, 4)],
 )
 def test_triton_equals_sequential(
     device_model: Sam2,
@@ -100,7 +100,7 @@ def test_triton_equals_direct_without_pointers_in_memory(device_model: Sam2, dev
     shown = labelled(pointless, device_pictures, references=2, objects=2)
     with pointless.computing():
         assert build_memory_bank(pointless, shown).memory.shape[1] == 2 * TOKENS
-    targets = device_pictures.targets[:2]
+    targets = device_pictures.targets[:1]
     assert_same_masks(masks_of(Triton(pointless), shown, targets), masks_of(Direct(pointless), shown, targets))
 
 
@@ -112,7 +112,7 @@ def test_reduced_precision_is_as_near_to_fp32_as_that_of_direct(
 ) -> None:
     """Without flipped picks they are in three times direct's noise: the interpreter cuts off where a GPU rounds."""
     reduced = Sam2(device_model.network, name="toy", device=str(device_model.device), dtype=dtype)
-    shown = labelled(device_model, device_pictures, references=2, objects=2)
+    shown = labelled(device_model, device_pictures, references=1, objects=2)
     targets = device_pictures.targets[:3]
     expected = masks_of(Direct(device_model), shown, targets)
     errors = {}
@@ -130,7 +130,7 @@ def test_reduced_precision_is_as_near_to_fp32_as_that_of_direct(
 @every_self_attention
 def test_the_same_batch_twice_is_bit_equal(device_model: Sam2, device_pictures: Pictures, self_attention: str) -> None:
     with Triton(device_model, self_attention=self_attention) as strategy:
-        strategy.prepare(labelled(device_model, device_pictures, references=1, objects=2))
+        strategy.prepare(labelled(device_model, device_pictures, references=1, objects=1))
         first, second = (strategy.predict(device_pictures.targets[:2]) for _ in range(2))
     assert torch.equal(first.logits, second.logits)
     assert torch.equal(first.object_scores, second.object_scores)
@@ -138,7 +138,7 @@ def test_the_same_batch_twice_is_bit_equal(device_model: Sam2, device_pictures: 
 
 @needs_kernels
 def test_it_is_the_memory_that_makes_the_masks(device_model: Sam2, device_pictures: Pictures) -> None:
-    targets = device_pictures.targets[:2]
+    targets = device_pictures.targets[:1]
     one, other = (
         masks_of(Triton(device_model), labelled(device_model, device_pictures, references=count, objects=1), targets)
         for count in (1, 2)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.commands import certify_masks
 from harness.commands.certify import main
-from harness.commands.certify_masks import CATALOGUE, GROUPS_A_SET, judge_faults, judge_honest
+from harness.commands.certify_masks import CATALOGUE, judge_faults, judge_honest
 from harness.options.compose import compose
 from harness.options.points import Point
 from harness.store.mask_certificate import Found, MaskCertificate
 from strategies.direct import Direct
-from strategies.planted_faults.catalogue import FAULTS, Fault
+from strategies.planted_faults.catalogue import FAULTS, RARE, Fault
 from tests.support.harness_runs import strict_json
+
+GROUPS = 2
+"""Drawn groups that share a noise floor, here: a floor is measured on no more."""
 
 
 def catalogue_point(*more: str) -> Point:
@@ -22,9 +27,20 @@ def catalogue_point(*more: str) -> Point:
     return made
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_time_is_measured() -> Iterator[None]:
+    """A point's masks do not depend on the times that are measured beside them, which took as long as the masks."""
+    with pytest.MonkeyPatch.context() as patch:
+        for measured in ("measure_matrix_rate", "time_stages"):
+            patch.setattr(f"harness.measure.point.{measured}", lambda *_, **__: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def found() -> dict[str, Found]:
-    return {fault.name: one for fault, one in judge_faults(catalogue_point(), FAULTS)}
+    """Every fault shows on three batches of each group, of which the last has one target, and in half of the rounds."""
+    faults = [replace(fault, rounds=min(fault.rounds, RARE // 2)) for fault in FAULTS]
+    return {fault.name: one for fault, one in judge_faults(catalogue_point("targets=9"), faults)}
 
 
 @pytest.mark.slow
@@ -35,10 +51,11 @@ def test_every_planted_fault_is_caught_in_fp32(found: dict[str, Found], fault: F
 
 
 @pytest.mark.slow
-def test_exact_strategies_on_drawn_groups_are_not_called_wrong() -> None:
-    honest = judge_honest(catalogue_point().config, groups=3 * GROUPS_A_SET)
+def test_exact_strategies_on_drawn_groups_are_not_called_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certify_masks, "GROUPS_A_SET", GROUPS)
+    honest = judge_honest(catalogue_point().config, groups=2 * GROUPS)
     assert honest.wrong.found == 0
-    assert honest.groups == 3 * GROUPS_A_SET
+    assert honest.groups == 2 * GROUPS
     assert honest.share_of_limits is not None
     assert honest.share_of_limits <= 1
 
@@ -57,8 +74,9 @@ def test_the_command_prints_a_table_and_leaves_a_certificate_that_comes_back(
     honest = Fault(name="none at all", made=Direct)
     monkeypatch.setattr(certify_masks, "FAULTS", (*chosen, honest))
     monkeypatch.setattr(certify_masks, "DTYPES_TRIED", ("fp32",))
+    monkeypatch.setattr(certify_masks, "GROUPS_A_SET", 1)
     monkeypatch.setattr(certify_masks, "HONEST", certify_masks.HONEST[:1])
-    arguments = ["masks", f"results={tmp_path}", "certify.groups=1", "targets=4", "data.parts=2"]
+    arguments = ["masks", f"results={tmp_path}", "certify.groups=1", "data.groups=1", "targets=4", "data.parts=2"]
     assert main(arguments) == 0
     (path,) = (tmp_path / "certificates").glob("masks-*.json")
     certificate = MaskCertificate.from_json(strict_json(path))
