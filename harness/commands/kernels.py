@@ -45,8 +45,9 @@ from harness.commands.kernel_steps import (
 from harness.guard import guarded
 from harness.measure.cost import measure_matrix_rate
 from harness.measure.timing import Clock, device_clock
+from harness.options.devices import device_name
 from harness.store.atomic import write_whole
-from harness.store.environment import describe_environment, device_name
+from harness.store.environment import describe_environment
 from strategies.components.sdpa import BACKENDS
 from strategies.errors import UnavailableError
 from strategies.models.precision import DTYPES
