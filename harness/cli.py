@@ -7,6 +7,7 @@ strategy raises is raised again after the run's files are written: a traceback, 
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -73,7 +74,7 @@ def _measured(
 ) -> tuple[int, RunFolder]:
     code = 0
     minutes = points[0].config.minutes
-    limit = TimeLimit() if minutes is None else TimeLimit(60 * minutes)
+    limit = TimeLimit(math.inf if minutes is None else 60 * minutes)
     pending: list[str] = []
     failed: Exception | None = None
     try:
