@@ -195,10 +195,19 @@ class _Extras:
             self._progress.begin(name)
             seconds, path = self._options.seconds, self._path(function)
             job = ExtraJob(points=self._points, function=function, path=path, seconds=seconds, identity=self._identity)
-            outcome = self._launch(with_timeout(self._points[0], LONGER * seconds), job, self._progress.stage)
-            if outcome.failure is not None:
-                job.failed(outcome.failure)
-            self._progress.extra(name, None if outcome.failure is None else outcome.failure.reason)
+            doing = ["starting"]
+
+            def on_stage(stage: str, doing: list[str] = doing) -> None:
+                doing.append(stage)
+                self._progress.stage(stage)
+
+            failure = self._launch(with_timeout(self._points[0], LONGER * seconds), job, on_stage).failure
+            if failure is not None and failure.status == "timeout":
+                reason = f"longer than {LONGER * seconds:g} seconds, while {doing[-1]}; raise extras.seconds="
+                failure = replace(failure, reason=reason)
+            if failure is not None:
+                job.failed(failure)
+            self._progress.extra(name, None if failure is None else failure.reason)
 
     def missing(self) -> list[str]:
         listed = (*self._options.before, *self._options.after)
