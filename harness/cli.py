@@ -1,31 +1,36 @@
 """``python -m harness [KEY=VALUE,VALUE ...]``: Hydra composes the grid, the sweep measures it, the report shows it.
 
-Exit codes: 0 all points ok or skipped; 1 some point ended otherwise; 2 bad input; 130 interrupted. With
-``isolation=inline`` what a strategy raises is raised again after the run's files are written: a traceback, and 1.
+Exit codes: 0 all points ok or skipped; 1 some point ended otherwise; 2 bad input; 3 ``minutes`` were over and some
+points are pending, so the same command with ``resume=true`` goes on; 130 interrupted. With ``isolation=inline`` what a
+strategy raises is raised again after the run's files are written: a traceback, and 1.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
-from importlib import import_module
 from pathlib import Path
 
 from harness.data.sources import open_groups
 from harness.guard import INTERRUPTED, guarded, terminable
-from harness.isolate.jobs import resolve_device
+from harness.isolate.extra import imported
 from harness.options.compose import compose
 from harness.options.config import HarnessConfig
+from harness.options.devices import resolve_device
 from harness.options.points import Point
 from harness.progress import Progress, print_table
 from harness.store import history
 from harness.store.lock import locked
 from harness.store.results import RunFolder
-from harness.sweep import Launch, launch, run_sweep
+from harness.sweep import Launch, TimeLimit, launch, run_sweep
 from strategies.errors import UserError
+
+PENDING = 3
+"""The exit code of a run whose time was over before all points had begun."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +56,9 @@ def measure(
     """
     _check_inputs(points)
     config = points[0].config
-    reporter = _reporter(config.reporter)
+    reporter = None if config.reporter is None else imported(config.reporter, option="reporter")
+    for function in (*config.extras.before, *config.extras.after):
+        imported(function, option="extras")
     path = _resumed(config) or Path(config.results) / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{config.name}"
     with _locked(path):
         return _measured(points, RunFolder(path), reporter, warned=warned, launch=launch)
@@ -66,10 +73,13 @@ def _measured(
     launch: Launch,
 ) -> tuple[int, RunFolder]:
     code = 0
+    minutes = points[0].config.minutes
+    limit = TimeLimit(math.inf if minutes is None else 60 * minutes)
+    pending: list[str] = []
     failed: Exception | None = None
     try:
         with terminable(), Progress(len(points), warned=warned) as progress:
-            run_sweep(points, run, progress, launch=launch)
+            pending = run_sweep(points, run, progress, launch=launch, limit=limit)
     except KeyboardInterrupt:
         code = INTERRUPTED
     except Exception as error:  # Bad input, or with isolation=inline what a strategy raised, is raised in the end.
@@ -83,6 +93,10 @@ def _measured(
             failed = failed or UserError(f"the report of {run.path} can't be written ({error})")
         print_table(run.rows)
         print(written)
+    if pending and limit.left <= 0:
+        code = PENDING
+        more = f" and {len(pending) - 1} more" if len(pending) > 1 else ""
+        print(f"minutes={minutes:g} were over before all had begun (pending: {pending[0]}{more}): resume=true goes on")
     if failed is not None:
         raise failed
     asked = {point.name for point in points}
@@ -123,15 +137,3 @@ def _check_inputs(points: Sequence[Point]) -> None:
     for config in {(point.workload, point.config.objects): point.config for point in points}.values():
         resolve_device(config.device)
         open_groups(config)
-
-
-def _reporter(name: str | None) -> Callable[[Path], Path] | None:
-    """Return the configured function by its name, because the harness knows nothing of reports."""
-    if name is None:
-        return None
-    module, _, function = name.rpartition(".")
-    try:
-        reporter: Callable[[Path], Path] = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"reporter={name} can't be imported ({error}); give module.function, or null") from error
-    return reporter

@@ -73,6 +73,12 @@ class Progress:
         for line in last_frames(traceback, root=Path.cwd()):
             self._console.print(line, markup=False, emoji=False)
 
+    def extra(self, name: str, reason: str | None) -> None:
+        """Print a line of what was measured besides the points. reason: why it was not, or None."""
+        seconds = time.monotonic() - self._began
+        outcome = "measured" if reason is None else shortened(reason)
+        self._console.print(f"{name}: {outcome} ({seconds:.1f} s)", markup=False)
+
     def __enter__(self) -> Self:
         self._bar.start()
         return self

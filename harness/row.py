@@ -283,10 +283,17 @@ class Row:
         "The strategy does this much of that arithmetic in each second.", unit="GFLOP/s", format=".1f"
     )
     matrix_gflop_per_s: float | None = measured(
-        "A large matrix product reached this rate on this device in the same process.", unit="GFLOP/s", format=".1f"
+        "Large matrix products reached this rate on this device in the same process, the best of a few shapes.",
+        unit="GFLOP/s",
+        format=".1f",
     )
     matrix_share: float | None = measured(
         "The strategy reaches this share of `matrix_gflop_per_s`.", unit="0 to 1", format=".1%"
+    )
+    copy_gb_per_s: float | None = measured(
+        "Copying memory reached this rate on this device in the same process, bytes read and written.",
+        unit="GB/s",
+        format=".1f",
     )
     projected_min: float | None = measured(
         "A job of `project_to` targets takes this long, encoding included.", unit="min", format=".1f"

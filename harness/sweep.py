@@ -1,24 +1,29 @@
 """The sweep, one point after another, each in its own process, every result on disk as soon as the point ends.
 
 Points with several processes (``timing.processes``) take turns: all are measured once, then all again, so that what one
-point's processes share is not a moment. A workload's features stay until its last turn.
+point's processes share is not a moment. A workload's features stay until its last turn. Where a run goes on, what was
+never tried goes before what failed, so that a run whose time is limited gets to its end.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from harness.data.sources import open_groups
+from harness.isolate.extra import ExtraJob, stored_extra
 from harness.isolate.failures import Failure, failure_of
 from harness.isolate.isolation import Outcome, run_inline, run_spawned
-from harness.isolate.jobs import EncodeJob, Job, MeasureJob, resolve_device
+from harness.isolate.jobs import EncodeJob, Job, MeasureJob
 from harness.measure.columns import describe
 from harness.measure.processes import together, usable
+from harness.options.config import HarnessConfig, name_of
+from harness.options.devices import resolve_device
 from harness.options.points import Point
 from harness.progress import Progress
 from harness.result import PointResult
@@ -31,7 +36,24 @@ from strategies.errors import UserError
 
 
 class OutOfTimeError(Exception):
-    """Raised by a `Launch` that does no job any more: the sweep ends there."""
+    """Raised where no job is done any more: the sweep ends there."""
+
+
+class TimeLimit:
+    """The seconds that a command may take, from the moment on that this was made."""
+
+    def __init__(self, seconds: float = math.inf, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = clock() + seconds
+
+    @property
+    def left(self) -> float:
+        return self._end - self._clock()
+
+    def check(self) -> None:
+        """Raise OutOfTimeError where the time is over."""
+        if self.left <= 0:
+            raise OutOfTimeError
 
 
 class Launch(Protocol):
@@ -47,36 +69,69 @@ def launch(point: Point, job: Job, on_stage: Callable[[str], None], /) -> Outcom
     return run_spawned(job, timeout=point.config.timeout, on_stage=on_stage)
 
 
-def run_sweep(points: Sequence[Point], run: RunFolder, progress: Progress, *, launch: Launch = launch) -> None:
+def with_timeout(point: Point, seconds: float) -> Point:
+    """Return the point with so many seconds for each of its processes."""
+    config: HarnessConfig = replace(point.config, timeout=seconds)
+    return replace(point, config=config)
+
+
+def run_sweep(
+    points: Sequence[Point],
+    run: RunFolder,
+    progress: Progress,
+    *,
+    launch: Launch = launch,
+    limit: TimeLimit | None = None,
+) -> list[str]:
     """Measure all points of which the run has no result; those that fail get their status and the sweep goes on.
 
+    limit: nothing further begins when its time is over. Returns the names of the points and extras that were left
+    without a result then, or that a launch raised `OutOfTimeError` for.
     Raises, after all other points are done, the first error that nobody has dealt with yet: UserError where a point
     could not be measured because of its input, and with ``isolation=inline`` whatever a strategy raised.
     """
+    limit = limit or TimeLimit()
     environment = describe_environment(resolve_device(points[0].config.device))
     run.write_json("environment.json", environment)
     run.write_json(
         "plan.json", [{"point": point.name, "command": point.command, "options": point.options} for point in points]
     )
     asked = [_Asked(point=point, identity=identity_of(point, environment)) for point in points]
-    left = [one for one in asked if not run.finished(one.point.name, one.identity, processes=one.processes)]
+    named = {one.point.name: one for one in asked}
+    left = [one for one in asked if not one.finished(run)]
     run.write_summary()
     progress.keep(len(asked) - len(left))
     if any(one.processes > 1 and one.point.config.isolation == "inline" for one in left):
         progress.warn([INLINE])
+    extras = _Extras(asked, run, progress, launch, limit)
     with suppress(OutOfTimeError), ExitStack() as stack:
         sweep = _Sweep(run, progress, launch, stack)
         turns = [_Turn(asked=one, number=number) for one in left for number in sweep.missing(one)]
         turns.sort(key=lambda turn: turn.number)  # The points once, then the points again.
-        last = {turn.workload: index for index, turn in enumerate(turns)}
-        for index, turn in enumerate(turns):
-            sweep.take(turn)
-            if last[turn.workload] == index:
-                sweep.close(turn.workload)
+        failed = {name for name, one in named.items() if run.failed(name, one.identity)}
+        fresh = [turn for turn in turns if turn.asked.point.name not in failed]
+        again = [turn for turn in turns if turn.asked.point.name in failed]
+        last = {turn.workload: turn for turn in (*fresh, *again)}
+
+        def take(those: Sequence[_Turn]) -> None:
+            for turn in those:
+                limit.check()
+                sweep.take(turn)
+                if last[turn.workload] is turn:
+                    sweep.close(turn.workload)
+
+        extras.take(points[0].config.extras.before)
+        take(fresh)
+        extras.take(points[0].config.extras.after)
+        take(again)
     if sweep.error is not None:
         raise sweep.error
+    pending = [one.point.name for one in asked if not (one.finished(run) or run.failed(one.point.name, one.identity))]
+    return [*pending, *extras.missing()]
 
 
+LONGER = 2
+"""An extra is ended after so many times the seconds in which it may begin something."""
 INLINE = (
     "with isolation=inline the processes of timing.processes are repetitions in one process, which share what differs "
     "between processes"
@@ -91,6 +146,9 @@ class _Asked:
     @property
     def processes(self) -> int:
         return self.point.config.timing.processes
+
+    def finished(self, run: RunFolder) -> bool:
+        return run.finished(self.point.name, self.identity, processes=self.processes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +170,54 @@ class _Encoded:
     folder: Path
     outcome: Outcome
     close: Callable[[], None]
+
+
+class _Extras:
+    """Measures what a sweep's options list besides its points; what the run has of it already is not measured again."""
+
+    def __init__(
+        self, asked: Sequence[_Asked], run: RunFolder, progress: Progress, launch: Launch, limit: TimeLimit
+    ) -> None:
+        self._points = [one.point for one in asked]
+        self._options = self._points[0].config.extras
+        self._identity = {name: asked[0].identity[name] for name in ("code", "environment")}
+        self._run = run
+        self._progress = progress
+        self._launch = launch
+        self._limit = limit
+
+    def take(self, functions: Sequence[str]) -> None:
+        for function in functions:
+            if self._is_kept(function):
+                continue
+            self._limit.check()
+            name = name_of(function)
+            self._progress.begin(name)
+            seconds, path = self._options.seconds, self._path(function)
+            job = ExtraJob(points=self._points, function=function, path=path, seconds=seconds, identity=self._identity)
+            doing = ["starting"]
+
+            def on_stage(stage: str, doing: list[str] = doing) -> None:
+                doing.append(stage)
+                self._progress.stage(stage)
+
+            failure = self._launch(with_timeout(self._points[0], LONGER * seconds), job, on_stage).failure
+            if failure is not None and failure.status == "timeout":
+                reason = f"longer than {LONGER * seconds:g} seconds, while {doing[-1]}; raise extras.seconds="
+                failure = replace(failure, reason=reason)
+            if failure is not None:
+                job.failed(failure)
+            self._progress.extra(name, None if failure is None else failure.reason)
+
+    def missing(self) -> list[str]:
+        listed = (*self._options.before, *self._options.after)
+        return [name_of(function) for function in listed if not self._is_kept(function)]
+
+    def _is_kept(self, function: str) -> bool:
+        return stored_extra(self._path(function), self._identity) is not None
+
+    def _path(self, function: str) -> Path:
+        return self._run.path / f"{name_of(function)}.json"
 
 
 class _Sweep:

@@ -12,10 +12,12 @@ from report.render.html import render_html
 from report.render.markdown import render_markdown
 from report.sections.all_points import all_points_section
 from report.sections.are_the_masks_the_same import agreement_section
+from report.sections.encoder import encoder_section
 from report.sections.environment import environment_section
 from report.sections.field_claims import claims_section
 from report.sections.from_run_to_run import trends_section
 from report.sections.how_far_to_trust_it import caveats_section
+from report.sections.kernels import kernels_section
 from report.sections.scaling_with_memory_frames import memory_frames_section
 from report.sections.speed_against_batch import throughput_section
 from report.sections.speed_memory_and_agreement import pareto_section
@@ -24,6 +26,7 @@ from report.sections.to_measure_a_point_again import reproduction_section
 from report.sections.verdict import verdict_section
 from report.sections.what_did_not_work import failures_section
 from report.sections.what_fits_into_memory import memory_section
+from report.sections.what_is_pending import pending_section
 from report.sections.where_the_time_goes import stages_section
 from report.sections.while_it_ran import series_section
 from report.sections.your_job import job_section
@@ -59,12 +62,15 @@ def report_of(run: Run) -> Document:
         memory_section(run),
         pareto_section(run),
         stages_section(run),
+        kernels_section(run),
+        encoder_section(run),
         agreement_section(run),
         memory_frames_section(run),
         job_section(run),
         trends_section(run),
         series_section(run),
         failures_section(run),
+        pending_section(run),
         caveats_section(run),
         environment_section(run),
         reproduction_section(run),

@@ -19,13 +19,14 @@ from rich.table import Table
 from harness.commands.one_point import one_point
 from harness.data.group import Group
 from harness.data.sources import open_groups
-from harness.isolate.jobs import model_of, resolve_device
+from harness.isolate.jobs import model_of
 from harness.masks.pictures import PictureBook
 from harness.masks.rule import Differences, measures
 from harness.measure.fp32 import judge_untimed
 from harness.measure.point import measure_point
 from harness.options.config import HarnessConfig, TimingConfig
 from harness.options.data import SyntheticConfig
+from harness.options.devices import resolve_device
 from harness.options.points import Point
 from harness.result import PointResult
 from harness.store.certificate import Share

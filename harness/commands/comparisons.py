@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -13,9 +12,9 @@ from harness.commands.neighbour import neighbours
 from harness.gate.check import GRID
 from harness.isolate.isolation import Outcome
 from harness.isolate.jobs import Job, MeasureJob
-from harness.options.config import HarnessConfig, TimingConfig
+from harness.options.config import TimingConfig
 from harness.options.points import Point
-from harness.sweep import OutOfTimeError, launch
+from harness.sweep import OutOfTimeError, TimeLimit, launch, with_timeout
 
 SETUP_SECONDS = 8.0
 """What a comparison takes besides its rounds: a process, its imports, warming up (of the toy, on a quiet machine)."""
@@ -143,22 +142,16 @@ def limited(made: Sequence[Comparison], *, seconds: float) -> Callable[..., Outc
     A comparison that is under way when the time is over is given up, but with ``isolation=inline`` comes to its end.
     """
     beside = {one.point.name: one.neighbours for one in made}
-    end = time.monotonic() + seconds
+    limit = TimeLimit(seconds)
 
     def launch_in_time(point: Point, job: Job, on_stage: Callable[[str], None]) -> Outcome:
-        left = end - time.monotonic()
-        if left <= 0:
-            raise OutOfTimeError
+        limit.check()
+        left = limit.left
         own = math.inf if point.config.timeout is None else point.config.timeout
         with neighbours(beside[point.name] if isinstance(job, MeasureJob) else 0):
-            outcome = launch(_with_timeout(point, min(own, left)), job, on_stage)
+            outcome = launch(with_timeout(point, min(own, left)), job, on_stage)
         if outcome.failure is not None and outcome.failure.status == "timeout" and left < own:
             raise OutOfTimeError
         return outcome
 
     return launch_in_time
-
-
-def _with_timeout(point: Point, seconds: float) -> Point:
-    config: HarnessConfig = replace(point.config, timeout=seconds)
-    return replace(point, config=config)

@@ -44,15 +44,14 @@ from harness.commands.kernel_steps import (
 )
 from harness.guard import guarded
 from harness.measure.cost import measure_matrix_rate
+from harness.measure.samples import calls_of_a_sample, seconds_of
 from harness.measure.timing import Clock, device_clock
+from harness.options.devices import device_name
 from harness.store.atomic import write_whole
-from harness.store.environment import describe_environment, device_name
+from harness.store.environment import describe_environment
 from strategies.components.sdpa import BACKENDS
 from strategies.errors import UnavailableError
 from strategies.models.precision import DTYPES
-
-SAMPLE_SECONDS = 0.005
-"""The least length of a sample, in which a call's launch and the wait for the device do not show."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +117,7 @@ def _run(options: argparse.Namespace) -> int:
         compiled = options.out or Path("results/kernels-compiled.json")
         return compile_only(width=options.width, memory=options.memory, out=compiled)
     out = options.out or Path("results/kernels.json")
-    device = _device()
+    device = kernel_device()
     clock = device_clock(device)
     seed = secrets.randbits(32) if options.seed is None else options.seed
     sizes = {name: getattr(options, name) for name in ("objects", "targets", "tokens", "width", "memory")}
@@ -144,7 +143,8 @@ def _run(options: argparse.Namespace) -> int:
     return int(bool(wrong))
 
 
-def _device() -> torch.device:
+def kernel_device() -> torch.device:
+    """Return the device that kernels run on. Raises UnavailableError where there is none."""
     if importlib.util.find_spec("triton") is not None:
         if os.environ.get("TRITON_INTERPRET") == "1":
             return torch.device("cpu")
@@ -169,11 +169,11 @@ def compare(shape: Shape, inputs: Inputs, *, rounds: int, clock: Clock) -> list[
         except _refusals() as refusal:
             refused[name] = (str(refusal).strip() or type(refusal).__name__).splitlines()[0]
     names = list(errors)
-    calls = {name: _calls_of_a_sample(steps[name][0], clock) for name in names}
+    calls = {name: calls_of_a_sample(steps[name][0], clock) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(rounds):
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            seconds[name].append(_seconds(steps[name][0], calls[name], clock) / calls[name])
+            seconds[name].append(seconds_of(steps[name][0], calls[name], clock) / calls[name])
     return [
         Result(
             name=name,
@@ -205,21 +205,6 @@ def _refusals() -> tuple[type[Exception], ...]:
     from triton import OutOfResources  # This is no RuntimeError.
 
     return RuntimeError, OutOfResources
-
-
-def _calls_of_a_sample(step: Step, clock: Clock) -> int:
-    """Return how many calls last as long as a sample should, in the faster of two tries."""
-    calls = 1
-    while min(_seconds(step, calls, clock) for _ in range(2)) < SAMPLE_SECONDS:
-        calls *= 2
-    return calls
-
-
-def _seconds(step: Step, calls: int, clock: Clock) -> float:
-    start = clock()
-    for _ in range(calls):
-        step()
-    return clock() - start
 
 
 def _print_table(results: Sequence[Result], rate: float, *, title: str) -> None:

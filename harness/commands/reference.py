@@ -52,6 +52,7 @@ RUN_FILES = {
     "plan.json": "the points that were asked for, with the command and options of each",
     "environment.json": "device, versions of packages, threads, commit",
     "pictures/": "the targets in which masks differ most, as pictures and label maps",
+    "<extra>.json": "what each of `extras` measured, as `kernels.json`; without the file, it is measured again",
     "check.md": "of `python -m harness.check`: what became worse, as text",
     "junit.xml": "the same for continuous integration",
 }

@@ -30,12 +30,11 @@ from harness.gate.findings import junit, markdown, print_findings, summary_line
 from harness.gate.rule import Finding, compare, exit_code
 from harness.gate.snapshot import Snapshot, file_of, find, load, store
 from harness.guard import INTERRUPTED, guarded
-from harness.isolate.jobs import resolve_device
 from harness.options.compose import compose
 from harness.options.config import MOST_PROCESSES, CheckConfig, HarnessConfig
+from harness.options.devices import device_name, resolve_device
 from harness.options.points import Point
 from harness.store.atomic import write_whole
-from harness.store.environment import device_name
 from harness.store.point_key import key_of, refuse_duplicate_keys
 from strategies.errors import UserError
 

@@ -6,13 +6,13 @@ Its file, ``<results>/baselines/<device>.json``, is meant to be committed and to
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Set
 from dataclasses import asdict, dataclass, field, make_dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from harness.options.words import as_file_name
 from harness.row import CATALOGUE, GATED, SPEEDUP, Row, Status
 from harness.schema import Portion, Positive, StrictInt, StrictStr, fitted, read_json
 from harness.stats.interval import Interval
@@ -193,7 +193,7 @@ def load(path: Path) -> Snapshot:
 
 def file_of(device: str, folder: Path) -> Path:
     """Return where a device's snapshot is kept."""
-    return folder / f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
+    return folder / f"{as_file_name(device)}.json"
 
 
 def find(device: str, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The jobs of a worker, which encode a workload or measure a point. Jobs travel to it by pickle."""
+"""The jobs of a worker, which encode a workload, or measure a point or an extra. Jobs travel to it by pickle."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from harness.data.sources import open_groups
+from harness.isolate.extra import ExtraJob
 from harness.masks.pictures import PictureBook
 from harness.measure.again import time_again
 from harness.measure.compared import OnStage
@@ -17,10 +16,10 @@ from harness.measure.point import measure_point
 from harness.observe.monitor import SUSTAINED, Monitor, Monitoring
 from harness.observe.nvml import memory_in_use_mb
 from harness.options.config import HarnessConfig
+from harness.options.devices import resolve_device
 from harness.options.points import Point
 from harness.result import PointResult
 from harness.workload.encode import Workload, encode_workload
-from strategies.models.devices import usable_device
 from strategies.models.tracker import Tracker
 
 
@@ -117,14 +116,7 @@ def _gpu_columns(monitoring: Monitoring, sustained: dict[str, Any] | None) -> di
     }
 
 
-Job = EncodeJob | MeasureJob
-
-
-def resolve_device(device: str) -> torch.device:
-    """Return a device; ``auto`` is the first CUDA device, else the CPU. Raises UserError where it is not usable."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return usable_device(device)
+Job = EncodeJob | MeasureJob | ExtraJob
 
 
 def model_of(config: HarnessConfig, *, known_usable: bool) -> Tracker:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.data.group import Group, evenly
 from harness.data.sources import open_groups
-from harness.isolate.jobs import model_of, resolve_device
+from harness.isolate.jobs import model_of
 from harness.job import fingerprint
 from harness.job.bar import JobBar
 from harness.job.choice import Auto, Chosen, again, calibrated, from_run
@@ -27,6 +27,7 @@ from harness.job.shards import Shard, adopt, alone, ended, held, job_lock
 from harness.job.tables import write_broken, write_tables
 from harness.measure.making import make_strategy
 from harness.options.config import HarnessConfig
+from harness.options.devices import resolve_device
 from harness.options.points import Point
 from strategies.base import Strategy
 from strategies.errors import UserError

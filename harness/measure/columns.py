@@ -8,10 +8,10 @@ from typing import Any
 
 from harness.measure.speed import SpeedMeasurement
 from harness.observe.contention import Contention
+from harness.options.devices import device_name
 from harness.options.points import Point
 from harness.options.words import joined
 from harness.stats.speedup import SpeedUp, outliers, verdict
-from harness.store.environment import device_name
 from harness.workload.encode import Workload
 
 

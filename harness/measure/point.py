@@ -6,7 +6,7 @@ It runs in the point's own process.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from statistics import mean, median
@@ -20,7 +20,7 @@ from harness.masks.scores import Scores
 from harness.measure.columns import describe, speed_columns, speedup_columns, timing_details
 from harness.measure.compared import Compared, OnStage
 from harness.measure.correctness import Meters, Verified, verify
-from harness.measure.cost import cost, measure_matrix_rate
+from harness.measure.cost import cost, measure_copy_rate, measure_matrix_rate
 from harness.measure.fp32 import certify_in_fp32
 from harness.measure.judge import Judged
 from harness.measure.making import make_strategy
@@ -80,7 +80,8 @@ def measure_point(
         on_stage("judging the masks")
         judged = Judged.of(meters, compared.judge, candidate, baseline)
     on_stage("measuring the matrix rate")
-    matrix_rate = _matrix_rate(model, config.dtype, clock)
+    matrix_rate = _unless_too_large(lambda: _matrix_rate(model, config.dtype, clock))
+    copy_rate = _unless_too_large(lambda: measure_copy_rate(model.device, clock))
     in_fp32 = None
     if config.compare and model.dtype != "fp32":
         on_stage("certifying the strategy in fp32")
@@ -99,6 +100,7 @@ def measure_point(
             sdpa="+".join(backend for backend, _ in attention.most_common()) or None,
             **_memory(verified, candidate),
             **_cost(point, workload, verified, timed, matrix_rate),
+            copy_gb_per_s=None if copy_rate is None else copy_rate / 1e9,
             masks=judged.masks,
             fp32_masks=None if in_fp32 is None else in_fp32.masks,
             checked_calls=judged.calls,
@@ -174,11 +176,15 @@ def _watch(
         return None
 
 
-def _matrix_rate(model: Tracker, dtype: str, clock: Clock) -> float | None:
-    """Return the matrix rate, or None where its matrices do not fit, for which a measured point must not be lost."""
+def _matrix_rate(model: Tracker, dtype: str, clock: Clock) -> float:
+    with model.computing():  # This decides about TF32.
+        return measure_matrix_rate(model.device, dtype, clock)
+
+
+def _unless_too_large(measure: Callable[[], float]) -> float | None:
+    """Return a rate, or None where what it takes does not fit: a measured point must not be lost for that."""
     try:
-        with model.computing():  # This decides about TF32.
-            return measure_matrix_rate(model.device, dtype, clock)
+        return measure()
     except Exception as error:
         if not out_of_memory(error):
             raise

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 from harness.options.data import (
     DataConfig,
@@ -24,6 +24,7 @@ from harness.options.data import (
     at_most,
     check_ids,
 )
+from harness.options.devices import device_folder
 from harness.options.shipped import defaults_from
 from strategies.errors import UserError, one_of
 from strategies.models.precision import DTYPES
@@ -32,6 +33,8 @@ FORMATS = ("png", "coco")
 ISOLATIONS = ("spawn", "inline")
 MOST_PROCESSES = 1000
 """A point's processes; so many take two hours for their imports alone."""
+TAKEN = ("environment", "plan")
+"""Names of a run's own JSON files."""
 LONGEST_NAME = 200
 """Bytes of a run's name; a folder's has 255, the time included."""
 
@@ -172,6 +175,32 @@ class LabelConfig:
 
 
 @dataclass(kw_only=True)
+@defaults_from("config.yaml", "extras")
+class ExtrasConfig:
+    """What a run measures besides its points (`harness.isolate.extra`)."""
+
+    before: list[str] = MISSING
+    after: list[str] = MISSING
+    seconds: float = MISSING
+
+    def __post_init__(self) -> None:
+        at_least("extras.seconds", self.seconds, 0)
+        listed = [*self.before, *self.after]
+        names = [*TAKEN, *map(name_of, listed)]
+        for function in listed:
+            if names.count(name_of(function)) > 1:
+                raise UserError(
+                    f"extras={function} would be stored as {name_of(function)}.json, which another file is called: "
+                    "give the function another name"
+                )
+
+
+def name_of(function: str) -> str:
+    """Return the name that an extra, given as ``module.function``, goes by."""
+    return function.rpartition(".")[2]
+
+
+@dataclass(kw_only=True)
 @defaults_from("config.yaml")
 class HarnessConfig:
     """One grid point and how it is measured.
@@ -198,6 +227,7 @@ class HarnessConfig:
     certify: CertifyConfig = field(default_factory=CertifyConfig)
     check: CheckConfig = field(default_factory=CheckConfig)
     label: LabelConfig = field(default_factory=LabelConfig)
+    extras: ExtrasConfig = field(default_factory=ExtrasConfig)
     repeat: int = MISSING
     paired: bool = MISSING
     compare: bool = MISSING
@@ -205,6 +235,7 @@ class HarnessConfig:
     project_to: int = MISSING
     isolation: str = MISSING
     timeout: float | None = MISSING
+    minutes: float | None = MISSING
     monitor_interval: float = MISSING
     resume: Any = MISSING
     reporter: str | None = MISSING
@@ -227,6 +258,8 @@ class HarnessConfig:
         at_most("seed", self.seed, 2**63 - 1)
         if self.timeout is not None and not self.timeout > 0:
             raise UserError(f"timeout={self.timeout} leaves a point no time: give seconds, or null for no limit")
+        if self.minutes is not None and not self.minutes > 0:
+            raise UserError(f"minutes={self.minutes} leaves no time: give more than 0, or null for no limit")
         at_least("monitor_interval", self.monitor_interval, 0.01)
         at_most("monitor_interval", self.monitor_interval, 3600)
         one_of("isolation", self.isolation, ISOLATIONS)
@@ -253,7 +286,8 @@ def effective_data(config: HarnessConfig) -> DataConfig:
 
 
 def register() -> None:
-    """Make the schemas known to Hydra, hidden under `_schema`."""
+    """Make the schemas known to Hydra, hidden under `_schema`, and what ``${device_folder:...}`` stands for."""
+    OmegaConf.register_new_resolver("device_folder", device_folder, replace=True)
     store = ConfigStore.instance()
     store.store(group="_schema/model", name="model", node=ModelConfig)
     for name, node in (("synthetic", SyntheticConfig), ("davis", DavisConfig), ("folder", FolderConfig)):

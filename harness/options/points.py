@@ -75,7 +75,9 @@ class Point:
     @property
     def command(self) -> str:
         """The command that measures this point again, from the start."""
-        overrides = [word for word in self.overrides if not word.startswith("resume=")]
+        overrides = [word for word in self.overrides if not word.startswith(("resume=", "extras."))]
+        if self.config.extras.before or self.config.extras.after:  # Those of an experiment are no part of the point.
+            overrides += ["extras.before=[]", "extras.after=[]"]
         return shlex.join(["python", "-m", self.module, *overrides])
 
 

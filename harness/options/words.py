@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -11,8 +12,8 @@ from typing import Any
 from harness.options.shipped import read_by_strategies, shipped
 
 INDECISIVE = (
-    *("name", "results", "reporter", "resume", "timeout", "isolation", "certify", "check", "label"),
-    *("experiment", "sweeps"),
+    *("name", "results", "reporter", "resume", "timeout", "minutes", "isolation", "certify", "check", "label"),
+    *("extras", "experiment", "sweeps"),
 )
 """Options that do not influence what is measured."""
 HAVE_COLUMNS = (
@@ -40,6 +41,11 @@ def words_of(options: Mapping[str, Any]) -> list[str]:
 def word(name: str, value: Any) -> str:
     """Return an option as it is typed on a command line."""
     return f"{name}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
+
+
+def as_file_name(text: str) -> str:
+    """Return a text, such as a device's name, as a part of a path that any file system takes."""
+    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def joined(words: Sequence[str]) -> str:

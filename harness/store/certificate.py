@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from harness.options.words import as_file_name
 from harness.schema import Count, Number, Portion, Positive, StrictStr, fitted
 from harness.store.atomic import write_whole
 
@@ -135,4 +135,4 @@ def store(certificate: Certificate, folder: Path) -> Path:
 
 def file_name(device: str) -> str:
     """Return the name of the file of a device's certificate."""
-    return f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
+    return f"{as_file_name(device)}.json"

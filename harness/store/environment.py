@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from harness.options.devices import cpuinfo, device_name
+
 PACKAGES = ("sambatch", "torch", "transformers", "hydra-core", "numpy", "nvidia-ml-py", "triton")
 KERNEL_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_fp16")
 """CPU flags that decide which kernels torch runs."""
@@ -31,15 +33,8 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def device_name(device: torch.device) -> str:
-    """Return the GPU's name, or the CPU's."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return _cpuinfo().get("model name", platform.processor() or platform.machine())
-
-
 def _cpu() -> dict[str, Any]:
-    flags = _cpuinfo().get("flags", "").split()
+    flags = cpuinfo().get("flags", "").split()
     return {
         "name": device_name(torch.device("cpu")),
         "cores": os.cpu_count(),
@@ -47,15 +42,6 @@ def _cpu() -> dict[str, Any]:
         "flags": [flag for flag in KERNEL_FLAGS if flag in flags],
         "torch_capability": torch.backends.cpu.get_cpu_capability(),
     }
-
-
-def _cpuinfo() -> dict[str, str]:
-    try:
-        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
-    except OSError:
-        return {}
-    pairs = (line.split(":", 1) for line in first.splitlines() if ":" in line)
-    return {key.strip(): value.strip() for key, value in pairs}
 
 
 def _gpu(device: torch.device) -> dict[str, Any]:

@@ -77,6 +77,10 @@ class RunFolder:
         row = self._rows[name]
         return row.status == "ok" and (row.processes or 1) >= processes
 
+    def failed(self, name: str, identity: Mapping[str, str]) -> bool:
+        """Return whether the point has a result of the same options, code and environment that is not ``ok``."""
+        return name in self._rows and self._identities[name] == identity and self._rows[name].status != "ok"
+
     @property
     def rows(self) -> list[Row]:
         return list(self._rows.values())

@@ -18,8 +18,8 @@ from report.sections.points_table import column, memory_column, points_table, te
 
 ABOUT = {
     "cpu_s_per_1000": "`cpu_s_per_1000` is CPU seconds, of all cores, for 1,000 targets.",
-    "matrix_share": "`gflop_per_s` is the arithmetic of the prediction stage, `matrix_share` its part of what a large "
-    "matrix product reached on this device in the same run.",
+    "matrix_share": "`gflop_per_s` is the arithmetic of the prediction stage, `matrix_share` its part of what large "
+    "matrix products reached on this device in the same run.",
     "sdpa": "`sdpa` names the kernels of torch's attention that ran, the most frequent first.",
 }
 MOST_PANELS = 4

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from harness.commands import kernels
 from harness.commands.kernel_steps import Inputs, Shape, Step, draw, library, tolerance, torch_rotary
-from harness.commands.kernels import BACKENDS, SAMPLE_SECONDS, compare, main
+from harness.commands.kernels import BACKENDS, compare, main
+from harness.measure.samples import SAMPLE_SECONDS
 
 ROTARIES = ("", ", our rotary")
 SMALL = ("--frames", "1", "2", "--targets", "2", "--tokens", "20", "--width", "64", "--memory", "16", "--rounds", "3")
@@ -26,7 +27,7 @@ def by_library(inputs: Inputs) -> Step:
 @pytest.fixture
 def on_cpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Let the command run without Triton, with the library's step in the place of the kernels."""
-    monkeypatch.setattr(kernels, "_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(kernels, "kernel_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(kernels, "fused", by_library)
     monkeypatch.setattr(kernels, "our_rotary", torch_rotary)
     return monkeypatch

@@ -91,6 +91,7 @@ def ticking(patch: pytest.MonkeyPatch) -> Iterator[None]:
     """The harness's clock is the one that the strategies move; nothing is throttled or flipped."""
     patch.setattr("harness.measure.point.device_clock", lambda device: BENCH.clock)
     patch.setattr("harness.measure.point.measure_matrix_rate", lambda *_: 1e9)  # moves no clock
+    patch.setattr("harness.measure.point.measure_copy_rate", lambda *_: 1e9)
     BENCH.noise = random.Random(0)
     BENCH.throttled, BENCH.flipped = {}, set()
     yield

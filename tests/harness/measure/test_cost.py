@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from harness.measure.cost import LARGEST_SIDE, Cost, cost, measure_matrix_rate, projected_seconds
+from harness.measure.cost import (
+    COPIED_BYTES,
+    LARGEST_SIDE,
+    Cost,
+    cost,
+    measure_copy_rate,
+    measure_matrix_rate,
+    projected_seconds,
+)
 from harness.measure.timing import device_clock
 from strategies.models.precision import DTYPES
 
@@ -22,22 +30,34 @@ jobs = st.integers(1, 10**7)
 
 
 class Machine:
-    """Multiplies at a known rate in FLOP/s; its first product of each size takes ten times as long."""
+    """Multiplies at a known rate in FLOP/s; its first product of each shape takes ten times as long.
 
-    def __init__(self, rate: float) -> None:
+    tall: how many times as fast products are that are no squares.
+    """
+
+    def __init__(self, rate: float, *, tall: float = 1.0) -> None:
         self._rate = rate
+        self._tall = tall
         self.now = 0.0
-        self.sides: list[int] = []
+        self.warming_up = 0.0
+        self.shapes: list[tuple[int, int, int]] = []
+
+    @property
+    def sides(self) -> list[int]:
+        return [m for m, k, n in self.shapes if m == k == n]
 
     def clock(self) -> float:
         return self.now
 
     def mm(self, left: Tensor, right: Tensor, *, out: Tensor) -> Tensor:
-        side = len(left)
-        assert left.shape == right.shape == out.shape == (side, side)
-        seconds = 2 * side**3 / self._rate
-        self.now += seconds if side in self.sides else 10 * seconds
-        self.sides.append(side)
+        (m, k), n = left.shape, right.shape[1]
+        assert (right.shape, out.shape) == ((k, n), (m, n))
+        seconds = 2 * m * k * n / (self._rate * (1.0 if m == k == n else self._tall))
+        if (m, k, n) not in self.shapes:
+            seconds *= 10
+            self.warming_up += seconds
+        self.now += seconds
+        self.shapes.append((m, k, n))
         return out
 
 
@@ -62,9 +82,23 @@ def test_measuring_the_matrix_rate_takes_about_half_a_second_at_most(
 ) -> None:
     machine = Machine(rate)
     measured_on(machine, monkeypatch)
-    warming_up = sum(10 * 2 * side**3 / rate for side in set(machine.sides))
-    assert machine.now - warming_up < 0.5
-    assert len(machine.sides) - len(set(machine.sides)) >= 3, "the best of a few"
+    assert machine.now - machine.warming_up < 0.5
+    assert len(machine.shapes) - len(set(machine.shapes)) >= 3, "the best of a few"
+
+
+@pytest.mark.parametrize("rate", [3e9, 3e13])
+@pytest.mark.parametrize("tall", [0.5, 1.5])
+def test_it_is_that_of_the_best_shape_so_that_tall_products_do_not_exceed_it(
+    monkeypatch: pytest.MonkeyPatch, rate: float, tall: float
+) -> None:
+    machine = Machine(rate, tall=tall)
+    assert measured_on(machine, monkeypatch) == pytest.approx(rate * max(1, tall))
+    assert {shape[1:] for shape in machine.shapes} >= {(256, 2048), (2048, 256)}
+
+
+def test_copies_count_what_is_read_and_what_is_written_and_not_the_first() -> None:
+    ticks = iter([0.0, 9.0, *(float(tick) for tick in range(10, 100))])
+    assert measure_copy_rate(CPU, lambda: next(ticks)) == 2 * COPIED_BYTES["cpu"]
 
 
 def test_a_fast_machine_gets_the_largest_matrices_and_a_slow_one_smaller(monkeypatch: pytest.MonkeyPatch) -> None:

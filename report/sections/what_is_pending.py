@@ -1,0 +1,23 @@
+"""The points that were asked for and have no result, because the run was interrupted or its time was over."""
+
+from __future__ import annotations
+
+from report.reading.run import Run, planned
+from report.render.document import Paragraph, Section
+
+MOST_NAMED = 12
+"""At most so many of them are named."""
+
+
+def pending_section(run: Run) -> Section | None:
+    asked = planned(run.folder)
+    names = sorted(asked.keys() - set(run.summary["point"]), key=lambda name: asked[name])
+    if not names:
+        return None
+    more = len(names) - MOST_NAMED
+    listed = ", ".join([*(f"`{name}`" for name in names[:MOST_NAMED]), *([f"and {more} more"] if more > 0 else [])])
+    text = (
+        f"{len(names)} of {len(asked)} points have no result yet; the same command with `resume=true` goes on with "
+        f"them: {listed}."
+    )
+    return Section.of("What is pending", Paragraph(text=text))
