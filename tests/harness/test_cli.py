@@ -315,6 +315,7 @@ def test_nothing_temporary_stays_after_failures(mixed: Sweep) -> None:
 # --- commands that only tell ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_help_names_the_choices_and_runs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

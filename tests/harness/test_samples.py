@@ -16,6 +16,7 @@ ALONE = ("paired=false", "compare=false", "pictures=0", "refs=1", "objects=1")
 WORDS = ("data=folder", "data.root=my_data", "strategy=sequential", "batch=1", "reporter=null", *QUICK, *ALONE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("asked", "groups"), [("2", ["0", "2"]), ("[specimen001,specimen002]", ["1", "2"])])
 def test_a_sweep_takes_the_groups_that_are_asked_for(tmp_path: Path, asked: str, groups: list[str]) -> None:
     draw(tmp_path / "my_data", groups=3, targets=1)

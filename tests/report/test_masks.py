@@ -410,6 +410,7 @@ def weights_told(folder: Path, weights: str | None, worths: Sequence[Any]) -> st
     return next((line for line in text.splitlines() if "random weights" in line), None)
 
 
+@pytest.mark.slow
 def test_what_agreement_on_random_weights_is_worth_is_said(tmp_path: Path) -> None:
     worths = [{"open_gates": share, "commonest_pick": 0.5} for share in (0.25, 0.75, 0.5)]
     told = weights_told(tmp_path / "run", "random", worths)

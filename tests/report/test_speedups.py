@@ -50,6 +50,7 @@ def test_the_table_of_all_points_says_what_a_speed_up_means(tmp_path: Path) -> N
     assert "ABBA" not in report_of(tmp_path / "alone", [row("one", converged=True)])
 
 
+@pytest.mark.slow
 def test_speed_ups_are_plotted_where_there_are_any(tmp_path: Path) -> None:
     rows = [row(f"b{batch}o{count}", batch=batch, objects=count, **FASTER) for batch in (1, 8) for count in (1, 4)]
     assert "(speedup.png)" in written_report_of(tmp_path / "run", rows, config=CONFIG)

@@ -75,6 +75,7 @@ def letters(run: Path) -> list[str]:
     return [text.text or "" for text in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
+@pytest.mark.slow
 def test_a_step_is_marked_and_named_with_its_run_and_commit(tmp_path: Path) -> None:
     run = runs_of(tmp_path, 4.0, 4.05, 3.2, 3.25)[-1]
     text = written_text_of(run)
@@ -268,6 +269,7 @@ def test_of_many_runs_those_around_this_one_are_drawn(tmp_path: Path) -> None:
     assert "-25%" in letters(made[0])
 
 
+@pytest.mark.slow
 def test_one_wide_interval_does_not_flatten_the_line(tmp_path: Path) -> None:
     for day, reach in ((1, 0.02), (2, 50.0), (3, 0.02)):
         run = run_of(tmp_path, f"run-{day}", (DIRECT, faster(3.0 if day > 2 else 4.0, reach=reach)), day=day)

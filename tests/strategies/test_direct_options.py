@@ -465,6 +465,7 @@ def shallow(model: Sam2) -> Sam2:
     return Sam2(network, name="toy")
 
 
+@pytest.mark.slow
 def test_one_compilation_serves_all_batches_and_groups_of_a_shape(
     shallow: Sam2, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,6 +147,7 @@ def test_a_slow_down_is_found_where_the_whole_interval_is_below_1_whatever_the_b
     assert five.median_speedup == 0.97
 
 
+@pytest.mark.slow
 def test_the_smallest_is_the_one_from_which_on_nine_of_ten_are_found(tmp_path: Path) -> None:
     assert certificate(tmp_path).smallest_detected == 0.2
     assert certificate(tmp_path, by_5=FOUND).smallest_detected == 0.05

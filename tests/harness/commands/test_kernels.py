@@ -33,6 +33,7 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+@pytest.mark.slow
 def test_every_step_that_takes_the_shape_is_right_and_has_all_samples(
     on_cpu: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -53,6 +54,7 @@ def test_every_step_that_takes_the_shape_is_right_and_has_all_samples(
     assert stored["environment"]["packages"]["torch"] == torch.__version__
 
 
+@pytest.mark.slow
 def test_inputs_are_drawn_anew_unless_a_seed_is_given(on_cpu: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seeds = []
     for words in ((), (), ("--seed", "7")):

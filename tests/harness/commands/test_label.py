@@ -144,6 +144,7 @@ def test_names_of_users_are_kept_and_reach_the_page_as_text(tmp_path: Path) -> N
     assert "&lt;script&gt;alert(1)&lt;" in page
 
 
+@pytest.mark.slow
 def test_a_preview_shows_some_targets_of_every_group_and_leaves_the_job_alone(tmp_path: Path) -> None:
     draw(tmp_path / "my_data", groups=2, targets=3)
     for _ in range(2):  # a second preview takes the first one's place

@@ -48,6 +48,7 @@ def test_a_job_that_was_cut_off_in_each_group_ends_as_one_that_was_not(
     assert (tmp_path / "cut" / "labels.csv").read_bytes() == (tmp_path / "whole" / "labels.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_the_job_goes_on_later(
     tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,6 +64,7 @@ def test_a_full_disk_is_one_sentence_and_the_job_goes_on_later(
     assert masks_in(finished) == before
 
 
+@pytest.mark.slow
 def test_a_batch_that_memory_is_not_enough_for_is_predicted_in_halves(
     tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +126,7 @@ def test_new_targets_are_added_to_a_job(tmp_path: Path, finished: Path) -> None:
     assert len(masks_in(finished)) == 11
 
 
+@pytest.mark.slow
 def test_a_damaged_fingerprint_or_ledger_is_named(tmp_path: Path, finished: Path) -> None:
     whole = (finished / "job.json").read_text(encoding="utf-8")
     (finished / "job.json").write_text(json.dumps({"options": 3}))

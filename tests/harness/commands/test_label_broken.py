@@ -14,6 +14,7 @@ from tests.support.jobs import SIZE, draw, label, masks_in
 from tests.support.pictures import halve
 
 
+@pytest.mark.slow
 def test_a_broken_target_is_listed_and_changes_no_other_mask(tmp_path: Path, finished: Path) -> None:
     picture = tmp_path / "my_data" / "specimen000" / "targets" / "2.jpg"
     halve(picture)
@@ -31,6 +32,7 @@ def test_a_broken_target_is_listed_and_changes_no_other_mask(tmp_path: Path, fin
     assert len(masks_in(tmp_path / "masks")) == 10
 
 
+@pytest.mark.slow
 def test_a_target_that_disappears_meanwhile_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = draw(tmp_path / "my_data", targets=3)
     real = run.open_groups

@@ -61,11 +61,13 @@ def measured(folder: Path, *points: dict[str, Any]) -> Path:
     return run.path
 
 
+@pytest.mark.slow
 def test_short_jobs_are_done_as_usual(tmp_path: Path, data: Path) -> None:
     assert "chosen: direct batch=8, as usual: the job is too short" in labelled(tmp_path)
     assert taken(tmp_path) == ("direct", "8")
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_told_and_kept(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = labelled(tmp_path, "strategy=auto", "batch=2", "label.calibration=100")
     (line,) = [one for one in said.splitlines() if one.startswith("chosen: ")]
@@ -82,6 +84,7 @@ def test_what_was_measured_is_told_and_kept(tmp_path: Path, data: Path, monkeypa
     assert masks_in(tmp_path / "my_data-masks") == before
 
 
+@pytest.mark.slow
 def test_a_strategy_that_fails_stops_no_job(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError
@@ -93,6 +96,7 @@ def test_a_strategy_that_fails_stops_no_job(tmp_path: Path, data: Path, monkeypa
     assert len(masks_in(tmp_path / "my_data-masks")) == 4
 
 
+@pytest.mark.slow
 def test_a_run_says_what_is_best(tmp_path: Path, data: Path) -> None:
     run = measured(
         tmp_path,

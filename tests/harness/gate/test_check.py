@@ -253,6 +253,7 @@ def test_a_snapshot_that_is_too_wide_itself_is_told_apart() -> None:
     assert "the snapshot's own interval" in advised(wide, narrow)[1]
 
 
+@pytest.mark.slow
 def test_what_is_unclear_gets_more_processes_too_where_it_has_several(place: Place) -> None:
     BENCH.throttled[3, 2] = 1.1
     several = ("timing.processes=2", "timing.max_seconds=0.5", "check.retries=1")

@@ -70,6 +70,7 @@ def test_parts_have_the_batches_of_the_undivided_job_and_each_once(
         assert max(loads) - min(loads) <= 1
 
 
+@pytest.mark.slow
 def test_all_parts_together_leave_what_the_undivided_job_leaves(tmp_path: Path, finished: Path) -> None:
     in_parts(tmp_path, "3/3", "1/3")
     assert not (tmp_path / "parts" / "labels.csv").exists()
@@ -94,6 +95,7 @@ def test_a_part_that_was_cut_off_is_gone_on_with(
     assert contents(tmp_path / "parts") == contents(finished)
 
 
+@pytest.mark.slow
 def test_a_run_in_one_part_goes_on_with_what_parts_have_done(tmp_path: Path, finished: Path) -> None:
     in_parts(tmp_path, "2/3")
     assert "3 of 10 masks are there already" in label(tmp_path, "out=parts", "label.review=4").stderr
@@ -101,6 +103,7 @@ def test_a_run_in_one_part_goes_on_with_what_parts_have_done(tmp_path: Path, fin
     assert not (tmp_path / "parts" / FOLDER).exists()
 
 
+@pytest.mark.slow
 def test_what_parts_left_out_is_in_one_table(tmp_path: Path) -> None:
     data = draw(tmp_path / "my_data", groups=3, targets=2)
     for group, target in (("specimen000", 0), ("specimen002", 1)):
@@ -130,6 +133,7 @@ def test_parts_run_beside_each_other_and_not_beside_an_undivided_run(tmp_path: P
     assert len(masks_in(out)) == 6
 
 
+@pytest.mark.slow
 def test_parts_of_another_number_are_refused(tmp_path: Path) -> None:
     draw(tmp_path / "my_data")
     in_parts(tmp_path, "1/3")

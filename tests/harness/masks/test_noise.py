@@ -59,6 +59,7 @@ def test_the_floor_is_the_same_each_time(model: Sam2, pictures: Pictures) -> Non
     assert measure_noise(model, [one]) == measure_noise(model, [one])
 
 
+@pytest.mark.slow
 def test_the_floor_is_some_roundoffs_and_grows_with_them(
     model: Sam2, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,12 +72,14 @@ def test_the_floor_is_some_roundoffs_and_grows_with_them(
     assert 100 * fine.fine.logits.median < coarse.fine.logits.median < 10_000 * fine.fine.logits.median
 
 
+@pytest.mark.slow
 def test_a_sequential_that_overflows_has_no_floor_to_hide_behind(model: Sam2, pictures: Pictures) -> None:
     one = sample(model, pictures)
     broken = replace(one, expected=replace(one.expected, logits=one.expected.logits * math.nan))
     assert measure_noise(model, [broken]).fine.logits.largest == math.inf
 
 
+@pytest.mark.slow
 def test_a_floor_comes_back_from_its_file(model: Sam2, pictures: Pictures) -> None:
     floor = measure_noise(model, [sample(model, pictures)])
     assert NoiseFloor.from_json(json.loads(json.dumps(asdict(floor)))) == floor

@@ -138,6 +138,7 @@ class Tied(Direct):
         return super()._chunk_on(replace(memory, memory=tokens))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [True, False], ids=["looked at again", "without a second look"])
 def test_an_object_whose_memory_ties_is_looked_at_again(
     workload: Workload, monkeypatch: pytest.MonkeyPatch, again: bool
