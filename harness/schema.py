@@ -14,7 +14,18 @@ from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import Field, Strict, StrictBool, StrictInt, StrictStr, TypeAdapter, ValidationError
 
-__all__ = ["Count", "Number", "Portion", "Positive", "StrictBool", "StrictInt", "StrictStr", "fitted", "read_json"]
+__all__ = [
+    "Count",
+    "Number",
+    "Portion",
+    "Positive",
+    "StrictBool",
+    "StrictInt",
+    "StrictStr",
+    "fitted",
+    "read_json",
+    "read_object",
+]
 
 KindT = TypeVar("KindT")
 Count = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
@@ -47,6 +58,15 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes().decode("utf-8"))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """Read a JSON file's object; returns None where the file is missing or damaged."""
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 @cache

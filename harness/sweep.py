@@ -97,7 +97,6 @@ def run_sweep(
         "plan.json", [{"point": point.name, "command": point.command, "options": point.options} for point in points]
     )
     asked = [_Asked(point=point, identity=identity_of(point, environment)) for point in points]
-    named = {one.point.name: one for one in asked}
     left = [one for one in asked if not one.finished(run)]
     run.write_summary()
     progress.keep(len(asked) - len(left))
@@ -108,9 +107,8 @@ def run_sweep(
         sweep = _Sweep(run, progress, launch, stack)
         turns = [_Turn(asked=one, number=number) for one in left for number in sweep.missing(one)]
         turns.sort(key=lambda turn: turn.number)  # The points once, then the points again.
-        failed = {name for name, one in named.items() if run.failed(name, one.identity)}
-        fresh = [turn for turn in turns if turn.asked.point.name not in failed]
-        again = [turn for turn in turns if turn.asked.point.name in failed]
+        fresh = [turn for turn in turns if not turn.asked.failed(run)]
+        again = [turn for turn in turns if turn.asked.failed(run)]
         last = {turn.workload: turn for turn in (*fresh, *again)}
 
         def take(those: Sequence[_Turn]) -> None:
@@ -126,7 +124,7 @@ def run_sweep(
         take(again)
     if sweep.error is not None:
         raise sweep.error
-    pending = [one.point.name for one in asked if not (one.finished(run) or run.failed(one.point.name, one.identity))]
+    pending = [one.point.name for one in asked if not (one.finished(run) or one.failed(run))]
     return [*pending, *extras.missing()]
 
 
@@ -149,6 +147,9 @@ class _Asked:
 
     def finished(self, run: RunFolder) -> bool:
         return run.finished(self.point.name, self.identity, processes=self.processes)
+
+    def failed(self, run: RunFolder) -> bool:
+        return run.failed(self.point.name, self.identity)
 
 
 @dataclass(frozen=True, kw_only=True)

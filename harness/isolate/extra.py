@@ -18,7 +18,7 @@ from harness.isolate.failures import Failure, failure_of
 from harness.measure.compared import OnStage
 from harness.options.points import Point
 from harness.row import Status
-from harness.schema import read_json
+from harness.schema import read_object
 from harness.store.atomic import write_whole
 from harness.store.results import json_text
 from strategies.errors import UserError
@@ -76,11 +76,8 @@ def stored_extra(path: Path, identity: Mapping[str, str], *, status: str | None 
 
     status: the one that is looked for; where none is given, any but that of an extra that was cut off.
     """
-    try:
-        content = read_json(path)
-    except (OSError, ValueError):
-        return None
-    if not isinstance(content, dict) or content.get("identity") != dict(identity):
+    content = read_object(path)
+    if content is None or content.get("identity") != dict(identity):
         return None
     found = content.get("status")
     return content if (found != "begun" if status is None else found == status) else None

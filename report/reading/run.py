@@ -16,7 +16,7 @@ import pandas as pd
 from harness.column import LARGEST, Column
 from harness.options.words import unlike
 from harness.row import CATALOGUE, COLUMNS, SETTING
-from harness.schema import read_json
+from harness.schema import read_object
 from harness.store.recorded import planned_names
 from harness.store.summary import rows_in
 from strategies.errors import UserError
@@ -109,15 +109,6 @@ def planned(folder: Path) -> dict[str, int]:
 def _texts(row: dict[str, Any]) -> dict[str, str]:
     """Return a row's values as summary.csv would hold them."""
     return {name: "" if value is None else str(value) for name, value in row.items()}
-
-
-def read_object(path: Path) -> dict[str, Any] | None:
-    """Read a JSON file's object; returns None where the file is missing or damaged."""
-    try:
-        content = read_json(path)
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def finite(value: Any) -> float | None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from harness.schema import read_object
 from harness.store.certificate import Certificate, Share, in_words
 from harness.store.mask_certificate import Found, Honest, MaskCertificate
-from report.reading.run import Run, read_object
+from report.reading.run import Run
 from report.render.document import Block, Cell, Column, Paragraph, Table, filled, number, words
 
 

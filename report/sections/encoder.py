@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from report.reading.run import Run, finite
-from report.render.document import Column, Paragraph, Section, filled, number, words
-from report.sections.extras import extra_of, median_seconds
+from report.render.document import Section
+from report.sections.extras import Figures, extra_section, median_seconds
 
 MEANING = (
     "Frames that are on the device already become features, so that reading pictures and storing features are not in "
@@ -15,30 +15,20 @@ MEANING = (
 )
 
 
+COLUMNS = (
+    Figures(title="model", name="model"),
+    Figures(title="dtype", name="dtype"),
+    Figures(title="how", name="how"),
+    Figures(title="batch", name="batch", form="{:g}"),
+    Figures(title="frames/s", name="fps", form="{:.4g}"),
+    Figures(title="of the matrix rate", name="share", form="{:.1%}"),
+    Figures(title="difference from fp32", name="difference", form="{:.1e}"),
+    Figures(title="first call s", name="first", form="{:.2f}"),
+)
+
+
 def encoder_section(run: Run) -> Section | None:
-    extra = extra_of(run, "encoder")
-    if extra is None:
-        return None
-    rows = [row for _, part in extra.parts if (row := _row(part)) is not None]
-
-    def cells(name: str) -> list[Any]:
-        return [row[name] for row in rows]
-
-    table = filled(
-        [
-            (Column(title="model", words=True), [words(value) for value in cells("model")]),
-            (Column(title="dtype", words=True), [words(value) for value in cells("dtype")]),
-            (Column(title="how", words=True), [words(value) for value in cells("how")]),
-            (Column(title="batch"), [number(value, "{:g}") for value in cells("batch")]),
-            (Column(title="frames/s"), [number(value, "{:.4g}") for value in cells("fps")]),
-            (Column(title="of the matrix rate"), [number(value, "{:.1%}") for value in cells("share")]),
-            (Column(title="difference from fp32"), [number(value, "{:.1e}") for value in cells("difference")]),
-            (Column(title="first call s"), [number(value, "{:.2f}") for value in cells("first")]),
-        ],
-        keep=4,
-    )
-    meaning = None if table is None else Paragraph(text=MEANING, quiet=True)
-    return Section.of("The encoder", extra.end, meaning, table, extra.gaps)
+    return extra_section(run, "encoder", title="The encoder", meaning=MEANING, row_of=_row, columns=COLUMNS, keep=4)
 
 
 def _row(part: dict[str, Any]) -> dict[str, Any] | None:

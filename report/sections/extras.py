@@ -1,14 +1,15 @@
-"""What the sections on a run's extras share: the parts that were measured, and the sentences on those that were not."""
+"""What the sections on a run's extras share: the table of parts that were measured, and the sentences on the others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from report.reading.run import Run, dig, finite, read_object
-from report.render.document import Bullets, Paragraph
+from harness.schema import read_object
+from report.reading.run import Run, dig, finite
+from report.render.document import Bullets, Cell, Column, Paragraph, Section, filled, number, words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +44,43 @@ class Extra:
         return Bullets(items=tuple(failed), quiet=True) if failed else None
 
 
-def extra_of(run: Run, name: str) -> Extra | None:
-    """Return an extra by its function's name, or None where the run has none."""
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """A column of figures: its title, the figure's name in a row, and its format; without one it holds words."""
+
+    title: str
+    name: str
+    form: str | None = None
+
+    def of(self, rows: Sequence[dict[str, Any]]) -> tuple[Column, list[Cell]]:
+        values = [row[self.name] for row in rows]
+        cells = [words(value) if self.form is None else number(value, self.form) for value in values]
+        return Column(title=self.title, words=self.form is None), cells
+
+
+def extra_section(
+    run: Run,
+    name: str,
+    *,
+    title: str,
+    meaning: str,
+    row_of: Callable[[dict[str, Any]], dict[str, Any] | None],
+    columns: Sequence[Figures],
+    keep: int,
+) -> Section | None:
+    """Return the section of an extra, given by its function's name, or None where the run has none.
+
+    row_of: a function that returns the figures of a part, or None where it was not measured. meaning: what is said
+    above the table where there is one. keep: so many first columns are no figures, but what these belong to.
+    """
     content = read_object(run.folder / f"{name}.json")
-    return None if content is None else Extra(content=content)
+    if content is None:
+        return None
+    extra = Extra(content=content)
+    rows = [row for _, part in extra.parts if (row := row_of(part)) is not None]
+    table = filled((column.of(rows) for column in columns), keep=keep)
+    said = None if table is None else Paragraph(text=meaning, quiet=True)
+    return Section.of(title, extra.end, said, table, extra.gaps)
 
 
 def median_seconds(measured: dict[str, Any]) -> float | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from report.reading.run import Run, dig, finite
-from report.render.document import Column, Paragraph, Section, filled, number, words
-from report.sections.extras import extra_of, median_seconds
+from report.render.document import Section
+from report.sections.extras import Figures, extra_section, median_seconds
 
 OURS = "fused"
 MEANING = (
@@ -16,33 +16,23 @@ MEANING = (
 )
 
 
-def kernels_section(run: Run) -> Section | None:
-    extra = extra_of(run, "kernels")
-    if extra is None:
-        return None
-    rows = [row for _, part in extra.parts if (row := _row(part)) is not None]
-
-    def cells(name: str) -> list[Any]:
-        return [row[name] for row in rows]
-
-    table = filled(
-        [
-            *((Column(title=name), [number(value, "{:g}") for value in cells(name)]) for name in SHAPE),
-            (Column(title="fused ms"), [number(value, "{:.3f}") for value in cells("ours")]),
-            (Column(title="TFLOP/s"), [number(value, "{:.3g}") for value in cells("rate")]),
-            (Column(title="of the matrix rate"), [number(value, "{:.1%}") for value in cells("share")]),
-            (Column(title="error"), [number(value, "{:.1e}") for value in cells("error")]),
-            (Column(title="library ms"), [number(value, "{:.3f}") for value in cells("library")]),
-            (Column(title="library / fused"), [number(value, "{:.2f}x") for value in cells("ratio")]),
-            (Column(title="the library's", words=True), [words(value) for value in cells("name")]),
-        ],
-        keep=len(SHAPE),
-    )
-    meaning = None if table is None else Paragraph(text=MEANING, quiet=True)
-    return Section.of("Kernels", extra.end, meaning, table, extra.gaps)
-
-
 SHAPE = ("targets", "objects", "frames")
+COLUMNS = (
+    *(Figures(title=name, name=name, form="{:g}") for name in SHAPE),
+    Figures(title="fused ms", name="ours", form="{:.3f}"),
+    Figures(title="TFLOP/s", name="rate", form="{:.3g}"),
+    Figures(title="of the matrix rate", name="share", form="{:.1%}"),
+    Figures(title="error", name="error", form="{:.1e}"),
+    Figures(title="library ms", name="library", form="{:.3f}"),
+    Figures(title="library / fused", name="ratio", form="{:.2f}x"),
+    Figures(title="the library's", name="name"),
+)
+
+
+def kernels_section(run: Run) -> Section | None:
+    return extra_section(
+        run, "kernels", title="Kernels", meaning=MEANING, row_of=_row, columns=COLUMNS, keep=len(SHAPE)
+    )
 
 
 def _row(part: dict[str, Any]) -> dict[str, Any] | None:

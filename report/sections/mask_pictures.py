@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from report.reading.run import Run, dig, finite, read_object
+from harness.schema import read_object
+from report.reading.run import Run, dig, finite
 from report.render.document import Drawing
 from report.render.style import BASELINE, plain
 from report.sections.where_they_agree_least import IOU, Worst, taken_in_turns, worst_of

@@ -10,8 +10,8 @@ MOST_NAMED = 12
 
 
 def pending_section(run: Run) -> Section | None:
-    asked = planned(run.folder)
-    names = sorted(asked.keys() - set(run.summary["point"]), key=lambda name: asked[name])
+    asked, done = planned(run.folder), set(run.summary["point"])
+    names = [name for name in asked if name not in done]
     if not names:
         return None
     more = len(names) - MOST_NAMED
