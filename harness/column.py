@@ -49,7 +49,8 @@ class Column:
     """The description of a column.
 
     kind: the type of its values; a float may be an int. choices: the only valid words, or none where any will do.
-    optional: whether the value may be None. required: whether a row must give it. unit: empty for words and pure
+    optional: whether the value may be None. required: whether a row must give it. default: what a row that does not
+    give it has. unit: empty for words and pure
     numbers. format: that of numbers, as `format` takes it; empty for words. help: a sentence that explains it.
     identifies: whether points that differ in it are different points. setting: whether it says what strategies are
     compared on, so that only points that agree in it are compared with each other. shown: when the terminal's table has
@@ -61,6 +62,7 @@ class Column:
     choices: tuple[str, ...]
     optional: bool
     required: bool
+    default: Any
     unit: str
     format: str
     help: str
@@ -100,5 +102,6 @@ def _described(name: str, hint: Any, default: Any, metadata: Mapping[str, Any]) 
         choices=words,
         optional=NoneType in kinds,
         required=default is MISSING,
+        default=None if default is MISSING else default,
         **metadata,
     )

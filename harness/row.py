@@ -15,6 +15,7 @@ from harness.stats.speedup import Verdict
 
 Status = Literal["ok", "oom", "timeout", "crash", "wrong", "skipped"]
 Masks = Literal["same", "differ"]
+Scenario = Literal["predict", "job"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 SPEEDUP = ("speedup", "speedup_lo", "speedup_hi", "verdict")
 """Columns that a point has only if its masks are right."""
@@ -82,16 +83,24 @@ class Row:
         setting=True,
         shown="where it varies",
     )
+    scenario: Scenario = column(
+        "This is what was timed: `predict`, masks from features, or `job`, from pictures on disk to masks on disk.",
+        identifies=True,
+        default="predict",
+        setting=True,
+        shown="where it varies",
+    )
     status: Status = column("The point ended in this way, see Statuses.", shown="always")
     reason: str | None = measured("This is why the status is not `ok`, or why a point that is `ok` has no speed-up.")
     fps: float | None = measured(
-        "The prediction stage does this many targets per second of wall clock, by the median block of each group.",
+        "The prediction stage, or with `scenario=job` the whole job, does this many targets per second of wall clock, "
+        "by the median block of each group.",
         unit="targets/s",
         format=".1f",
         shown="always",
     )
     objects_per_s: float | None = measured(
-        "The prediction stage does this many (target, object) pairs per second.", unit="pairs/s", format=".1f"
+        "The same does this many (target, object) pairs per second.", unit="pairs/s", format=".1f"
     )
     encode_fps: float | None = measured(
         "The vision encoder's stage does this many frames per second, from the first file read to the last "
@@ -224,6 +233,12 @@ class Row:
     jf: float | None = measured(
         "This is the mean of `j` and `f`.", unit="0 to 1", format=".3f", shown="always", gate="difference"
     )
+    pairs_at_once: int | None = measured(
+        "The strategy computes this many (target, object) pairs at once at most, and more of them in several chunks; "
+        "the cell is empty for a strategy without chunks.",
+        unit="pairs",
+        format=".0f",
+    )
     peak_rss_mb: float | None = measured(
         "The point's process had this much memory at its peak while the strategy worked alone, model included.",
         unit="MiB",
@@ -296,8 +311,51 @@ class Row:
         format=".1f",
     )
     projected_min: float | None = measured(
-        "A job of `project_to` targets takes this long, encoding included.", unit="min", format=".1f"
+        "A job of `project_to` targets takes this long, encoding included; reading, enlarging and writing are included "
+        "where `scenario=job` measured them.",
+        unit="min",
+        format=".1f",
     )
+    read_busy: float | None = measured(
+        "With `scenario=job`, this is the share of the workers' time in which they read, decoded and resized pictures.",
+        unit="0 to 1",
+        format=".0%",
+    )
+    encode_busy: float | None = measured(
+        "This is the share of the job's time in which the network encoded.", unit="0 to 1", format=".0%"
+    )
+    predict_busy: float | None = measured(
+        "This is the share of the job's time in which the network predicted.", unit="0 to 1", format=".0%"
+    )
+    enlarge_busy: float | None = measured(
+        "This is the share of the workers' time in which they enlarged masks to the pictures' size.",
+        unit="0 to 1",
+        format=".0%",
+    )
+    write_busy: float | None = measured(
+        "This is the share of the workers' time in which they measured and wrote masks.", unit="0 to 1", format=".0%"
+    )
+    bottleneck: str | None = measured(
+        "The others waited for this stage: it has most of the work on the busier side, network or workers."
+    )
+    overlap: float | None = measured(
+        "The job's time is hidden behind its longest stage to this share: what that stage takes alone, divided by what "
+        "the job took.",
+        unit="0 to 1",
+        format=".2f",
+    )
+    job_cpu_ratio: float | None = measured(
+        "The pipeline took this many times the CPU time that its stages take one after another.",
+        unit="ratio",
+        format=".2f",
+    )
+    job_iou_mean: float | None = measured(
+        "The job's masks, at the pictures' size, have this mean IoU with those of the loop around the baseline "
+        "strategy.",
+        unit="0 to 1",
+        format=".4f",
+    )
+    job_iou_min: float | None = measured("The worst of these has this IoU.", unit="0 to 1", format=".4f")
     repeat: int = column(
         "The point was measured several times, and this is which of them, from 0.",
         format=".0f",

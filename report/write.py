@@ -29,6 +29,7 @@ from report.sections.what_fits_into_memory import memory_section
 from report.sections.what_is_pending import pending_section
 from report.sections.where_the_time_goes import stages_section
 from report.sections.while_it_ran import series_section
+from report.sections.whole_job import whole_job_section
 from report.sections.your_job import job_section
 
 
@@ -61,6 +62,7 @@ def report_of(run: Run) -> Document:
         speedup_map_section(run),
         memory_section(run),
         pareto_section(run),
+        whole_job_section(run),
         stages_section(run),
         kernels_section(run),
         encoder_section(run),

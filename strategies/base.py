@@ -81,6 +81,11 @@ class Strategy(ABC):
         """The ids of the prepared group's objects."""
         return self._object_ids or ()
 
+    @property
+    def pairs_at_once(self) -> int | None:
+        """How many (target, object) pairs go through the network at once; None for a strategy that does not say."""
+        return None
+
     @abstractmethod
     def _prepare(self, references: References) -> None: ...
 

@@ -37,6 +37,7 @@ from typing import Literal, get_args
 import torch
 
 from strategies.base import Strategy
+from strategies.components.chunks import pairs_on
 from strategies.components.compiled import compiled
 from strategies.components.cuda_graphs import CudaRecorder, Graphs
 from strategies.components.flops import PredictionFlops, per_pair_flops, shared_bank_flops
@@ -52,8 +53,6 @@ from strategies.models.tracker import Tracker
 from strategies.vocabulary import Predictions, References, VisionFeatures
 
 Bank = Literal["shared", "expand", "repeat"]
-CHUNK_TOKENS = 65_536
-"""Image tokens that go through the network at once where nobody says otherwise: 16 pairs at 1024 px."""
 BANKS: tuple[Bank, ...] = get_args(Bank)
 
 
@@ -61,7 +60,7 @@ class Direct(Strategy):
     """Batched components; see the module's docstring.
 
     chunk_tokens: image tokens that go at once through the memory encoder, which makes the bank, and through memory
-    attention (16 pairs at 1024 px).
+    attention; None for as many as suit the device (`strategies.components.chunks`).
     """
 
     _chunk: Chunk | None = None
@@ -71,7 +70,7 @@ class Direct(Strategy):
         model: Tracker,
         *,
         bank: Bank = "shared",
-        chunk_tokens: int = CHUNK_TOKENS,
+        chunk_tokens: int | None = None,
         compile: bool = False,
         cuda_graphs: bool = False,
         sdpa: Sdpa = "auto",
@@ -79,23 +78,37 @@ class Direct(Strategy):
         """Take the options. Raises UnavailableError where the device lacks CUDA graphs or that attention backend."""
         super().__init__(model)
         one_of("bank", bank, BANKS)
-        if chunk_tokens < 1:
+        if chunk_tokens is not None and chunk_tokens < 1:
             raise UserError(f"chunk_tokens={chunk_tokens} must be at least 1")
         check_choice(sdpa, model.device)
         self.bank = bank
         self.sdpa = sdpa
-        self._pairs_at_once = max(1, chunk_tokens // model.dimensions.image_tokens)
+        self._chunk_tokens = chunk_tokens
+        self._pairs_at_once = 1
         self._two_way = TwoWay(model)
         self._compute = compiled(self._outputs, literally=sdpa == "math") if compile else self._outputs
         self.static = compile or cuda_graphs
         self._recorder = CudaRecorder(model.device) if cuda_graphs else None
 
+    @property
+    def pairs_at_once(self) -> int:
+        return self._pairs_at_once
+
     def _prepare(self, references: References) -> None:
+        self._pairs_at_once = self._chunk_size(references)
         with self._explain_refusals(), attention_by(self.sdpa):
             chunk = self._chunk_on(build_memory_bank(self.model, references, chunk=self._pairs_at_once))
         if self._recorder is not None:
             chunk = Graphs(chunk, self._recorder)
         self._chunk = Padded(chunk) if self.static else chunk
+
+    def _chunk_size(self, references: References) -> int:
+        dimensions = self.model.dimensions
+        if self._chunk_tokens is not None:
+            return max(1, self._chunk_tokens // dimensions.image_tokens)
+        memory_tokens = len(references) * (dimensions.memory_tokens + dimensions.pointer_tokens)
+        copied = 0 if self.bank == "shared" else memory_tokens
+        return pairs_on(self.model.device, dimensions, copied_tokens=copied)
 
     def _chunk_on(self, memory: MemoryBank) -> Chunk:
         bank = project_bank(self.model, memory) if self.bank == "shared" else memory

@@ -23,7 +23,7 @@ from strategies.components.mask_decoder import decode_best
 from strategies.components.memory_bank import MemoryBank
 from strategies.components.stages import MASK_DECODER, MEMORY_ATTENTION, stage
 from strategies.components.static_shapes import Chunk, Outputs
-from strategies.direct import CHUNK_TOKENS, Direct
+from strategies.direct import Direct
 from strategies.errors import UnavailableError, UserError, one_of
 from strategies.models.tracker import Tracker
 from strategies.vocabulary import VisionFeatures
@@ -37,11 +37,11 @@ class Triton(Direct):
 
     self_attention: which kernel attends within an image, torch's (``library``) or ours (``fused``).
     chunk_tokens: image tokens that go at once through the memory encoder, which makes the bank, and through memory
-    attention (16 pairs at 1024 px).
+    attention; None for as many as suit the device (`strategies.components.chunks`).
     """
 
     def __init__(
-        self, model: Tracker, *, self_attention: SelfAttention = "library", chunk_tokens: int = CHUNK_TOKENS
+        self, model: Tracker, *, self_attention: SelfAttention = "library", chunk_tokens: int | None = None
     ) -> None:
         super().__init__(model, bank="shared", chunk_tokens=chunk_tokens)
         one_of("self_attention", self_attention, SELF_ATTENTIONS)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
+
 from harness.commands.neighbour import neighbours
 from harness.gate.check import GRID
 from harness.isolate.isolation import Outcome
@@ -127,13 +129,19 @@ def quiet_seconds(timing: TimingConfig) -> float:
 
 
 def expected_seconds(made: Sequence[Comparison]) -> float:
-    """Return about how long comparisons take on a machine that is quiet but for their own neighbours."""
-    cores = os.cpu_count() or 1
+    """Return about how long comparisons take on a machine that is quiet but for their own neighbours.
 
-    def seconds(timing: TimingConfig) -> float:
+    Where torch's threads and the neighbours are more than the cores, set-up takes twice as long, and rounds become so
+    slow, because threads wait for each other, that they go on to the end of their time.
+    """
+    cores, threads = os.cpu_count() or 1, torch.get_num_threads()
+
+    def seconds(timing: TimingConfig, beside: int) -> float:
+        if beside and threads + beside > cores:
+            return 2 * SETUP_SECONDS + timing.max_seconds
         return SETUP_SECONDS + min(quiet_seconds(timing), timing.max_seconds)
 
-    return sum(seconds(one.point.config.timing) * (1 + one.neighbours / cores) for one in made)
+    return sum(seconds(one.point.config.timing, one.neighbours) for one in made)
 
 
 def limited(made: Sequence[Comparison], *, seconds: float) -> Callable[..., Outcome]:

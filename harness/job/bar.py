@@ -10,7 +10,7 @@ from rich.console import Console
 
 from harness.bar import bar_on
 from harness.guard import shortened
-from harness.job.meter import Meter
+from harness.pipeline.meter import Meter
 
 SILENCE = 60.0
 """Seconds between two lines where there is no terminal to draw a bar on."""

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from harness.job.contest import Contest, Duel, Side
-from harness.job.plan import Work
 from harness.measure.making import make_strategy
 from harness.measure.speed import measure_speed
 from harness.measure.timing import Clock, device_clock
 from harness.observe.memory import PeakMemory, free_mb, in_use_mb
 from harness.options.config import TimingConfig
 from harness.options.points import Point
+from harness.pipeline.plan import Work
 from harness.stats.speedup import SpeedUp, verdict
 from strategies.models.tracker import Tracker
 from strategies.vocabulary import References

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from harness.job.calibrate import Calibration, Found, named, search
 from harness.job.fingerprint import Fingerprint
-from harness.job.plan import Work, targets_of
 from harness.options.config import HarnessConfig
 from harness.options.points import Point
 from harness.options.shipped import interpolated, read_by_strategies, shipped, strategies
 from harness.options.words import option_of, word
+from harness.pipeline.plan import Work, targets_of
 from harness.result import PointResult
 from harness.row import SETTING
 from harness.stats.best import Speed, best

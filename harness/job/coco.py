@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from harness.data.images import read_labels
-from harness.job.ledger import Labelled, Ledger
+from harness.pipeline.ledger import Labelled, Ledger
 from harness.store.atomic import whole_file
 from strategies.errors import UserError
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.measure.scenario import ReleasableSide
+from harness.measure.scenario import Findings, ReleasableSide
+from harness.measure.speed import SpeedMeasurement
 from harness.result import SideName
 from strategies.base import Strategy
 from strategies.vocabulary import Predictions, References
@@ -123,3 +124,6 @@ class Contest:
 
     def timed_groups(self) -> list[Duel]:
         return [self.duel]
+
+    def findings(self, timed: SpeedMeasurement) -> Findings:
+        return Findings()

@@ -16,8 +16,8 @@ from PIL import Image
 
 from harness.data.group import Frame
 from harness.data.images import read_labels
-from harness.job.ledger import Labelled, Ledger
-from harness.job.plan import Work
+from harness.pipeline.ledger import Labelled, Ledger
+from harness.pipeline.plan import Work
 from harness.store.atomic import whole_file
 from strategies.errors import UserError
 

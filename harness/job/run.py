@@ -15,13 +15,7 @@ from harness.job import fingerprint
 from harness.job.bar import JobBar
 from harness.job.choice import Auto, Chosen, again, calibrated, from_run
 from harness.job.coco import check_coco, write_coco
-from harness.job.cores import Cores, computing_with
 from harness.job.fingerprint import OTHER_FOLDER, Fingerprint
-from harness.job.ledger import Ledger
-from harness.job.meter import Meter, bottleneck
-from harness.job.pipeline import Pipeline
-from harness.job.plan import Work, out_of, root_of, targets_of, work_of
-from harness.job.rehearse import cores_of
 from harness.job.review import write_review
 from harness.job.shards import Shard, adopt, alone, ended, held, job_lock
 from harness.job.tables import write_broken, write_tables
@@ -29,6 +23,12 @@ from harness.measure.making import make_strategy
 from harness.options.config import HarnessConfig
 from harness.options.devices import resolve_device
 from harness.options.points import Point
+from harness.pipeline.cores import Cores, computing_with
+from harness.pipeline.ledger import Ledger
+from harness.pipeline.meter import Meter, bottleneck
+from harness.pipeline.pipeline import Pipeline
+from harness.pipeline.plan import Work, out_of, root_of, targets_of, work_of
+from harness.pipeline.rehearse import cores_of
 from strategies.base import Strategy
 from strategies.errors import UserError
 from strategies.models.tracker import Tracker

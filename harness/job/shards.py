@@ -17,8 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
-from harness.job.ledger import NAME, Ledger
-from harness.job.plan import Work
+from harness.pipeline.ledger import NAME, Ledger
+from harness.pipeline.plan import Work
 from harness.schema import StrictStr, fitted, read_json
 from harness.store.atomic import remove_unfinished, write_whole
 from harness.store.lock import locked

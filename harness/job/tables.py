@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import get_type_hints
 
-from harness.job.ledger import COLUMNS, Labelled, Ledger
+from harness.pipeline.ledger import COLUMNS, Labelled, Ledger
 from harness.store.atomic import whole_file
 from harness.store.summary import harmless
 

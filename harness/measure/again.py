@@ -10,7 +10,7 @@ from harness.measure.compared import Compared, OnStage
 from harness.measure.correctness import Meters
 from harness.measure.judge import Judged
 from harness.measure.making import make_strategy
-from harness.measure.predict import Predict
+from harness.measure.scenarios import scenario_of
 from harness.measure.speed import measure_speed
 from harness.measure.timing import Clock, device_clock
 from harness.options.points import Point
@@ -28,7 +28,7 @@ def time_again(
     baseline = make_strategy(config.baseline, model) if config.paired else None
     with make_strategy(config.strategy, model) as candidate, baseline or nullcontext():
         on_stage("timing")
-        scenario = Predict(
+        scenario = scenario_of(
             config, workload, candidate=candidate, baseline=baseline, expected=compared.expected, meters=meters
         )
         timed = measure_speed(scenario, config.timing, seed=config.seed, clock=clock or device_clock(model.device))

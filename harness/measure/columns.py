@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from harness.measure.cost import cost
 from harness.measure.speed import SpeedMeasurement
 from harness.observe.contention import Contention
+from harness.options.config import HarnessConfig
 from harness.options.devices import device_name
 from harness.options.points import Point
 from harness.options.words import joined
@@ -25,6 +27,7 @@ def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
         "model": config.model.name,
         "data": config.data.name,
         "dtype": config.dtype,
+        "scenario": config.scenario,
         "batch": config.batch,
         "objects": config.objects,
         "refs": config.refs,
@@ -74,6 +77,36 @@ def speedup_columns(speedup: SpeedUp | None, same: float) -> dict[str, Any]:
         "speedup_lo": speedup.lo,
         "speedup_hi": speedup.hi,
         "verdict": verdict(speedup, band=same),
+    }
+
+
+def cost_columns(
+    config: HarnessConfig,
+    *,
+    fps: float,
+    encode_fps: float | None,
+    flops_per_target: float | None,
+    matrix_rate: float | None,
+) -> dict[str, Any]:
+    """Return the columns of what a speed costs; `harness.measure.cost.cost` explains the arguments.
+
+    Where the whole job is timed, encoding is in ``fps``, and so is more than the arithmetic that is counted.
+    """
+    whole = config.scenario == "job"
+    found = cost(
+        fps=fps,
+        encode_fps=None if whole else encode_fps,
+        flops_per_target=flops_per_target,
+        matrix_rate=matrix_rate,
+        project_to=config.project_to,
+    )
+    stages = (found.projected_predict_s, found.projected_encode_s)
+    return {
+        "gflop_per_target": found.gflops_per_target,
+        "gflop_per_s": None if whole else found.achieved_gflops_per_s,
+        "matrix_gflop_per_s": found.matrix_gflops_per_s,
+        "matrix_share": None if whole else found.matrix_share,
+        "projected_min": sum(seconds for seconds in stages if seconds is not None) / 60,
     }
 
 

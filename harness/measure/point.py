@@ -17,15 +17,15 @@ import torch
 from harness.masks.pictures import PictureBook
 from harness.masks.rule import Agreement, NoiseFloor, rarest_fault
 from harness.masks.scores import Scores
-from harness.measure.columns import describe, speed_columns, speedup_columns, timing_details
+from harness.measure.columns import cost_columns, describe, speed_columns, speedup_columns, timing_details
 from harness.measure.compared import Compared, OnStage
 from harness.measure.correctness import Meters, Verified, verify
-from harness.measure.cost import cost, measure_copy_rate, measure_matrix_rate
+from harness.measure.cost import measure_copy_rate, measure_matrix_rate
 from harness.measure.fp32 import certify_in_fp32
 from harness.measure.judge import Judged
 from harness.measure.making import make_strategy
-from harness.measure.predict import Predict
-from harness.measure.speed import SpeedMeasurement, measure_speed, run_sustained
+from harness.measure.scenarios import scenario_of
+from harness.measure.speed import measure_speed, run_sustained
 from harness.measure.stages import StageTimes, time_stages
 from harness.measure.timing import Clock, device_clock
 from harness.observe.monitor import SUSTAINED
@@ -64,8 +64,11 @@ def measure_point(
         on_stage("checking the masks")
         verified = verify(point, workload, candidate, expected=expected, meters=meters, pictures=pictures, clock=clock)
         on_stage("timing")
-        scenario = Predict(config, workload, candidate=candidate, baseline=baseline, expected=expected, meters=meters)
+        scenario = scenario_of(
+            config, workload, candidate=candidate, baseline=baseline, expected=expected, meters=meters
+        )
         timed = measure_speed(scenario, config.timing, seed=config.seed, clock=clock)
+        findings = scenario.findings(timed)
         sustained = None
         if model.device.type == "cuda" and config.timing.sustained_seconds > 0:
             sustained = run_sustained(
@@ -86,7 +89,7 @@ def measure_point(
     if config.compare and model.dtype != "fp32":
         on_stage("certifying the strategy in fp32")
         in_fp32 = certify_in_fp32(point, workload)
-    reason = judged.reason(candidate, baseline)
+    reason = judged.reason(candidate, baseline) or findings.fault
     if reason is None and candidate.exact and in_fp32 is not None and in_fp32.masks == "differ":
         reason = f"in fp32, where noise hides less: {in_fp32.note}"
     agreed, scored = judged.once.agreed, meters.scores.result()
@@ -97,9 +100,17 @@ def measure_point(
             reason=reason or timed.note or (in_fp32.note if in_fp32 is not None and in_fp32.masks is None else None),
             **speed_columns(point, workload, timed),
             **(speedup_columns(timed.pooled.speedup, config.timing.same) if reason is None else {}),
+            pairs_at_once=candidate.pairs_at_once,
             sdpa="+".join(backend for backend, _ in attention.most_common()) or None,
             **_memory(verified, candidate),
-            **_cost(point, workload, verified, timed, matrix_rate),
+            **cost_columns(
+                config,
+                fps=timed.pooled.fps,
+                encode_fps=workload.encoded_frames / workload.encode_seconds,
+                flops_per_target=verified.flops_per_target,
+                matrix_rate=matrix_rate,
+            ),
+            **findings.columns,
             copy_gb_per_s=None if copy_rate is None else copy_rate / 1e9,
             masks=judged.masks,
             fp32_masks=None if in_fp32 is None else in_fp32.masks,
@@ -126,6 +137,7 @@ def measure_point(
             "worth": None if expected is None else _worth(expected),
             "in_fp32": None if in_fp32 is None else asdict(in_fp32),
             "scores": _dict(scored),
+            "job": findings.details or None,
             "warnings": verified.warnings,
         },
     )
@@ -189,26 +201,6 @@ def _unless_too_large(measure: Callable[[], float]) -> float | None:
         if not out_of_memory(error):
             raise
         return None
-
-
-def _cost(
-    point: Point, workload: Workload, verified: Verified, timed: SpeedMeasurement, matrix_rate: float | None
-) -> dict[str, Any]:
-    found = cost(
-        fps=timed.pooled.fps,
-        encode_fps=workload.encoded_frames / workload.encode_seconds,
-        flops_per_target=verified.flops_per_target,
-        matrix_rate=matrix_rate,
-        project_to=point.config.project_to,
-    )
-    stages = (found.projected_predict_s, found.projected_encode_s)
-    return {
-        "gflop_per_target": found.gflops_per_target,
-        "gflop_per_s": found.achieved_gflops_per_s,
-        "matrix_gflop_per_s": found.matrix_gflops_per_s,
-        "matrix_share": found.matrix_share,
-        "projected_min": sum(seconds for seconds in stages if seconds is not None) / 60,
-    }
 
 
 def _columns(measured: Agreement | Scores | None, names: tuple[str, ...]) -> dict[str, Any]:

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.measure.columns import contention_columns, ratio_details, speedup_columns
-from harness.measure.cost import cost
+from harness.measure.columns import contention_columns, cost_columns, ratio_details, speedup_columns
 from harness.measure.pooled import Pooled, Timed
 from harness.observe.contention import Contention
 from harness.options.points import Point
@@ -104,19 +103,15 @@ def _of_fps(point: Point, first: PointResult, fps: float) -> dict[str, Any]:
     """Return the columns that follow from targets per second and from what the first process measured."""
     row = first.row
     assert row.fps is not None
-    found = cost(
-        fps=fps,
-        encode_fps=row.encode_fps,
-        flops_per_target=None if row.gflop_per_target is None else row.gflop_per_target * 1e9,
-        matrix_rate=None if row.matrix_gflop_per_s is None else row.matrix_gflop_per_s * 1e9,
-        project_to=point.config.project_to,
-    )
-    stages = (found.projected_predict_s, found.projected_encode_s)
     return {
+        **cost_columns(
+            point.config,
+            fps=fps,
+            encode_fps=row.encode_fps,
+            flops_per_target=None if row.gflop_per_target is None else row.gflop_per_target * 1e9,
+            matrix_rate=None if row.matrix_gflop_per_s is None else row.matrix_gflop_per_s * 1e9,
+        ),
         "objects_per_s": None if row.objects_per_s is None else row.objects_per_s / row.fps * fps,
-        "gflop_per_s": found.achieved_gflops_per_s,
-        "matrix_share": found.matrix_share,
-        "projected_min": sum(seconds for seconds in stages if seconds is not None) / 60,
     }
 
 

@@ -7,11 +7,15 @@ code. `harness.measure.predict` is the scenario of a closed, order-free set of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from harness.measure.pairing import Side
 from harness.result import SideName
+
+if TYPE_CHECKING:
+    from harness.measure.speed import SpeedMeasurement
 
 Inputs = TypeVar("Inputs")
 Outputs = TypeVar("Outputs")
@@ -74,6 +78,18 @@ class GroupWork(Protocol[Inputs, Outputs]):
         """Free the inputs that the group holds on the device."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What a scenario alone can tell of a point.
+
+    columns: of its row. details: beside the row. fault: what is wrong with what was timed; None where nothing is.
+    """
+
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    fault: str | None = None
+
+
 class Scenario(Protocol[Inputs, Outputs]):
     """The work of one point."""
 
@@ -83,3 +99,6 @@ class Scenario(Protocol[Inputs, Outputs]):
 
     def timed_groups(self) -> Sequence[GroupWork[Inputs, Outputs]]:
         """Return the groups on which speed is measured."""
+
+    def findings(self, timed: SpeedMeasurement) -> Findings:
+        """Return what the scenario has to tell once its groups are timed."""

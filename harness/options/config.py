@@ -31,6 +31,7 @@ from strategies.models.precision import DTYPES
 
 FORMATS = ("png", "coco")
 ISOLATIONS = ("spawn", "inline")
+SCENARIOS = ("predict", "job")
 MOST_PROCESSES = 1000
 """A point's processes; so many take two hours for their imports alone."""
 TAKEN = ("environment", "plan")
@@ -228,6 +229,7 @@ class HarnessConfig:
     check: CheckConfig = field(default_factory=CheckConfig)
     label: LabelConfig = field(default_factory=LabelConfig)
     extras: ExtrasConfig = field(default_factory=ExtrasConfig)
+    scenario: str = MISSING
     repeat: int = MISSING
     paired: bool = MISSING
     compare: bool = MISSING
@@ -263,6 +265,7 @@ class HarnessConfig:
         at_least("monitor_interval", self.monitor_interval, 0.01)
         at_most("monitor_interval", self.monitor_interval, 3600)
         one_of("isolation", self.isolation, ISOLATIONS)
+        one_of("scenario", self.scenario, SCENARIOS)
         if not isinstance(self.resume, bool | str | None):
             raise UserError(f"resume={self.resume} is not known; give true, or the folder of a run")
         one_of("dtype", self.dtype, tuple(DTYPES))

@@ -17,7 +17,7 @@ INDECISIVE = (
 )
 """Options that do not influence what is measured."""
 HAVE_COLUMNS = (
-    *("strategy", "baseline", "batch", "objects", "refs", "targets", "dtype", "device", "repeat"),
+    *("strategy", "baseline", "batch", "objects", "refs", "targets", "dtype", "device", "repeat", "scenario"),
     *("model.name", "data.name"),
 )
 """Options that results show in columns of their own; strategies' options are shown in the variant."""

@@ -110,6 +110,8 @@ def _key(strategy: str, variant: str, options: Mapping[str, Any], point_words: S
         if name not in ("name", "root") and value != defaults.get(name, MISSING)
     ]
     words += [f"{name}={options[name]}" for name in ("seed", "repeat") if options[name]]
+    if (scenario := options.get("scenario", Row.scenario)) != Row.scenario:  # Old files have no other scenario.
+        words.append(f"scenario={scenario}")
     against = (options.get("baseline") or options["reference"])["_target_"]  # Old files call it a reference.
     if against != strategies()[default_baseline()]["_target_"]:
         words.append(f"against={against.rpartition('.')[2]}")

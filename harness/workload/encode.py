@@ -130,7 +130,8 @@ class Workload:
     def __init__(self, model: Tracker, groups: Sequence[Group], folder: Path) -> None:
         """Open what `encode_workload` wrote into ``folder`` for the same groups."""
         self.model = model
-        self._folder = folder
+        self.folder = folder
+        """The scratch folder, which outlives no run."""
         self.groups = [
             EncodedGroup(
                 group=group, targets=stored_features(folder / str(index) / "targets"), folder=folder / str(index)
@@ -144,9 +145,9 @@ class Workload:
 
     def expected(self, objects: int | None) -> list[Predictions]:
         """Return what `sequential` predicts for every target of every group, for the first ``objects`` objects."""
-        stored = self._folder / f"expected-{'all' if objects is None else objects}"
+        stored = self.folder / f"expected-{'all' if objects is None else objects}"
         if not stored.exists():
-            partial = Path(tempfile.mkdtemp(dir=self._folder))
+            partial = Path(tempfile.mkdtemp(dir=self.folder))
             for index, encoded in enumerate(self.groups):
                 _predict_to_disk(self.model, encoded, objects, partial / str(index))
             partial.rename(stored)  # A worker that is killed meanwhile leaves nothing that seems whole.
@@ -157,7 +158,7 @@ class Workload:
 
     def noise_floor(self, objects: int | None) -> NoiseFloor:
         """Return how far `sequential` is from itself on a few of the targets, for the first ``objects`` objects."""
-        stored = self._folder / f"noise-{'all' if objects is None else objects}.json"
+        stored = self.folder / f"noise-{'all' if objects is None else objects}.json"
         if not stored.exists():
             expected = self.expected(objects)
             samples = [self._sample(index, chosen, expected[index]) for index, chosen in choose(expected).items()]
@@ -166,11 +167,11 @@ class Workload:
 
     def in_fp32(self, options: EncodeConfig, *, targets: int) -> Workload:
         """Return a workload of so many targets of a few of the groups, for the same network in fp32."""
-        stored, model = self._folder / f"fp32-{targets}", self.model.in_dtype("fp32")
+        stored, model = self.folder / f"fp32-{targets}", self.model.in_dtype("fp32")
         chosen = [encoded.group for encoded in evenly(self.groups, FP32_GROUPS)]
         groups = [replace(group, targets=tuple(evenly(group.targets, targets))) for group in chosen]
         if not stored.exists():
-            partial = Path(tempfile.mkdtemp(dir=self._folder))
+            partial = Path(tempfile.mkdtemp(dir=self.folder))
             encode_workload(model, groups, options=options, folder=partial)
             partial.rename(stored)
         return Workload(model, groups, stored)

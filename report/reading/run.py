@@ -131,6 +131,8 @@ def _typed(summary: pd.DataFrame) -> pd.DataFrame:
 
     def typed(column: Column) -> pd.Series:
         texts = summary[column.name]
+        if column.identifies and column.default is not None:  # Older runs lack it, because it had no other value.
+            texts = texts.fillna(str(column.default))
         if column.kind is bool:
             return texts.map(YES_OR_NO).astype(object).where(texts.isin(list(YES_OR_NO)), None)
         if column.kind is str:

@@ -56,6 +56,11 @@ def points_table(run: Run, columns: list[PointColumn], title: str = "", *, every
     )
 
 
+def whole_job(row: pd.Series) -> bool:
+    """Return whether a point timed the whole job, so that its speed is not that of the prediction stage."""
+    return bool(row["scenario"] == "job")
+
+
 def memory_column(summary: pd.DataFrame) -> str:
     """Return the column that counts as the points' memory: the GPU's where any point has it, else the process's."""
     return "vram_peak_mb" if summary["vram_peak_mb"].notna().any() else "peak_rss_mb"

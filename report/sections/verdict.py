@@ -14,7 +14,7 @@ from report.reading.mask_status import masks_of
 from report.reading.run import Run
 from report.render.document import Block, Cell, Code, Column, Paragraph, Section, filled, words
 from report.render.style import objects_title
-from report.sections.points_table import column_cell, memory_column, ratio, speedup_cell
+from report.sections.points_table import column_cell, memory_column, ratio, speedup_cell, whole_job
 
 if TYPE_CHECKING:
     from strategies.base import Strategy
@@ -63,14 +63,17 @@ def verdict_section(run: Run) -> Section:
 
 
 def choices(run: Run) -> list[Choice]:
-    """Return the best point of each setting, the one with most objects last; none where all masks differ."""
+    """Return the best point of each setting; none where all masks differ.
+
+    The one with most objects comes last, after those in which the whole job was not timed.
+    """
     finished = run.summary[(run.summary["status"] == "ok") & (run.summary["fps"] > 0)]
     finished = finished.assign(masks=[masks_of(run, row) or UNKNOWN for _, row in finished.iterrows()])
     right = finished[finished["masks"] != "differ"]
     varying = [name for name in COMPARED_IN if right[name].nunique() > 1]
     settings = [of_one for _, of_one in right.groupby(varying, dropna=False)] if varying else [right]
     found = [_best(of_one) for of_one in settings if len(of_one)]
-    return sorted(found, key=lambda choice: (choice.row["objects"], choice.row["objects_per_s"]))
+    return sorted(found, key=lambda choice: (whole_job(choice.row), choice.row["objects"], choice.row["objects_per_s"]))
 
 
 def _best(points: pd.DataFrame) -> Choice:
@@ -112,7 +115,7 @@ def _which(run: Run, choice: Choice) -> str:
     if choice.clear:
         others = f"; {_listed(choice.similar)} may be as fast" if choice.similar else ""
         begin = f"use {named}: {objects} it is" if choice.firm else f"{named} looks fastest: {objects} it came out"
-        return f"On {run.device}, {begin} {_times(row)} as fast as `{row['reference']}`, {masks}{others}."
+        return f"On {run.device}, {begin} {_times(row)} as fast as {_opponent(row)}, {masks}{others}."
     if choice.paired and row["strategy"] == row["reference"]:
         advice = ": stay with it" if choice.firm else " so far"
         return f"On {run.device}, nothing is clearly faster than `{row['reference']}` {objects}{advice}."
@@ -129,6 +132,11 @@ def _which(run: Run, choice: Choice) -> str:
     return f"On {run.device}, {named} did the most {objects}, {row['fps']:.1f} targets/s, {masks}; {doubt}."
 
 
+def _opponent(row: pd.Series) -> str:
+    baseline = f"`{row['reference']}`"
+    return f"a loop around {baseline}, for the whole job" if whole_job(row) else baseline
+
+
 def _cost(run: Run, choice: Choice) -> str:
     row = choice.row
     column = memory_column(run.summary)
@@ -138,7 +146,8 @@ def _cost(run: Run, choice: Choice) -> str:
         parts.append(f"takes {row[column]:,.0f} MB {kind}")
     job = run.of(row, "config", "project_to")
     if pd.notna(row["projected_min"]) and isinstance(job, int):
-        parts.append(f"would be done with {job:,} targets in {row['projected_min']:.1f} min, the encoder included")
+        included = "from pictures on disk to masks on disk" if whole_job(row) else "the encoder included"
+        parts.append(f"would be done with {job:,} targets in {row['projected_min']:.1f} min, {included}")
     return f"It {', and '.join(parts)}." if parts else "What it costs in memory was not measured."
 
 

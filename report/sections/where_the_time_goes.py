@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from report.reading.run import Run, dig, finite
 from report.render.document import Drawing, Paragraph, Section, number
 from report.render.style import plain, positive, tidy
-from report.sections.points_table import PointColumn, column, points_table
+from report.sections.points_table import PointColumn, column, points_table, whole_job
 from strategies.components.stage_names import (
     MASK_DECODER,
     MEMORY_ATTENTION,
@@ -39,7 +39,7 @@ MOST_BARS = 60
 def stages_section(run: Run) -> Section | None:
     columns = [
         PointColumn(title="encode (ms)", cell=lambda row: number(milliseconds(row["encode_fps"]), "{:.2f}")),
-        PointColumn(title="predict (ms)", cell=lambda row: number(milliseconds(row["fps"]), "{:.2f}")),
+        PointColumn(title="predict (ms)", cell=lambda row: number(predicting(row), "{:.2f}")),
         *(_inside_column(run, name) for name in (*INSIDE, REST)),
         column("bank_s"),
         column("setup_s"),
@@ -62,10 +62,20 @@ def milliseconds(per_second: float) -> float | None:
     return 1000 / per_second if finite(per_second) and per_second > 0 else None
 
 
+def predicting(row: pd.Series) -> float | None:
+    """Return the milliseconds a target of the prediction stage; None where the whole job was timed."""
+    return None if whole_job(row) else milliseconds(row["fps"])
+
+
 def draw_stages(run: Run) -> Drawing | None:
-    """Draw bars of milliseconds a target; returns None where no point has both stages, or too many for a page have."""
+    """Draw bars of milliseconds a target; returns None where no point has both stages, or too many for a page do."""
     summary = run.summary
-    both = positive(summary["fps"]) & positive(summary["encode_fps"]) & summary["status"].isin(["ok", "wrong"])
+    both = (
+        (summary["scenario"] != "job")
+        & positive(summary["fps"])
+        & positive(summary["encode_fps"])
+        & summary["status"].isin(["ok", "wrong"])
+    )
     measured = (
         summary[both]
         .sort_values(["objects", "label", "batch", "repeat"])
@@ -107,7 +117,7 @@ def inside(run: Run, row: pd.Series) -> dict[str, float]:
 
     Where the parts are not known, the whole prediction is the only part.
     """
-    whole = milliseconds(row["fps"])
+    whole = predicting(row)
     calls, predicted = run.of(row, "details", "stages", "calls"), _total(run.of(row, "details", "stages", "predict"))
     if whole is None:
         return {}

@@ -28,6 +28,7 @@ FLOORS = (
         "harness.data",
         "harness.masks",
         "harness.workload",
+        "harness.pipeline",
         "harness.measure",
         "harness.isolate",
         "harness.job",

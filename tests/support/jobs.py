@@ -15,7 +15,7 @@ from PIL import Image
 
 from harness.commands.label import main
 from harness.data.synthetic import synthetic_groups
-from harness.job.finish import Finished, finish
+from harness.pipeline.finish import Finished, finish
 from tests.support.harness_runs import complaint, run_here
 
 SIZE = (96, 128)

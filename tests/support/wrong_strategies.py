@@ -92,3 +92,22 @@ class Lazy(Predictions):
 class PuttingOff(Direct):
     def _predict(self, targets: VisionFeatures) -> Predictions:
         return Lazy(**vars(super()._predict(targets)))
+
+
+class WrongInJobs(Lying):
+    """Right until it has been prepared so often as it is before a job is timed, and wrong from then on."""
+
+    RIGHT = 3
+    """Preparations of a group before: to warm up, to be verified, to rehearse."""
+
+    def __init__(self, model: Sam2, **options: Any) -> None:
+        super().__init__(model, **options)
+        self._prepared = 0
+
+    def _prepare(self, references: References) -> None:
+        self._prepared += 1
+        super()._prepare(references)
+
+    def _predict(self, targets: VisionFeatures) -> Predictions:
+        right = self._prepared <= self.RIGHT
+        return Direct._predict(self, targets) if right else super()._predict(targets)

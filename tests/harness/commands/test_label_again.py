@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.job import pipeline
+from harness.pipeline import pipeline
 from strategies import Direct, Predictions, VisionFeatures
 from tests.support.harness_runs import fill_the_disk
 from tests.support.jobs import draw, error_of, interrupted_after, label, masks_in

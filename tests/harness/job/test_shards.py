@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.data.group import Frame, Group
-from harness.job import pipeline
-from harness.job.plan import work_of
 from harness.job.shards import FOLDER, Shard
+from harness.pipeline import pipeline
+from harness.pipeline.plan import work_of
 from harness.store.lock import locked
 from strategies.errors import UserError
 from tests.support.harness_runs import complaint, start

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from harness.data.group import Frame, Group
-from harness.job.plan import distinct_colours, work_of
 from harness.job.run import spread
+from harness.pipeline.plan import distinct_colours, work_of
 from strategies.errors import UserError
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from harness.job.cores import Cores, available, computing_with, shared
-from harness.job.finish import as_png
-from harness.job.plan import Work
 from harness.options.config import LabelConfig
+from harness.pipeline.cores import Cores, available, computing_with, shared
+from harness.pipeline.finish import as_png
+from harness.pipeline.plan import Work
 from strategies.base import Strategy
 from strategies.errors import UserError
 from strategies.models.tracker import Tracker

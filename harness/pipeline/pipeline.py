@@ -12,42 +12,24 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from harness.data.group import Frame
-from harness.job.cores import Cores, one_thread
-from harness.job.finish import Finished, finish
-from harness.job.ledger import Labelled, Ledger
-from harness.job.meter import Meter
-from harness.job.plan import Work
+from harness.pipeline.cores import Cores, one_thread
+from harness.pipeline.finish import Finished, finish
+from harness.pipeline.ledger import Labelled, Ledger
+from harness.pipeline.meter import Meter
+from harness.pipeline.plan import Work
+from harness.pipeline.stages import Labels, Picture, Stages
 from strategies.base import Strategy
-from strategies.errors import UserError, out_of_memory
+from strategies.errors import UserError
 from strategies.models.tracker import Tracker
-from strategies.preprocessing import label_map_to_masks
-from strategies.vocabulary import Predictions, References
+from strategies.vocabulary import Predictions
 
 AHEAD = 2
 
 OnBroken = Callable[[str, str, str], None]
 """A function that is told of a target that is left out: its group, its name or nothing for all of the group, why."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A picture as the network takes it, fp32 ``[3, S, S]``. size: its height and width."""
-
-    pixels: Tensor
-    size: tuple[int, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Labels:
-    """A reference as the network takes it; masks are bool ``[O, S, S]``."""
-
-    pixels: Tensor
-    masks: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +71,7 @@ class Pipeline:
         self._strategy = strategy
         self._ledger = ledger
         self._meter = meter
+        self._stages = Stages(model, strategy, meter)
         self._batch = batch
         self._cores = cores
         self._on_broken = on_broken
@@ -118,7 +101,7 @@ class Pipeline:
                     broken.add(item.work.group.name)
                     self._on_broken(item.work.group.name, "", str(error))
                     continue
-                self._prepare(item.work, references)
+                self._stages.prepare(item.work, references)
                 continue
             behind.append(self._predicted(item, palette, pool))
             while len(behind) > AHEAD:
@@ -151,37 +134,11 @@ class Pipeline:
                 batches = [batch for batch in batches if batch[1]]
             if not batches:
                 continue
-            references = [pool.submit(self._read_reference, work, frame) for frame in work.group.references]
+            references = [pool.submit(self._stages.read_reference, work, frame) for frame in work.group.references]
             yield _Opening(work=work, references=references, palette=pool.submit(work.palette))
             for targets, wanted in batches:
-                pictures = [pool.submit(self._read_target, target) for target in targets]
+                pictures = [pool.submit(self._stages.read_target, target) for target in targets]
                 yield _Batch(work=work, targets=targets, wanted=wanted, pictures=pictures)
-
-    def _read_target(self, target: Frame) -> Picture:
-        with self._meter.stage("read"):
-            image = target.image()
-            return Picture(pixels=self._model.pixels(image), size=image.shape[:2])
-
-    def _read_reference(self, work: Work, frame: Frame) -> Labels:
-        with self._meter.stage("read"):
-            assert frame.labels is not None
-            labels: np.ndarray = frame.labels()
-            masks = label_map_to_masks(labels, work.object_ids, side=self._model.side)
-            return Labels(pixels=self._model.pixels(frame.image()), masks=masks)
-
-    def _prepare(self, work: Work, references: Sequence[Labels]) -> None:
-        pixels = torch.stack([reference.pixels for reference in references])
-        with self._meter.stage("encode"):
-            features = self._model.encode_pixels(pixels)
-        with self._meter.stage("predict"):
-            self._strategy.prepare(
-                References(
-                    features=features,
-                    masks=torch.stack([reference.masks for reference in references]),
-                    object_ids=work.object_ids,
-                    pixels=pixels,
-                )
-            )
 
     def _predicted(
         self, batch: _Batch, palette: bytes, pool: ThreadPoolExecutor
@@ -201,7 +158,7 @@ class Pipeline:
         pixels = torch.stack([pictures[name].pixels if name in pictures else empty for name in names])
         if self._model.device.type == "cuda":
             pixels = pixels.pin_memory()
-        predictions = self._predictions(pixels)
+        predictions = self._stages.predict(pixels)
         futures = []
         for target in batch.targets:
             if target.name in batch.wanted and target.name in pictures:
@@ -211,22 +168,6 @@ class Pipeline:
                 future = pool.submit(finish, batch.work, target, one, size=size, palette=palette, meter=self._meter)
                 futures.append((batch, target, future))
         return futures
-
-    def _predictions(self, pixels: Tensor) -> Predictions:
-        """Predict a batch; where memory is not enough for all of it, its halves."""
-        try:
-            with self._meter.stage("encode"):
-                features = self._model.encode_pixels(pixels)
-            with self._meter.stage("predict"):
-                return self._strategy.predict(features).cpu()
-        except Exception as error:
-            if not out_of_memory(error) or len(pixels) == 1:
-                raise
-        # What failed is freed here, when its traceback is gone.
-        if self._model.device.type == "cuda":
-            torch.cuda.empty_cache()
-        half = len(pixels) // 2
-        return Predictions.concatenate([self._predictions(pixels[:half]), self._predictions(pixels[half:])])
 
     def _pictures(self, batch: _Batch) -> dict[str, Picture]:
         """Return those that could be read, by their targets' names."""

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.job.cores import Cores, computing_with, shared
+from harness.pipeline.cores import Cores, computing_with, shared
 
 seconds = st.floats(0, 1e6)
 

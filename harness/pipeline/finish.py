@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from harness.data.group import Frame
-from harness.job.ledger import Labelled
-from harness.job.meter import Meter
-from harness.job.plan import Work
 from harness.masks.scores import frame_scores
+from harness.pipeline.ledger import Labelled
+from harness.pipeline.meter import Meter
+from harness.pipeline.plan import Work
 from harness.store.atomic import write_whole
 from strategies.errors import UserError
 from strategies.vocabulary import Predictions

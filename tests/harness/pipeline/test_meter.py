@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.job.meter import WINDOW, Meter, bottleneck
+from harness.pipeline.meter import WINDOW, Meter, bottleneck
 
 
 class Clock:

@@ -1,0 +1,115 @@
+"""The two sides of a job: the pipeline, and the loop around the session that users write today."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from harness.pipeline.cores import Cores, computing_with
+from harness.pipeline.ledger import Ledger
+from harness.pipeline.meter import Meter
+from harness.pipeline.pipeline import Pipeline
+from harness.pipeline.plan import Work
+from strategies.base import Strategy
+from strategies.errors import UserError
+
+MASKS = "masks-"
+"""How the names of folders of masks begin."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """A group with the targets that are to be labelled in one turn."""
+
+    work: Work
+
+    def into(self, folder: Path) -> Work:
+        """Return the work with its masks in a folder."""
+        return replace(self.work, folder=folder / self.work.group.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What a side wrote into a folder. busy: seconds by stage, where the side knows them. seconds: of all of it."""
+
+    work: Work
+    folder: Path
+    busy: dict[str, float]
+    seconds: float
+
+
+class Loop:
+    """Pictures one after another in one thread: read, encoded, predicted, enlarged, written.
+
+    This is what a user writes around HF's session, and what the README of earlier versions gave them. torch has all
+    threads.
+    """
+
+    def __init__(self, strategy: Strategy, *, scratch: Path) -> None:
+        self._strategy = strategy
+        self._scratch = scratch
+
+    def ready(self) -> None:
+        """Begin nothing: a job begins with its references."""
+
+    def release(self) -> None:
+        self._strategy.release()
+
+    def run(self, turn: Turn) -> Written:
+        began = time.perf_counter()
+        folder = Path(tempfile.mkdtemp(prefix=MASKS, dir=self._scratch))
+        work, model = turn.into(folder), self._strategy.model
+        references = work.group.references
+        labels = [frame.labels() for frame in references if frame.labels is not None]
+        self._strategy.prepare(model.references([frame.image() for frame in references], labels, work.object_ids))
+        palette = work.palette()
+        work.folder.mkdir()
+        for target in work.group.targets:
+            image = target.image()
+            predictions = self._strategy.predict(model.encode([image])).cpu()
+            mask = Image.fromarray(predictions.label_map(0, size=image.shape[:2]).numpy().astype(np.uint8))
+            mask.putpalette(palette)
+            mask.save(work.mask_of(target))
+        return Written(work=work, folder=folder, busy={}, seconds=time.perf_counter() - began)
+
+
+class Pipelined:
+    """The pipeline of `python -m harness.label`, in an empty folder each time."""
+
+    def __init__(self, strategy: Strategy, *, batch: int, cores: Cores, scratch: Path) -> None:
+        self._strategy = strategy
+        self._batch = batch
+        self._cores = cores
+        self._scratch = scratch
+
+    def ready(self) -> None:
+        """Begin nothing: a job begins with its references."""
+
+    def release(self) -> None:
+        self._strategy.release()
+
+    def run(self, turn: Turn) -> Written:
+        began = time.perf_counter()
+        folder = Path(tempfile.mkdtemp(prefix=MASKS, dir=self._scratch))
+        work, meter = turn.into(folder), Meter(workers=self._cores.workers)
+        with Ledger(folder) as ledger, computing_with(self._cores.threads):
+            Pipeline(
+                self._strategy.model,
+                self._strategy,
+                ledger,
+                meter,
+                batch=self._batch,
+                cores=self._cores,
+                on_broken=_refuse,
+                on_done=lambda _: None,
+            ).run([work])
+        return Written(work=work, folder=folder, busy=meter.busy(), seconds=time.perf_counter() - began)
+
+
+def _refuse(group: str, target: str, why: str) -> None:
+    raise UserError(f"{group}{target and f'/{target}'} can't be labelled: {why}")
