@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -28,12 +29,20 @@ TARGETS = 40
 """Of each of two groups: enough that both actors have some in hand when one of them dies."""
 
 
-@pytest.fixture
-def whole(tmp_path: Path) -> Path:
-    """The masks of one process."""
-    draw(tmp_path / "my_data", groups=2, targets=TARGETS)
-    ended = label(tmp_path, "out=whole", *WORDS)
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures, and the masks that one process made of them."""
+    folder = tmp_path_factory.mktemp("labelled")
+    draw(folder / "my_data", groups=2, targets=TARGETS)
+    ended = label(folder, "out=whole", *WORDS)
     assert ended.returncode == 0, ended.stderr
+    return folder
+
+
+@pytest.fixture
+def whole(labelled: Path, tmp_path: Path) -> Path:
+    """A copy in the test's own folder; returns the folder of masks."""
+    shutil.copytree(labelled, tmp_path, dirs_exist_ok=True)
     return tmp_path / "whole"
 
 
