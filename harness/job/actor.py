@@ -108,7 +108,7 @@ class Actor:
                 yield self._chunks.get()
 
     def _break_off(self, group: str, target: str, reason: str) -> None:
-        """Keep what is left out for the report on its batch; of a group that is left out there are none."""
+        """Keep what is left out for the next report; where that is all of a group, no other may come."""
         self._broken.append((group, target, reason))
         if not target:
             self._tell((), 0)
