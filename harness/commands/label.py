@@ -3,9 +3,11 @@
 Writes a mask for every target of every group, as an indexed PNG of the picture's size with the references' ids and
 colours, to ``<out>/<group>/<target>.png``; beside them a table (``labels.csv``, and ``labels.parquet`` where pyarrow is
 installed), ``review.html`` and with ``format=png,coco`` ``annotations.json``. The same command again makes what is
-missing, and ``shard=3/16`` one part of the job, for array jobs of a batch system. Strategy and batch are what is
-fastest here (``strategy=auto batch=auto``): a short calibration finds it, or ``from=results/latest`` tells it.
-``--preview 12`` shows a dozen targets first, in ``<out>-preview/review.html``.
+missing, and ``shard=3/16`` one part of the job, for array jobs of a batch system. All GPUs of the machine share a job,
+a process for each, and with ``engine=ray`` those of a cluster whose machines have the same files at the same places; on
+CPUs ``actors=`` and ``cores=`` say how many processes do. Masks are the same, whoever makes them. Strategy and batch
+are what is fastest here (``strategy=auto batch=auto``): a short calibration finds it, or ``from=results/latest`` tells
+it. ``--preview 12`` shows a dozen targets first, in ``<out>-preview/review.html``.
 
 Exit codes: 0 every target has its mask; 1 some could not be read, ``broken.csv`` says which and why; 2 bad input, or
 masks that can't be written; 130 interrupted.
@@ -29,7 +31,9 @@ DEFAULTS = {"targets": "null"}
 """Options of a sweep that have another default here."""
 OPEN = tuple(f"{name}=auto" for name in USUAL)
 """Words that leave open what is open without them, too."""
-SHORT = {"out": "label.out", "format": "label.format", "from": "label.run", "shard": "label.shard"}
+SHORT = {"from": "label.run"} | {
+    name: f"label.{name}" for name in ("out", "format", "engine", "actors", "cores", "shard")
+}
 """Options that may be given without their group's name."""
 PREVIEW = "--preview"
 

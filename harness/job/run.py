@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,19 +16,22 @@ from harness.job.bar import JobBar
 from harness.job.choice import Auto, Chosen, again, calibrated, from_run
 from harness.job.coco import check_coco, write_coco
 from harness.job.fingerprint import OTHER_FOLDER, Fingerprint
+from harness.job.ray_engine import check_ray
 from harness.job.review import write_review
 from harness.job.shards import Shard, adopt, alone, ended, held, job_lock
+from harness.job.share import engine_of, share
 from harness.job.tables import write_broken, write_tables
 from harness.measure.making import make_strategy
 from harness.options.config import HarnessConfig
 from harness.options.devices import resolve_device
 from harness.options.points import Point
-from harness.pipeline.cores import Cores, computing_with
-from harness.pipeline.ledger import Ledger
+from harness.pipeline.cores import Cores, available, computing_with
+from harness.pipeline.ledger import Labelled, Ledger
 from harness.pipeline.meter import Meter, bottleneck
 from harness.pipeline.pipeline import Pipeline
-from harness.pipeline.plan import Work, out_of, root_of, targets_of, work_of
+from harness.pipeline.plan import Chunk, Work, out_of, root_of, targets_of, work_of
 from harness.pipeline.rehearse import cores_of
+from harness.store.atomic import remove_unfinished
 from strategies.base import Strategy
 from strategies.errors import UserError
 from strategies.models.tracker import Tracker
@@ -63,9 +66,11 @@ def label(point: Point, *, auto: Auto | None = None, preview: int | None = None)
     Raises UserError for bad input, and where the folder of masks can't be written to.
     """
     config = point.config
-    resolve_device(config.device)
+    device = resolve_device(config.device)
     root_of(config)
     out = out_of(config)
+    if config.label.engine == "ray":
+        check_ray(device)
     if "coco" in config.label.format:
         check_coco()
     shard = None if config.label.shard is None or preview is not None else Shard.parsed(config.label.shard)
@@ -79,27 +84,43 @@ def label(point: Point, *, auto: Auto | None = None, preview: int | None = None)
         if preview is not None:
             groups = spread(groups, preview)
         plan = work_of(groups, config.objects, out)
-        model = model_of(config, known_usable=False)
+        place = out
         if shard is None:
             adopt(out)
-            begun, place = _begun(point, auto, plan, shard, model, out, bar), out
+            stack.callback(remove_unfinished, out)  # An actor that is ended may have been writing.
         else:
             with alone(out):
                 place = stack.enter_context(held(shard, out))
-                begun = _begun(point, auto, plan, shard, model, out, bar)
+        engine = None if preview is not None else engine_of(config.label, device, said=bar.say)
+        if engine is not None:
+            stack.callback(engine.close)
+        model = model_of(config, known_usable=False)
+        with alone(out) if shard is not None else nullcontext():
+            cores = engine.shares.cores if engine is not None else config.label.cores or available()
+            begun, strategy = _begun(point, auto, plan, shard, model, out, bar, cores)
         meter = Meter(workers=begun.cores.workers)
-        with Ledger(place) as ledger, computing_with(begun.cores.threads):
-            bar.begin(meter, total=targets_of(begun.plan), kept=_kept(begun.plan, ledger))
-            Pipeline(
-                model,
-                begun.strategy,
-                ledger,
-                meter,
-                batch=begun.point.config.batch,
-                cores=begun.cores,
-                on_broken=bar.break_off,
-                on_done=bar.advance,
-            ).run(begun.plan)
+        with Ledger(place) as ledger:
+            chunks = _missing(begun, ledger)
+
+            def begin() -> None:
+                total = targets_of(begun.plan)
+                bar.begin(meter, total=total, kept=total - sum(len(chunk.wanted) for chunk in chunks))
+
+            def enter(rows: Sequence[Labelled], targets: int) -> None:
+                ledger.add(rows)
+                bar.advance(targets)
+
+            if engine is None or not chunks:
+                begin()
+                pipeline = Pipeline(
+                    model, strategy, meter, cores=begun.cores, on_broken=bar.break_off, on_labelled=enter
+                )
+                with computing_with(begun.cores.threads):
+                    pipeline.run(chunks)
+            else:
+                del model, strategy  # The actors have their own.
+                settled = replace(begun.point.config, device=device.type)
+                share(chunks, engine, settled, begun.cores, meter, bar, on_ready=begin, on_labelled=enter)
             summary = Summary(
                 out=out,
                 targets=targets_of(begun.plan),
@@ -121,12 +142,15 @@ def label(point: Point, *, auto: Auto | None = None, preview: int | None = None)
 
 @dataclass(frozen=True, kw_only=True)
 class _Begun:
-    """What a run is settled on: its point, its part of the groups that can be used, and its threads."""
+    """What a run is settled on: its point, its part of the groups that can be used, and each process's threads.
+
+    remembered: whether masks depend on the targets before them.
+    """
 
     point: Point
-    strategy: Strategy
     plan: Sequence[Work]
     cores: Cores
+    remembered: bool
 
 
 def _begun(
@@ -137,31 +161,42 @@ def _begun(
     model: Tracker,
     out: Path,
     bar: JobBar,
-) -> _Begun:
-    """Settle what is open, as in the job's earlier runs where there are any, and write the fingerprint."""
+    cores: int,
+) -> tuple[_Begun, Strategy]:
+    """Settle what is open, as in the job's earlier runs where there are any, and write the fingerprint.
+
+    cores: those of each process.
+    """
     before = fingerprint.stored(out)
-    chosen = _chosen(point, auto, before, plan, model, bar)
+    chosen = _chosen(point, auto, before, plan, model, bar, cores)
     point, config = chosen.point, chosen.point.config
     strategy = make_strategy(config.strategy, model)
     options = fingerprint.options_of(point, model.device)
     weights = fingerprint.weights_of(model)
     if before is not None:
         fingerprint.check_same(before, options=options, weights=weights, threads=config.label.threads, out=out)
-    cores = cores_of(config.label, plan, model, strategy, kept=before.threads if before else None)
+    kept = before.threads if before else None
+    shared = cores_of(config.label, plan, model, strategy, cores=cores, kept=kept)
     if shard is not None:
         plan = shard.part_of(plan, batch=config.batch, whole_groups=strategy.remembers_targets)
     plan, references = _fingerprinted(plan, bar)
     if before is not None:
         fingerprint.check_references(before, references, out)
     known = dict(sorted({**(before.groups if before else {}), **references}.items()))
-    Fingerprint(options=options, weights=weights, threads=cores.threads, groups=known, chosen=chosen.why).write(out)
+    Fingerprint(options=options, weights=weights, threads=shared.threads, groups=known, chosen=chosen.why).write(out)
     if auto is not None and chosen.why:
         bar.say(f"chosen{' before' if before is not None else ''}: {chosen.why}")
-    return _Begun(point=point, strategy=strategy, plan=plan, cores=cores)
+    return _Begun(point=point, plan=plan, cores=shared, remembered=strategy.remembers_targets), strategy
 
 
 def _chosen(
-    point: Point, auto: Auto | None, before: Fingerprint | None, plan: Sequence[Work], model: Tracker, bar: JobBar
+    point: Point,
+    auto: Auto | None,
+    before: Fingerprint | None,
+    plan: Sequence[Work],
+    model: Tracker,
+    bar: JobBar,
+    cores: int,
 ) -> Chosen:
     """Return the job's point, and tell how it was chosen where that was left open."""
     if auto is None:
@@ -172,8 +207,8 @@ def _chosen(
     if options.run is not None:
         return from_run(auto, Path(options.run), point)
     with make_strategy(point.config.strategy, model) as usual:
-        cores = cores_of(options, plan, model, usual, kept=None)
-    with computing_with(cores.threads):
+        found = cores_of(options, plan, model, usual, cores=cores, kept=None)
+    with computing_with(found.threads):
         return calibrated(auto, point, plan, model, said=bar.say)
 
 
@@ -198,8 +233,12 @@ def _fingerprinted(plan: Sequence[Work], bar: JobBar) -> tuple[list[Work], dict[
     return [work for work in plan if work.group.name in found], found
 
 
-def _kept(plan: Sequence[Work], ledger: Ledger) -> int:
-    return sum(len(work.done(ledger.done(work.group.name))) for work in plan)
+def _missing(begun: _Begun, ledger: Ledger) -> list[Chunk]:
+    """Return what is to be done of each group of which anything is."""
+    batch = begun.point.config.batch
+    whole = ((work, Chunk.of(work, batch=batch, remembered=begun.remembered)) for work in begun.plan)
+    left = (chunk.without(work.done(ledger.done(work.group.name))) for work, chunk in whole)
+    return [chunk for chunk in left if chunk is not None]
 
 
 def _written(

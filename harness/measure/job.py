@@ -23,7 +23,7 @@ from harness.measure.job_stages import STAGES, Alone, one_after_another
 from harness.measure.scenario import Findings, ReleasableSide
 from harness.measure.speed import SpeedMeasurement
 from harness.options.config import HarnessConfig
-from harness.pipeline.cores import Cores
+from harness.pipeline.cores import Cores, available
 from harness.pipeline.meter import NETWORK, bottleneck
 from harness.pipeline.plan import Work, work_of
 from harness.pipeline.rehearse import cores_of
@@ -153,7 +153,7 @@ class GroupJob:
         self._group = filed(encoded.group, self._scratch / "pictures")
         self._count = min(config.batch, len(self._group.targets))
         self.cores: Cores = cores_of(
-            config.label, [self._work(self._group.targets)], candidate.model, candidate, kept=None
+            config.label, [self._work(self._group.targets)], candidate.model, candidate, cores=available(), kept=None
         )
         self.ious: list[float] = []
         self.floor: list[float] = []

@@ -14,7 +14,7 @@ from harness.pipeline.cores import Cores, computing_with
 from harness.pipeline.ledger import Ledger
 from harness.pipeline.meter import Meter
 from harness.pipeline.pipeline import Pipeline
-from harness.pipeline.plan import Work
+from harness.pipeline.plan import Chunk, Work
 from strategies.base import Strategy
 from strategies.errors import UserError
 
@@ -97,17 +97,16 @@ class Pipelined:
         began = time.perf_counter()
         folder = Path(tempfile.mkdtemp(prefix=MASKS, dir=self._scratch))
         work, meter = turn.into(folder), Meter(workers=self._cores.workers)
+        chunk = Chunk.of(work, batch=self._batch, remembered=self._strategy.remembers_targets)
         with Ledger(folder) as ledger, computing_with(self._cores.threads):
             Pipeline(
                 self._strategy.model,
                 self._strategy,
-                ledger,
                 meter,
-                batch=self._batch,
                 cores=self._cores,
                 on_broken=_refuse,
-                on_done=lambda _: None,
-            ).run([work])
+                on_labelled=lambda rows, _: ledger.add(rows),
+            ).run([chunk])
         return Written(work=work, folder=folder, busy=meter.busy(), seconds=time.perf_counter() - began)
 
 

@@ -29,6 +29,7 @@ from harness.options.shipped import defaults_from
 from strategies.errors import UserError, one_of
 from strategies.models.precision import DTYPES
 
+ENGINES = ("local", "ray")
 FORMATS = ("png", "coco")
 ISOLATIONS = ("spawn", "inline")
 SCENARIOS = ("predict", "job")
@@ -157,6 +158,9 @@ class LabelConfig:
     review: int = MISSING
     threads: int | None = MISSING
     workers: int | None = MISSING
+    engine: str = MISSING
+    actors: int | None = MISSING
+    cores: int | None = MISSING
     shard: str | None = MISSING
     run: str | None = MISSING
     exact: bool = MISSING
@@ -167,9 +171,10 @@ class LabelConfig:
             raise UserError("out= is empty: give the folder that masks go to")
         for kind in self.format:
             one_of("format", kind, FORMATS)
+        one_of("engine", self.engine, ENGINES)
         at_least("label.review", self.review, 0)
         at_least("label.calibration", self.calibration or 0, 0)
-        for option in ("threads", "workers"):
+        for option in ("threads", "workers", "actors", "cores"):
             if getattr(self, option) is not None:
                 at_least(f"label.{option}", getattr(self, option), 1)
                 at_most(f"label.{option}", getattr(self, option), 1024)

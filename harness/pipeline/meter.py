@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 NETWORK = ("encode", "predict")
@@ -36,6 +36,12 @@ class Meter:
         finally:
             with self._lock:
                 self._busy[name] += self._clock() - began
+
+    def add(self, busy: Mapping[str, float]) -> None:
+        """Add what another process measured."""
+        with self._lock:
+            for name, seconds in busy.items():
+                self._busy[name] += seconds
 
     def busy(self) -> dict[str, float]:
         """Return each stage's seconds so far, in the order of the work; stages of several workers add up."""

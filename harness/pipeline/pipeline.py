@@ -8,18 +8,19 @@ worker, so one of them is enough for everything to go on.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import torch
 
 from harness.data.group import Frame
 from harness.pipeline.cores import Cores, one_thread
 from harness.pipeline.finish import Finished, finish
-from harness.pipeline.ledger import Labelled, Ledger
+from harness.pipeline.ledger import Labelled
 from harness.pipeline.meter import Meter
-from harness.pipeline.plan import Work
+from harness.pipeline.plan import Chunk, Work
 from harness.pipeline.stages import Labels, Picture, Stages
 from strategies.base import Strategy
 from strategies.errors import UserError
@@ -30,6 +31,8 @@ AHEAD = 2
 
 OnBroken = Callable[[str, str, str], None]
 """A function that is told of a target that is left out: its group, its name or nothing for all of the group, why."""
+OnLabelled = Callable[[Sequence[Labelled], int], None]
+"""A function that is told, batch by batch, of targets whose masks are on disk: their rows, and how many they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,45 +55,47 @@ class _Batch:
 
 
 class Pipeline:
-    """One run over a plan. It enters what is done into the ledger."""
+    """One run over chunks of a job. What is done is told, a batch at a time."""
 
     def __init__(
         self,
         model: Tracker,
         strategy: Strategy,
-        ledger: Ledger,
         meter: Meter,
         *,
-        batch: int,
         cores: Cores,
         on_broken: OnBroken,
-        on_done: Callable[[int], None],
+        on_labelled: OnLabelled,
     ) -> None:
-        """on_done: told how many targets were entered, each time that some were."""
         self._model = model
         self._strategy = strategy
-        self._ledger = ledger
         self._meter = meter
         self._stages = Stages(model, strategy, meter)
-        self._batch = batch
         self._cores = cores
         self._on_broken = on_broken
-        self._on_done = on_done
+        self._on_labelled = on_labelled
 
-    def run(self, plan: Sequence[Work]) -> None:
-        """Label what is missing. Raises UserError where masks can't be written; targets that can't be read are told."""
+    def run(self, chunks: Iterable[Chunk | None]) -> None:
+        """Label what is missing from the chunks, of which those of a group follow each other.
+
+        None among them means that nothing more is known yet: what has come is finished before the next is asked for.
+        Raises UserError where masks can't be written; targets that can't be read are told.
+        """
         pool = ThreadPoolExecutor(self._cores.workers, thread_name_prefix="worker", initializer=one_thread)
         try:
-            self._run(self._submitted(plan, pool), pool)
+            self._run(self._submitted(chunks, pool), pool)
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _run(self, coming: Iterator[_Opening | _Batch], pool: ThreadPoolExecutor) -> None:
-        ahead: deque[_Opening | _Batch] = deque()
+    def _run(self, coming: Iterator[_Opening | _Batch | None], pool: ThreadPoolExecutor) -> None:
         behind: deque[list[tuple[_Batch, Frame, Future[Finished]]]] = deque()
         broken: set[str] = set()
         palette = b""
-        for item in self._kept_ahead(coming, ahead):
+        for item in self._kept_ahead(coming):
+            if item is None:
+                while behind:
+                    self._tell(behind.popleft())
+                continue
             if item.work.group.name in broken:
                 continue
             if isinstance(item, _Opening):
@@ -105,39 +110,38 @@ class Pipeline:
                 continue
             behind.append(self._predicted(item, palette, pool))
             while len(behind) > AHEAD:
-                self._enter(behind.popleft())
-        while behind:
-            self._enter(behind.popleft())
+                self._tell(behind.popleft())
 
-    def _kept_ahead(
-        self, coming: Iterator[_Opening | _Batch], ahead: deque[_Opening | _Batch]
-    ) -> Iterator[_Opening | _Batch]:
+    def _kept_ahead(self, coming: Iterator[_Opening | _Batch | None]) -> Iterator[_Opening | _Batch | None]:
         """Yield what comes, in order, after the pictures of some further batches have been asked for."""
-        for item in coming:
+        ahead: deque[_Opening | _Batch] = deque()
+        for item in chain(coming, [None]):
+            if item is None:
+                yield from ahead
+                ahead.clear()
+                yield None
+                continue
             ahead.append(item)
             if sum(isinstance(one, _Batch) for one in ahead) > AHEAD:
                 yield ahead.popleft()
-        while ahead:
-            yield ahead.popleft()
 
-    def _submitted(self, plan: Sequence[Work], pool: ThreadPoolExecutor) -> Iterator[_Opening | _Batch]:
-        """Yield groups and batches with something missing, as their files begin to be read."""
-        for work in plan:
-            done = work.done(self._ledger.done(work.group.name))
-            batches = [
-                (targets, frozenset(target.name for target in targets if target.name not in done))
-                for targets in work.batches(self._batch)
-            ]
-            while batches and not batches[-1][1]:
-                batches.pop()
-            if not self._strategy.remembers_targets:
-                batches = [batch for batch in batches if batch[1]]
-            if not batches:
+    def _submitted(
+        self, chunks: Iterable[Chunk | None], pool: ThreadPoolExecutor
+    ) -> Iterator[_Opening | _Batch | None]:
+        """Yield groups, each as it changes, and batches, as their files begin to be read."""
+        opened = None
+        for chunk in chunks:
+            if chunk is None:
+                yield None
                 continue
-            references = [pool.submit(self._stages.read_reference, work, frame) for frame in work.group.references]
-            yield _Opening(work=work, references=references, palette=pool.submit(work.palette))
-            for targets, wanted in batches:
+            work = chunk.work
+            if chunk.remembered or work.group.name != opened:
+                opened = work.group.name
+                references = [pool.submit(self._stages.read_reference, work, frame) for frame in work.group.references]
+                yield _Opening(work=work, references=references, palette=pool.submit(work.palette))
+            for targets in chunk.batches:
                 pictures = [pool.submit(self._stages.read_target, target) for target in targets]
+                wanted = chunk.wanted.intersection(target.name for target in targets)
                 yield _Batch(work=work, targets=targets, wanted=wanted, pictures=pictures)
 
     def _predicted(
@@ -180,15 +184,14 @@ class Pipeline:
                     self._on_broken(batch.work.group.name, target.name, str(error))
         return found
 
-    def _enter(self, futures: Sequence[tuple[_Batch, Frame, Future[Finished]]]) -> None:
+    def _tell(self, futures: Sequence[tuple[_Batch, Frame, Future[Finished]]]) -> None:
         rows: list[Labelled] = []
         for batch, target, future in futures:
             finished = future.result()
             rows += finished.rows
             if finished.unscored is not None:
                 self._on_broken(batch.work.group.name, target.name, f"it is not scored: {finished.unscored}")
-        self._ledger.add(rows)
-        self._on_done(len(futures))
+        self._on_labelled(rows, len(futures))
 
 
 def _copied(predictions: Predictions) -> Predictions:

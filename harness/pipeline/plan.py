@@ -7,8 +7,10 @@ that it would have made.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
+from typing import Self
 
 from harness.data.group import Frame, Group
 from harness.data.images import read_palette
@@ -46,6 +48,51 @@ class Work:
         mask = self.group.references[0].mask
         found = read_palette(mask) if mask is not None else None
         return found or distinct_colours()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """Batches of a group, in their order, from which masks are missing.
+
+    work: the group, whose own targets are left out, so that a chunk that is sent is not larger than its batches' names.
+    wanted: the names of the targets whose masks are missing. remembered: whether masks depend on the targets before
+    them.
+    """
+
+    work: Work
+    batches: tuple[tuple[Frame, ...], ...]
+    wanted: frozenset[str]
+    remembered: bool
+
+    @classmethod
+    def of(cls, work: Work, *, batch: int, remembered: bool) -> Self:
+        """Return all that there is of a group."""
+        return cls(
+            work=replace(work, group=replace(work.group, targets=())),
+            batches=tuple(work.batches(batch)),
+            wanted=frozenset(target.name for target in work.group.targets),
+            remembered=remembered,
+        )
+
+    def without(self, done: Collection[str]) -> Chunk | None:
+        """Return what is left when the targets of these names are done; None where that is nothing."""
+        wanted = self.wanted.difference(done)
+        needed = [not wanted.isdisjoint(target.name for target in batch) for batch in self.batches]
+        if not any(needed):
+            return None
+        if self.remembered:
+            batches = self.batches[: len(needed) - needed[::-1].index(True)]
+        else:
+            batches = tuple(compress(self.batches, needed))
+        return replace(self, batches=batches, wanted=wanted)
+
+    def cut(self, size: int) -> Iterator[Chunk]:
+        """Yield pieces of at most so many batches; all in one where masks depend on the targets before them."""
+        step = len(self.batches) if self.remembered else size
+        for start in range(0, len(self.batches), step):
+            batches = self.batches[start : start + step]
+            names = {target.name for batch in batches for target in batch}
+            yield replace(self, batches=batches, wanted=self.wanted & names)
 
 
 def targets_of(plan: Sequence[Work]) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from harness.options.config import LabelConfig
-from harness.pipeline.cores import Cores, available, computing_with, shared
+from harness.pipeline.cores import Cores, computing_with, shared
 from harness.pipeline.finish import as_png
 from harness.pipeline.plan import Work
 from strategies.base import Strategy
@@ -17,15 +17,14 @@ from strategies.models.tracker import Tracker
 
 
 def cores_of(
-    options: LabelConfig, plan: Sequence[Work], model: Tracker, strategy: Strategy, *, kept: int | None
+    options: LabelConfig, plan: Sequence[Work], model: Tracker, strategy: Strategy, *, cores: int, kept: int | None
 ) -> Cores:
-    """Return how the cores are shared.
+    """Return how a process shares its cores.
 
     kept: the network's threads in the job's earlier runs, which are kept because other threads may give other bits.
     On a GPU the network takes one thread of the CPU, and workers take every core. OMP_NUM_THREADS, where it is set,
     is the most that the network gets.
     """
-    cores = available()
     if model.device.type != "cpu":
         found = Cores(threads=1, workers=cores)
     elif kept is not None or options.threads is not None or min(cores, torch.get_num_threads()) == 1:

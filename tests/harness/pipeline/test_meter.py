@@ -46,3 +46,11 @@ def test_the_bottleneck_now_is_that_of_the_last_seconds() -> None:
     spend(meter, clock, write=WINDOW / 2)
     assert meter.now() == "predict"  # not long enough ago to tell anew
     assert meter.busy() == {"read": 100.0, "encode": 0.0, "predict": 1.0 + WINDOW, "enlarge": 0.0, "write": WINDOW / 2}
+
+
+def test_what_other_processes_measured_counts_too() -> None:
+    clock = Clock()
+    meter = Meter(workers=1, clock=clock)
+    spend(meter, clock, read=1.0)
+    meter.add({"read": 2.0, "predict": 5.0})
+    assert meter.busy() == {"read": 3.0, "encode": 0.0, "predict": 5.0, "enlarge": 0.0, "write": 0.0}

@@ -9,7 +9,7 @@ import pytest
 
 from harness.data.group import Frame, Group
 from harness.job.run import spread
-from harness.pipeline.plan import distinct_colours, work_of
+from harness.pipeline.plan import Chunk, distinct_colours, work_of
 from strategies.errors import UserError
 
 
@@ -28,6 +28,31 @@ def test_batches_are_slices_of_the_targets() -> None:
     assert [[target.name for target in batch] for batch in work.batches(2)] == [["a", "b"], ["c", "d"], ["e"]]
     assert work.object_ids == (1,)
     assert work.mask_of(work.group.targets[0]) == Path("out/wings/a.png")
+
+
+def names(chunk: Chunk) -> list[str]:
+    return ["".join(target.name for target in batch) for batch in chunk.batches]
+
+
+def test_a_chunk_keeps_whole_batches_of_which_a_mask_is_missing() -> None:
+    (work,) = work_of([group("wings", *"abcdefg")], None, Path("out"))
+    whole = Chunk.of(work, batch=2, remembered=False)
+    assert names(whole) == ["ab", "cd", "ef", "g"]
+    left = whole.without({"a", "c", "d", "g"})
+    assert left is not None
+    assert names(left) == ["ab", "ef"]
+    assert left.wanted == {"b", "e", "f"}
+    assert whole.without(set("abcdefg")) is None
+    assert [names(piece) for piece in whole.cut(3)] == [["ab", "cd", "ef"], ["g"]]
+    assert [piece.wanted for piece in left.cut(1)] == [{"b"}, {"e", "f"}]
+
+
+def test_a_chunk_whose_targets_are_remembered_begins_with_the_first_and_is_not_cut() -> None:
+    (work,) = work_of([group("wings", *"abcdefg")], None, Path("out"))
+    left = Chunk.of(work, batch=2, remembered=True).without({"a", "c", "d", "g"})
+    assert left is not None
+    assert names(left) == ["ab", "cd", "ef"]
+    assert [names(piece) for piece in left.cut(1)] == [["ab", "cd", "ef"]]
 
 
 @pytest.mark.parametrize(
