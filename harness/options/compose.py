@@ -30,7 +30,9 @@ from yaml import YAMLError
 
 from harness.options.composed import NODES, Job, points_of
 from harness.options.config import register
+from harness.options.own_conf import search_own_conf
 from harness.options.points import Point, as_yaml, distinct
+from harness.options.shipped import CONF
 from strategies.errors import UserError, did_you_mean
 
 RENAMED = {"strategy@reference": "strategy@baseline", "reference": "baseline", "check.baseline": "check.snapshot"}
@@ -120,9 +122,10 @@ def _sweeps(job: Job) -> list[str]:
 
 def _jobs(arguments: list[str], module: str) -> list[Job]:
     register()
+    search_own_conf()
     jobs: list[Job] = []
 
-    @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
+    @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
     def collect(composed: DictConfig) -> None:
         runtime = HydraConfig.get()
         strategy, baseline = (str(runtime.runtime.choices[group]) for group in GROUPS)
