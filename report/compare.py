@@ -19,8 +19,9 @@ from harness.row import CATALOGUE
 from harness.stats.interval import Interval, quotient
 from harness.stats.speedup import SpeedUp, Verdict, verdict
 from harness.store.atomic import write_whole
+from harness.store.recorded import planned_names
 from report.reading.mask_status import masks_of
-from report.reading.run import Run, dig, planned, read_run
+from report.reading.run import Run, dig, read_run
 from report.render.document import Bullets, Cell, Column, Document, Paragraph, Section, Table, filled, number, words
 from report.render.html import render_html
 from report.render.markdown import render_markdown
@@ -114,7 +115,7 @@ def _by_point(run: Run, crowded: Set[tuple[str, ...]]) -> dict[tuple[str, ...], 
 
 def _crowded(run: Run) -> set[tuple[str, ...]]:
     """Return the keys that several points of one sweep have, because they differ in how they were measured alone."""
-    asked = planned(run.folder)
+    asked = set(planned_names(run.folder))
     counts = Counter(_key(run, row) for _, row in run.summary.iterrows() if row["point"] in asked)
     return {key for key, count in counts.items() if count > 1}
 

@@ -31,6 +31,7 @@ from strategies.base import Strategy
 COMMANDS = (
     *("harness.console", "harness.cli", "harness.gate.check", "harness.commands.certify", "harness.commands.label"),
     *("harness.commands.kernels", "harness.commands.train_toy", "harness.commands.reference", "report.cli"),
+    "harness.api",
 )
 """Modules whose docstring explains a command. They are read, not imported, as the harness knows nothing of reports."""
 STATUS_TEXTS = {
