@@ -23,11 +23,12 @@ from harness.options.compose import compose
 from harness.options.config import HarnessConfig
 from harness.options.devices import resolve_device
 from harness.options.points import Point
-from harness.progress import Progress, print_table
+from harness.progress import Progress
 from harness.store import history
 from harness.store.lock import locked
 from harness.store.results import RunFolder, folder_name
 from harness.sweep import Launch, TimeLimit, launch, run_sweep
+from harness.table import finding, print_table
 from strategies.errors import UserError
 
 PENDING = 3
@@ -43,7 +44,9 @@ def _run(arguments: list[str]) -> int:
     points = compose(arguments)
     if not points:  # Hydra has only printed its help or the like.
         return 0
-    code, _ = measure(points)
+    code, run = measure(points)
+    if (line := finding(run.rows)) is not None:
+        print(line)
     return code
 
 
