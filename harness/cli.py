@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -22,11 +23,12 @@ from harness.options.compose import compose
 from harness.options.config import HarnessConfig
 from harness.options.devices import resolve_device
 from harness.options.points import Point
-from harness.progress import Progress, print_table
+from harness.progress import Progress
 from harness.store import history
 from harness.store.lock import locked
-from harness.store.results import RunFolder
+from harness.store.results import RunFolder, folder_name
 from harness.sweep import Launch, TimeLimit, launch, run_sweep
+from harness.table import finding, print_table
 from strategies.errors import UserError
 
 PENDING = 3
@@ -42,66 +44,109 @@ def _run(arguments: list[str]) -> int:
     points = compose(arguments)
     if not points:  # Hydra has only printed its help or the like.
         return 0
-    code, _ = measure(points)
+    code, run = measure(points)
+    if (line := finding(run.rows)) is not None:
+        print(line)
     return code
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a sweep ended.
+
+    report: what the reporter wrote; None where there is no reporter or no row. pending: names of the points and extras
+    that were left when ``minutes`` were over. error: what is to be raised when all is told.
+    """
+
+    run: RunFolder
+    interrupted: bool
+    report: Path | None
+    minutes: float | None
+    pending: Sequence[str]
+    error: Exception | None
+
+    @property
+    def pending_sentence(self) -> str:
+        more = f" and {len(self.pending) - 1} more" if len(self.pending) > 1 else ""
+        return (
+            f"minutes={self.minutes:g} were over before all had begun (pending: {self.pending[0]}{more}): "
+            "resume=true goes on"
+        )
 
 
 def measure(
     points: Sequence[Point], *, warned: set[str] | None = None, launch: Launch = launch
 ) -> tuple[int, RunFolder]:
-    """Measure a grid and report it; returns the exit code and the run.
+    """Measure a grid, report it and tell of it; returns the exit code and the run.
+
+    warned, launch: see `measured`. What `run_sweep` raises is raised again after that.
+    """
+    ended = measured(points, warned=warned, launch=launch)
+    run, code = ended.run, INTERRUPTED if ended.interrupted else 0
+    if run.rows:
+        print_table(run.rows)
+        print(f"results: {run.path}" if ended.report is None else f"report: {ended.report}")
+    if ended.pending:
+        code = PENDING
+        print(ended.pending_sentence)
+    if ended.error is not None:
+        raise ended.error
+    asked = {point.name for point in points}
+    bad = any(row.status not in ("ok", "skipped") for row in run.rows if row.point in asked)
+    return code or int(bad), run
+
+
+def measured(points: Sequence[Point], *, warned: set[str] | None = None, launch: Launch = launch) -> Ended:
+    """Measure a grid and report it, and print nothing but the sweep's progress.
 
     warned: the warnings that need not be given again, to which this adds its own. launch: does the points' jobs.
-    What `run_sweep` raises is raised again after that.
+    Raises UserError for bad input that is known before the first point.
     """
     _check_inputs(points)
     config = points[0].config
     reporter = None if config.reporter is None else imported(config.reporter, option="reporter")
     for function in (*config.extras.before, *config.extras.after):
         imported(function, option="extras")
-    path = _resumed(config) or Path(config.results) / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{config.name}"
+    path = _resumed(config) or Path(config.results) / folder_name(config.name, datetime.now())
     with _locked(path):
-        return _measured(points, RunFolder(path), reporter, warned=warned, launch=launch)
+        return _swept(points, RunFolder(path), reporter, warned=warned, launch=launch)
 
 
-def _measured(
+def _swept(
     points: Sequence[Point],
     run: RunFolder,
     reporter: Callable[[Path], Path] | None,
     *,
     warned: set[str] | None,
     launch: Launch,
-) -> tuple[int, RunFolder]:
-    code = 0
+) -> Ended:
+    interrupted = False
     minutes = points[0].config.minutes
     limit = TimeLimit(math.inf if minutes is None else 60 * minutes)
     pending: list[str] = []
-    failed: Exception | None = None
+    error: Exception | None = None
+    report: Path | None = None
     try:
         with terminable(), Progress(len(points), warned=warned) as progress:
             pending = run_sweep(points, run, progress, launch=launch, limit=limit)
     except KeyboardInterrupt:
-        code = INTERRUPTED
-    except Exception as error:  # Bad input, or with isolation=inline what a strategy raised, is raised in the end.
-        failed = error
+        interrupted = True
+    except Exception as raised:  # Bad input, or with isolation=inline what a strategy raised, is raised in the end.
+        error = raised
     if run.rows:
         history.append(run.path)
-        written = f"results: {run.path}"
         try:
-            written = written if reporter is None else f"report: {reporter(run.path)}"
-        except (OSError, UserError) as error:  # What was measured is stored; why the report is missing is reported.
-            failed = failed or UserError(f"the report of {run.path} can't be written ({error})")
-        print_table(run.rows)
-        print(written)
-    if pending and limit.left <= 0:
-        code = PENDING
-        more = f" and {len(pending) - 1} more" if len(pending) > 1 else ""
-        print(f"minutes={minutes:g} were over before all had begun (pending: {pending[0]}{more}): resume=true goes on")
-    if failed is not None:
-        raise failed
-    asked = {point.name for point in points}
-    bad = any(row.status not in ("ok", "skipped") for row in run.rows if row.point in asked)
-    return code or int(bad), run
+            report = None if reporter is None else reporter(run.path)
+        except (OSError, UserError) as raised:  # What was measured is stored; why the report is missing is reported.
+            error = error or UserError(f"the report of {run.path} can't be written ({raised})")
+    return Ended(
+        run=run,
+        interrupted=interrupted,
+        report=report,
+        minutes=minutes,
+        pending=pending if limit.left <= 0 else [],
+        error=error,
+    )
 
 
 def _resumed(config: HarnessConfig) -> Path | None:

@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any, TextIO, cast
@@ -21,18 +21,20 @@ UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """Characters that a terminal would obey: words of files and options are not to move its cursor."""
 
 
-def start(module: str) -> int:
+def start(module: str, arguments: Sequence[str] | None = None) -> int:
     """Import a command's module and run its ``main``, which returns the exit code.
+
+    arguments: the words of the command line; None for those that this process was started with.
 
     An import takes seconds, and an interrupt meanwhile ends the process at once, because there is nothing to clean up.
     """
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
-    main: Callable[[], int] = import_module(module).main
+    main: Callable[..., int] = import_module(module).main
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, before)
-    return main()
+    return main() if arguments is None else main(arguments)
 
 
 def guarded(run: Callable[[], int]) -> int:

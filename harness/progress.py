@@ -1,23 +1,24 @@
-"""The progress of a sweep, and the table that ends it."""
+"""The progress of a sweep: a line for each point that ended, and a bar."""
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from harness.bar import bar_on
 from harness.guard import shortened
 from harness.isolate.tracebacks import last_frames
-from harness.options.words import unlike
-from harness.row import CATALOGUE, STAR, Row, doubtful_column
+from harness.row import Row
+from harness.table import shown
+
+DIGEST = re.compile("-[0-9a-f]{8}$")
+"""The end of a point's name, which tells nobody anything while the point runs."""
 
 
 class Progress:
@@ -30,6 +31,7 @@ class Progress:
         self._total = total
         self._done = 0
         self._began = 0.0
+        self._running = ""
         self._bar = bar_on(self._console)
         self._task = self._bar.add_task("sweep", total=total)
 
@@ -42,10 +44,12 @@ class Progress:
 
     def begin(self, name: str) -> None:
         self._began = time.monotonic()
-        self._bar.update(self._task, description=name)
+        self._running = DIGEST.sub("", name)
+        self._bar.update(self._task, description=self._running)
 
     def stage(self, name: str) -> None:
-        self._bar.update(self._task, description=name)
+        """Show what the running point is doing."""
+        self._bar.update(self._task, description=f"{self._running}: {name}")
 
     def warn(self, warnings: Iterable[str]) -> None:
         """Print warnings, each once in a command."""
@@ -92,54 +96,7 @@ class Progress:
 def _outcome(row: Row) -> str:
     if row.fps is None or row.status != "ok":
         return shortened(str(row.reason))
-    speed = f"{_shown(row, 'fps')} frames/s"
+    speed = f"{shown(row, 'fps')} frames/s"
     if row.speedup is None:
         return speed
-    return f"{speed}, {_shown(row, 'speedup', unit='x')} {row.reference} ({row.verdict})"
-
-
-def _shown(row: Row, name: str, unit: str = "") -> str:
-    """Return a column's value in the column's format and its unit, with a star where it was not measured long enough.
-
-    The text is empty where it was not measured.
-    """
-    value = getattr(row, name)
-    if value is None:
-        return ""
-    return format(value, CATALOGUE[name].format) + unit + (STAR if name == _doubtful(row) else "")
-
-
-def _doubtful(row: Row) -> str | None:
-    return doubtful_column(converged=row.converged, has_speedup=row.speedup is not None)
-
-
-def _legend(rows: Sequence[Row]) -> str | None:
-    """Return the line that explains the stars of a table, or None where it has none."""
-    early = sum(_doubtful(row) is not None for row in rows)
-    if not early:
-        return None
-    timed = sum(row.converged is not None for row in rows)
-    return (
-        f"{STAR} not measured long enough ({early} of {timed} points): a first impression, which more time "
-        "(timing.max_seconds) makes a result"
-    )
-
-
-def print_table(rows: Sequence[Row]) -> None:
-    """Print the sweep's results, without the columns for which nothing was measured."""
-    words = unlike([row.options or "" for row in rows])
-    rows = [replace(row, options=one) for row, one in zip(rows, words, strict=True)]
-    found = {name: {getattr(row, name) for row in rows} - {None, ""} for name in CATALOGUE}
-    varying = [name for name, one in CATALOGUE.items() if one.shown == "where it varies" and len(found[name]) > 1]
-    columns = varying + [name for name, one in CATALOGUE.items() if one.shown == "always" and found[name]]
-    table = Table()
-    for name in columns:
-        table.add_column(name, justify="right" if CATALOGUE[name].format else "left")
-    for row in rows:
-        table.add_row(*(escape(_shown(row, name)) for name in columns))
-    console = Console()
-    if not console.is_terminal:  # A file or a pipe has no width to fit in.
-        console.width = 200
-    console.print(table)
-    if (legend := _legend(rows)) is not None:
-        console.print(legend, markup=False, soft_wrap=True, highlight=False)
+    return f"{speed}, {shown(row, 'speedup', unit='x')} {row.reference} ({row.verdict})"

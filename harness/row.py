@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from harness.column import column, columns_of, measured
+from harness.stats.best import Speed
 from harness.stats.speedup import Verdict
 
 Status = Literal["ok", "oom", "timeout", "crash", "wrong", "skipped"]
@@ -375,6 +376,14 @@ class Row:
                 raise ValueError(f"not a result row: its {one.name} can't be {value!r}")
         if self.status != "ok" and any(getattr(self, name) is not None for name in SPEEDUP):
             raise ValueError(f"a point that is {self.status} has no speed-up: {self}")
+
+    @property
+    def speed(self) -> Speed:
+        """What the choice among points goes by. Only a point with an fps has it."""
+        assert self.fps is not None
+        return Speed(
+            fps=self.fps, baseline=self.reference, lo=self.speedup_lo, hi=self.speedup_hi, verdict=self.verdict
+        )
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Row:

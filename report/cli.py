@@ -1,6 +1,8 @@
 """``python -m report [results/<run>]``: write a run's report again.
 
-``python -m report compare A B [--output FILE]`` sets the points of two runs side by side.
+``python -m report compare A B [C ...] [--on strategy,batch] [--output FILE]`` sets the points of runs side by side, and
+says what became of each against the first run. ``--on`` matches points by what it names alone, where runs differ in the
+rest; what keeps points from matching is said.
 
 Exit codes: 0 written; 2 bad input, or a report that can't be written.
 """
@@ -46,16 +48,24 @@ def _report(arguments: list[str]) -> str:
     parser = Parser(
         prog="python -m report",
         description="Write report.md and report.html of a run.",
-        epilog="python -m report compare A B compares two runs.",
+        epilog="python -m report compare A B compares runs.",
     )
     parser.add_argument("run", type=Path, nargs="?", default=Path("results/latest"), help="the run's folder")
     return str(write_report(parser.parse_args(arguments).run))
 
 
 def _compare(arguments: list[str]) -> str:
-    parser = Parser(prog=f"python -m report {COMPARE}", description="Compare two runs' grid points.")
+    parser = Parser(prog=f"python -m report {COMPARE}", description="Compare runs' grid points.")
     parser.add_argument("first", type=Path, metavar="A", help="the folder of a run: what was before")
     parser.add_argument("second", type=Path, metavar="B", help="the folder of another: what is now")
+    parser.add_argument("more", type=Path, metavar="C", nargs="*", help="further ones, as of other devices")
+    parser.add_argument(
+        "--on", type=_listed, default=(), metavar="NAMES", help="what has to be equal, as strategy,batch; else all"
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="a .md or .html file instead of the terminal")
     options = parser.parse_args(arguments)
-    return write_comparison(options.first, options.second, options.output)
+    return write_comparison([options.first, options.second, *options.more], options.output, on=options.on)
+
+
+def _listed(names: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(",") if name.strip())

@@ -1,26 +1,26 @@
-"""Two runs side by side: the same grid points, what became of them, and what changed around them.
+"""Runs side by side: the same grid points, what became of them, and what changed around them.
 
 Speed-ups are ratios taken within one run, so they can be compared between runs and between machines. Frames per second
-can't: they are shown only where both runs are of one machine, and they get no verdict.
+can't: they are shown only where all runs are of one machine, and they get no verdict.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 
 import pandas as pd
 
 from harness.options.shipped import shipped
-from harness.options.words import BASELINE, option_of, parted, what_words, words_of
-from harness.row import CATALOGUE
 from harness.stats.interval import Interval, quotient
 from harness.stats.speedup import SpeedUp, Verdict, verdict
 from harness.store.atomic import write_whole
+from report.matching import Matched, Point, matched
 from report.reading.mask_status import masks_of
-from report.reading.run import Run, dig, planned, read_run
+from report.reading.run import Run, dig, read_run
 from report.render.document import Bullets, Cell, Column, Document, Paragraph, Section, Table, filled, number, words
 from report.render.html import render_html
 from report.render.markdown import render_markdown
@@ -29,29 +29,56 @@ from report.sections.points_table import column_cell, memory_column, ratio, with
 from report.sections.speed_against_batch import same_bands
 from strategies.errors import UserError
 
-SAME_POINT = tuple(name for name, column in CATALOGUE.items() if column.identifies)
-"""Columns whose values identify a grid point across runs, together with the baseline strategy it is timed against and
-the options that have no column."""
 MACHINE = ("device", "GPU", "CPU", "CPU flags", "threads used", "platform")
 """Facts of the environment that must be equal for two runs to be of one machine."""
+CellOf = Callable[[Run, pd.Series], Cell]
+"""A function that makes a cell from a run and a row of its summary."""
 DEFAULT_BAND: float = shipped()["timing"]["same"]
-"""By how much speeds may differ and still count as the same, where neither run stored its own."""
+"""By how much speeds may differ and still count as the same, where no run stored its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
-    """One grid point in both runs."""
+class Compared:
+    """The runs of a comparison, of which the first is what the others are held against, and how their points match."""
 
-    first: pd.Series
-    second: pd.Series
+    runs: tuple[Run, ...]
+    points: Matched
+
+    @property
+    def letters(self) -> str:
+        """A letter for each run, by which texts and columns call it."""
+        return ascii_uppercase[: len(self.runs)]
+
+    @property
+    def one_machine(self) -> bool:
+        return all(one_machine(self.runs[0], run) for run in self.runs)
+
+    @property
+    def band(self) -> float:
+        return max([band for run in self.runs for band in same_bands(run)], default=DEFAULT_BAND)
+
+    def verdict(self, match: tuple[Point | None, ...], at: int) -> Verdict | str:
+        """Return what became of a grid point in a run, by its place, against the first; "" where it has no speed-up."""
+        before, after = match[0], match[at]
+        if before is None or after is None:
+            return ""
+        if before.row["status"] != after.row["status"]:
+            return f"{before.row['status']}, now {after.row['status']}"
+        change = speedup_ratio(before.row, after.row)
+        if change is None:
+            return "" if before.row["status"] == "ok" else str(before.row["status"])
+        return verdict(SpeedUp(ratio=change.value, lo=change.lo, hi=change.hi, rounds=0), band=self.band)
 
 
-def write_comparison(first: Path, second: Path, output: Path | None) -> str:
-    """Compare two runs' folders; returns what to print: the comparison, or the path of the file it was written to.
+def write_comparison(folders: Sequence[Path], output: Path | None = None, *, on: Sequence[str] = ()) -> str:
+    """Compare runs' folders; returns what to print: the comparison, or the path of the file it was written to.
 
-    Raises UserError where a folder holds no run, or the output is neither .md nor .html or can't be written.
+    on: see `comparison_of`. Raises UserError where a folder holds no run, or the output is neither .md nor .html or
+    can't be written.
     """
-    document = comparison_of(read_run(first), read_run(second))
+    if len(folders) > len(ascii_uppercase):
+        raise UserError(f"compare takes {len(ascii_uppercase)} runs at most, not {len(folders)}: leave some out")
+    document = comparison_of(*map(read_run, folders), on=on)
     if output is None:
         return render_markdown(document).rstrip("\n")
     renderers = {".md": render_markdown, ".html": lambda made: render_html(made, {})}
@@ -63,16 +90,21 @@ def write_comparison(first: Path, second: Path, output: Path | None) -> str:
     return str(output)
 
 
-def comparison_of(first: Run, second: Run) -> Document:
-    pairs, lone = _pairs(first, second)
+def comparison_of(*runs: Run, on: Sequence[str] = ()) -> Document:
+    """Compare runs. on: what has to be equal for points to be compared, as strategy and batch; empty for everything.
+
+    Raises UserError where no point has what ``on`` names.
+    """
+    compared = Compared(runs=runs, points=matched(runs, on))
     sections = (
-        Section.of("In short", Paragraph(text=_short(first, second, pairs))),
-        Section.of("The same points", _table(first, second, pairs), Paragraph(text=_about(first, second), quiet=True)),
-        Section.of("In one run only", Bullets(items=tuple(lone)) if lone else None),
-        Section.of("What changed around them", _changes(first, second)),
+        Section.of("In short", Paragraph(text=_short(compared))),
+        Section.of("The same points", _table(compared), Paragraph(text=_about(compared), quiet=True)),
+        Section.of("In one run only", _alone(compared), _apart(compared)),
+        Section.of("Not compared", _unclear(compared)),
+        Section.of("What changed around them", _changes(compared)),
     )
     return Document(
-        title=f"{first.name} (A) and {second.name} (B)",
+        title=_joined([f"{run.name} ({letter})" for run, letter in zip(runs, compared.letters, strict=True)]),
         sections=tuple(section for section in sections if section is not None),
     )
 
@@ -95,168 +127,165 @@ def _interval(row: pd.Series) -> Interval:
     return Interval(value=row["speedup"], lo=row["speedup_lo"], hi=row["speedup_hi"])
 
 
-def _pairs(first: Run, second: Run) -> tuple[list[Pair], list[str]]:
-    """Return the points that both runs have, in the first's order, and a line for each point that only one has."""
-    crowded = _crowded(first) | _crowded(second)
-    of_first, of_second = _by_point(first, crowded), _by_point(second, crowded)
-    pairs = [Pair(first=row, second=of_second[key]) for key, row in of_first.items() if key in of_second]
-    lone = [f"A: `{row['point']}`, {row['status']}" for key, row in of_first.items() if key not in of_second]
-    lone += [f"B: `{row['point']}`, {row['status']}" for key, row in of_second.items() if key not in of_first]
-    return pairs, lone
+def _short(compared: Compared) -> str:
+    points = compared.points
+    if not points.matches:
+        kept = f": {points.kept_apart}" if points.kept_apart else ", so there is nothing to compare"
+        common = f" `--on {','.join(points.common)}` compares what they have in common." if points.common else ""
+        return f"The runs have no grid point in common{kept}.{common}"
+    among = "both runs" if len(compared.runs) == 2 else f"two or more of {len(compared.runs)} runs"
+    told = [f"in {letter}, against A: {_counts(compared, at)}" for at, letter in enumerate(compared.letters) if at]
+    return f"{len(points.matches)} grid points are in {among}; {'; '.join(told)}. {_matching(points)}{_where(compared)}"
 
 
-def _by_point(run: Run, crowded: Set[tuple[str, ...]]) -> dict[tuple[str, ...], pd.Series]:
-    """Index a run's rows by what identifies a grid point; of a point measured again, the last result counts."""
-    rows = [row for _, row in run.summary.iterrows()]
-    keys = [_key(run, row) for row in rows]
-    return {(*key, *_how(run, row)) if key in crowded else key: row for key, row in zip(keys, rows, strict=True)}
+def _matching(points: Matched) -> str:
+    """Say, with a blank behind it, that points were matched by some of what identifies them, and what was not."""
+    if not points.on:
+        return ""
+    differ = f", and differ in {points.overlooked}" if points.overlooked else ""
+    return f"Points were matched by {_joined(points.on)} alone{differ}. "
 
 
-def _crowded(run: Run) -> set[tuple[str, ...]]:
-    """Return the keys that several points of one sweep have, because they differ in how they were measured alone."""
-    asked = planned(run.folder)
-    counts = Counter(_key(run, row) for _, row in run.summary.iterrows() if row["point"] in asked)
-    return {key for key, count in counts.items() if count > 1}
+def _counts(compared: Compared, at: int) -> str:
+    found = [compared.verdict(match, at) for match in compared.points.matches if match[0] and match[at]]
+    counts = pd.Series(found, dtype=object).value_counts()
+    return ", ".join(f"{count} {name or 'without a speed-up'}" for name, count in counts.items()) or "no point"
 
 
-def _key(run: Run, row: pd.Series) -> tuple[str, ...]:
-    """Return what identifies a row's grid point.
-
-    Counts and the baseline strategy are taken from a point's options where these are known, because a point that failed
-    stores neither how many objects "all" is nor its baseline.
-    """
-    asked = {name: run.of(row, "config", name) for name in ("objects", "refs", "targets")}
-    values = [asked[name] if name in asked and run.of(row, "config") else row[name] for name in SAME_POINT]
-    values += [_baseline(run, row), *sorted(_anywhere(word) for word in what_words(_words(run, row)))]
-    return tuple("" if value is None or pd.isna(value) else str(value) for value in values)
-
-
-def _how(run: Run, row: pd.Series) -> list[str]:
-    """Return the options that say how the point was measured, rather than what."""
-    words = _words(run, row)
-    return sorted(set(words) - set(what_words(words)))
-
-
-def _words(run: Run, row: pd.Series) -> list[str]:
-    """Return the point's options that have no column; where the row is older than such a column, its file has them."""
-    options = run.of(row, "config")
-    stored = words_of(options) if isinstance(options, dict) else []
-    listed = parted(row["options"]) if pd.notna(row["options"]) else stored
-    return [word for word in listed if option_of(word) != BASELINE]
-
-
-def _anywhere(word: str) -> str:
-    """Name a folder by its last part, because where it lies differs from machine to machine."""
-    option, _, value = word.partition("=")
-    return f"{option}={Path(value).name}" if option in ("data.root", "model.weights") else word
-
-
-def _baseline(run: Run, row: pd.Series) -> str | None:
-    """Identify the baseline strategy by its class, which failed points store too, or else by its name."""
-    target = run.of(row, "config", "baseline", "_target_") or run.of(row, "config", "reference", "_target_")
-    if not isinstance(target, str):
-        return row["reference"]
-    return None if run.of(row, "config", "paired") is False else target
-
-
-def _verdict(first: Run, second: Run, pair: Pair) -> Verdict | str:
-    if pair.first["status"] != pair.second["status"]:
-        return f"{pair.first['status']}, now {pair.second['status']}"
-    change = speedup_ratio(pair.first, pair.second)
-    if change is None:
-        return "" if pair.first["status"] == "ok" else str(pair.first["status"])
-    measured = SpeedUp(ratio=change.value, lo=change.lo, hi=change.hi, rounds=0)
-    return verdict(measured, band=_band(first, second))
-
-
-def _band(first: Run, second: Run) -> float:
-    return max([*same_bands(first), *same_bands(second)], default=DEFAULT_BAND)
-
-
-def _short(first: Run, second: Run, pairs: list[Pair]) -> str:
-    if not pairs:
-        return "The runs have no grid point in common, so there is nothing to compare."
-    verdicts = pd.Series([_verdict(first, second, pair) for pair in pairs])
-    counts = ", ".join(f"{count} {name or 'without a speed-up'}" for name, count in verdicts.value_counts().items())
-    known = facts(second.environment).get("device", "an unknown device")
-    where = (
-        f"Both are of one machine, {known}, as far as they tell."
-        if one_machine(first, second)
-        else f"They are of different machines, or of settings that make them so ({first.device}; {second.device}): "
-        "frames per second are not compared, only ratios within a run."
+def _where(compared: Compared) -> str:
+    if compared.one_machine:
+        known = facts(compared.runs[-1].environment).get("device", "an unknown device")
+        return f"{'Both' if len(compared.runs) == 2 else 'All'} are of one machine, {known}, as far as they tell."
+    devices = "; ".join(run.device for run in compared.runs)
+    return (
+        f"They are of different machines, or of settings that make them so ({devices}): frames per second are not "
+        "compared, only ratios within a run."
     )
-    return f"{len(pairs)} grid points are in both runs; in B, against A: {counts}. {where}"
 
 
-def _table(first: Run, second: Run, pairs: list[Pair]) -> Table | None:
-    same = one_machine(first, second)
-    memory = {memory_column(first.summary), memory_column(second.summary)}
+def _table(compared: Compared) -> Table | None:
+    matches, letters = compared.points.matches, compared.letters
+    memory = sorted({memory_column(run.summary) for run in compared.runs})
 
-    def both(name: str) -> list[tuple[Column, list[Cell]]]:
+    def each(name: str, cell: CellOf, *, words: bool = False) -> list[tuple[Column, list[Cell]]]:
+        """Make a column for each run."""
         return [
-            (Column(title=f"{name} A"), [column_cell(pair.first, name) for pair in pairs]),
-            (Column(title=f"{name} B"), [column_cell(pair.second, name) for pair in pairs]),
+            (
+                Column(title=f"{name} {letter}", words=words),
+                [Cell() if (point := match[at]) is None else cell(run, point.row) for match in matches],
+            )
+            for at, (run, letter) in enumerate(zip(compared.runs, letters, strict=True))
         ]
 
+    def against(at: int) -> list[tuple[Column, list[Cell]]]:
+        change = "change" if len(letters) == 2 else f"change {letters[at]}"
+        return [
+            (
+                Column(title=f"{letters[at]} against A", words=True),
+                [words(compared.verdict(match, at) or None) for match in matches],
+            ),
+            (Column(title=change), [_change(match, at) for match in matches]),
+        ]
+
+    def plain(name: str) -> CellOf:
+        return lambda _, row: column_cell(row, name)
+
     columns: list[tuple[Column, list[Cell]]] = [
-        (Column(title="strategy", words=True), [words(pair.first["label"]) for pair in pairs]),
-        (Column(title="batch"), [column_cell(pair.first, "batch") for pair in pairs]),
-        (Column(title="objects"), [_first_known(pair, "objects") for pair in pairs]),
-        (Column(title="B against A", words=True), [words(_verdict(first, second, pair) or None) for pair in pairs]),
-        (Column(title="change"), [_ratio_cell(pair) for pair in pairs]),
-        (Column(title="speedup A"), [_speedup(pair.first) for pair in pairs]),
-        (Column(title="speedup B"), [_speedup(pair.second) for pair in pairs]),
-        *(both("fps") if same else []),
-        *(column for name in sorted(memory) for column in both(name)),
-        (Column(title="masks A", words=True), [words(masks_of(first, pair.first)) for pair in pairs]),
-        (Column(title="masks B", words=True), [words(masks_of(second, pair.second)) for pair in pairs]),
-        *both("iou_min"),
-        *both("jf"),
+        *_what(compared),
+        *(column for at in range(1, len(letters)) for column in against(at)),
+        *each("speedup", lambda _, row: number(row["speedup"], lambda _: with_interval(row))),
+        *(each("fps", plain("fps")) if compared.one_machine else []),
+        *(column for name in memory for column in each(name, plain(name))),
+        *each("masks", lambda run, row: words(masks_of(run, row)), words=True),
+        *each("iou_min", plain("iou_min")),
+        *each("jf", plain("jf")),
     ]
-    return filled(columns) if pairs else None
+    return filled(columns) if matches else None
 
 
-def _first_known(pair: Pair, name: str) -> Cell:
-    return column_cell(pair.second if pd.isna(pair.first[name]) else pair.first, name)
+def _what(compared: Compared) -> list[tuple[Column, list[Cell]]]:
+    """Make the columns that say which grid point a row is."""
+    matches, on = compared.points.matches, compared.points.on
+    known = [[point for point in match if point is not None] for match in matches]
+    if on:
+        told = [dict(points[0].on(on)) for points in known]
+        return [(Column(title=name, words=True), [words(one[name]) for one in told]) for name in on]
+
+    def first_known(name: str) -> list[Cell]:
+        filled_in = ([point.row for point in points if pd.notna(point.row[name])] for points in known)
+        return [column_cell(rows[0], name) if rows else Cell() for rows in filled_in]
+
+    return [
+        (Column(title="strategy", words=True), [words(points[0].row["label"]) for points in known]),
+        (Column(title="batch"), first_known("batch")),
+        (Column(title="objects"), first_known("objects")),
+    ]
 
 
-def _speedup(row: pd.Series) -> Cell:
-    return number(row["speedup"], lambda _: with_interval(row))
-
-
-def _ratio_cell(pair: Pair) -> Cell:
-    change = speedup_ratio(pair.first, pair.second)
+def _change(match: tuple[Point | None, ...], at: int) -> Cell:
+    before, after = match[0], match[at]
+    change = None if before is None or after is None else speedup_ratio(before.row, after.row)
     return Cell() if change is None else Cell(text=with_ends(change), key=change.value)
 
 
-def _about(first: Run, second: Run) -> str:
-    band = _band(first, second)
+def _about(compared: Compared) -> str:
+    divided = "`change` is the speed-up in B" if len(compared.runs) == 2 else "A `change` is the speed-up in that run"
     about = (
-        "`change` is the speed-up in B divided by that in A, with its 95% interval; it is `same` where the whole "
-        f"interval lies within {ratio(1 / (1 + band))} and {ratio(1 + band)}, `faster` or `slower` where it lies on "
-        "one side of 1, else `unclear`."
+        f"{divided} divided by that in A, with its 95% interval; it is `same` where the whole "
+        f"interval lies within {ratio(1 / (1 + compared.band))} and {ratio(1 + compared.band)}, `faster` or `slower` "
+        "where it lies on one side of 1, else `unclear`."
     )
-    if one_machine(first, second):
+    if compared.one_machine:
         return f"{about} `fps` is shown to be looked at: a machine differs from itself from hour to hour."
     return about
 
 
-def _changes(first: Run, second: Run) -> Paragraph | Table:
-    before, after = facts(first.environment), facts(second.environment)
-    changed = [name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)]
-    asked = {name: (_asked(first, *name.split(".")), _asked(second, *name.split("."))) for name in ("timing", "seed")}
-    rows = [(name, before.get(name), after.get(name)) for name in changed]
-    rows += [(name, *values) for name, values in asked.items() if values[0] != values[1]]
+def _alone(compared: Compared) -> Bullets | None:
+    lone = compared.points.lone
+    told = tuple(f"{compared.letters[at]}: `{point.row['point']}`, {point.row['status']}" for at, point in lone)
+    return Bullets(items=told) if told else None
+
+
+def _apart(compared: Compared) -> Paragraph | None:
+    kept = compared.points.kept_apart
+    return Paragraph(text=f"What keeps them from matching: {kept}.") if kept and compared.points.matches else None
+
+
+def _unclear(compared: Compared) -> Bullets | None:
+    """Name the points of which a run has several that are equal in what was asked for."""
+    on = compared.points.on
+    told = Counter((compared.letters[at], point.on(on)) for at, point in compared.points.unclear)
+    items = tuple(
+        f"{letter}: {count} points of {', '.join(f'{name} {value}' for name, value in key)}, of which it is not known "
+        "which belong together: name more in `--on`"
+        for (letter, key), count in told.items()
+    )
+    return Bullets(items=items) if items else None
+
+
+def _changes(compared: Compared) -> Paragraph | Table:
+    told: list[dict[str, str | None]] = [dict(facts(run.environment)) for run in compared.runs]
+    names = list(dict.fromkeys(name for one in told for name in one))
+    for option in ("timing", "seed"):
+        names.append(option)
+        for run, one in zip(compared.runs, told, strict=True):
+            one[option] = _asked(run, option)
+    rows = [(name, *(one.get(name) for one in told)) for name in names]
+    rows = [(name, *values) for name, *values in rows if any(value != values[0] for value in values)]
     if not rows:
         return Paragraph(text="Nothing that was recorded: device, versions, code, timing options.")
-    titles = ("what", "A", "B")
     return Table(
-        columns=tuple(Column(title=title, words=True) for title in titles),
-        rows=tuple((words(name), words(old), words(new)) for name, old, new in rows),
+        columns=tuple(Column(title=title, words=True) for title in ("what", *compared.letters)),
+        rows=tuple(tuple(words(value) for value in row) for row in rows),
     )
 
 
-def _asked(run: Run, *place: str) -> str | None:
+def _asked(run: Run, option: str) -> str | None:
     """Return the value of an option in a run's points: each different one, or None without points."""
-    found = list(dict.fromkeys(str(dig(content, "config", *place)) for content in run.points.values()))
+    found = list(dict.fromkeys(str(dig(content, "config", option)) for content in run.points.values()))
     return " or ".join(found) or None
+
+
+def _joined(names: Sequence[str]) -> str:
+    """Join names as a sentence does: A, B and C."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

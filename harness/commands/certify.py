@@ -31,6 +31,8 @@ from strategies.errors import UserError
 
 ONE_POINT = {"strategy": "direct", "batch": "8", "objects": "null"}
 """Options for which the default sweep would list several values."""
+MASKS = "masks"
+"""The word that asks for the other certificate, wherever it stands."""
 ASKED = 0.95
 """The share of slow-downs by `certify.effect` that is to be found."""
 
@@ -38,9 +40,8 @@ ASKED = 0.95
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns one of the exit codes above."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["masks"]:
-        return guarded(lambda: certify_masks(given[1:]))
-    return guarded(lambda: _certify(given))
+    words = [word for word in given if word != MASKS]
+    return guarded(lambda: _certify(given) if words == given else certify_masks(words))
 
 
 def _certify(arguments: list[str]) -> int:

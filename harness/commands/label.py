@@ -3,11 +3,12 @@
 Writes a mask for every target of every group, as an indexed PNG of the picture's size with the references' ids and
 colours, to ``<out>/<group>/<target>.png``; beside them a table (``labels.csv``, and ``labels.parquet`` where pyarrow is
 installed), ``review.html`` and with ``format=png,coco`` ``annotations.json``. The same command again makes what is
-missing, and ``shard=3/16`` one part of the job, for array jobs of a batch system. All GPUs of the machine share a job,
-a process for each, and with ``engine=ray`` those of a cluster whose machines have the same files at the same places; on
-CPUs ``actors=`` and ``cores=`` say how many processes do. Masks are the same, whoever makes them. Strategy and batch
-are what is fastest here (``strategy=auto batch=auto``): a short calibration finds it, or ``from=results/latest`` tells
-it. ``--preview 12`` shows a dozen targets first, in ``<out>-preview/review.html``.
+missing, and ``shard=3/16`` one part of the job, for array jobs of a batch system, as Slurm's:
+``sbatch --array=1-16 --wrap 'python -m harness.label data=folder data.root=my_data shard=$SLURM_ARRAY_TASK_ID/16'``.
+All GPUs of the machine share a job, a process for each, and with ``engine=ray`` those of a cluster whose machines have
+the same files at the same places; on CPUs ``actors=`` and ``cores=`` say how many processes do. Masks are the same,
+whoever makes them. Strategy and batch are what is fastest here (``strategy=auto batch=auto``): a short calibration finds
+it, or ``from=results/latest`` tells it. ``--preview 12`` shows a dozen targets first, in ``<out>-preview/review.html``.
 
 Exit codes: 0 every target has its mask; 1 some could not be read, ``broken.csv`` says which and why; 2 bad input, or
 masks that can't be written; 130 interrupted.

@@ -12,8 +12,6 @@ import ast
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
@@ -23,6 +21,7 @@ from hydra.utils import get_class
 from harness.commands.yaml_options import Option, choices_in, header_of, is_global, options_in
 from harness.guard import guarded
 from harness.options.compose import RENAMED
+from harness.options.shipped import CONF
 from harness.options.signature import signature_of
 from harness.pipeline.ledger import Labelled
 from harness.row import STATUSES, column_reference
@@ -30,8 +29,9 @@ from harness.store.atomic import write_whole
 from strategies.base import Strategy
 
 COMMANDS = (
-    *("harness.cli", "harness.gate.check", "harness.commands.certify", "harness.commands.label"),
+    *("harness.console", "harness.cli", "harness.gate.check", "harness.commands.certify", "harness.commands.label"),
     *("harness.commands.kernels", "harness.commands.train_toy", "harness.commands.reference", "report.cli"),
+    "harness.api",
 )
 """Modules whose docstring explains a command. They are read, not imported, as the harness knows nothing of reports."""
 STATUS_TEXTS = {
@@ -98,9 +98,8 @@ def _write(path: Path) -> int:
 
 def reference() -> str:
     """Return the whole text, as Markdown."""
-    conf = files("conf")
-    config = conf.joinpath("config.yaml").read_text(encoding="utf-8")
-    members = {group.name: _members(group) for group in conf.iterdir() if _members(group)}
+    config = (CONF / "config.yaml").read_text(encoding="utf-8")
+    members = {group.name: _members(group) for group in CONF.iterdir() if _members(group)}
     options = options_in(config)
     known = {option.key: option.comment for option in options}
     parts: list[str] = [PREAMBLE]
@@ -196,7 +195,7 @@ def _group(group: str, members: dict[str, str], known: dict[str, str]) -> Iterat
         yield _table(("option", "of", "default", "choices", "meaning"), listed)
 
 
-def _members(group: Traversable) -> dict[str, str]:
+def _members(group: Path) -> dict[str, str]:
     """Return the text of each YAML file of a folder by its name; other things than folders have none."""
     if not group.is_dir():
         return {}

@@ -20,7 +20,7 @@ from harness.options.words import option_of, word
 from harness.pipeline.plan import Work, targets_of
 from harness.result import PointResult
 from harness.row import SETTING
-from harness.stats.best import Speed, best
+from harness.stats.best import best
 from harness.store.recorded import environment_of, results_of
 from strategies.errors import UserError
 from strategies.models.tracker import Tracker
@@ -80,7 +80,7 @@ def from_run(auto: Auto, run: Path, asked: Point) -> Chosen:
     settings: dict[tuple[object, ...], list[PointResult]] = {}
     for one in fitting:
         settings.setdefault(tuple(getattr(one.row, name) for name in (*SETTING, "objects")), []).append(one)
-    ranked = [results[best([_speed(one) for one in results]).at] for results in settings.values()]
+    ranked = [results[best([one.row.speed for one in results]).at] for results in settings.values()]
     result = max(ranked, key=lambda one: _nearness(one, asked.config.objects))
     row = result.row
     (point,) = auto.compose(USUAL | {"strategy": row.strategy, "batch": str(row.batch)} | _own_options(result))
@@ -149,12 +149,6 @@ def _fits(result: PointResult, asked: Point, auto: Auto) -> bool:
         and ("strategy" in auto.names or row.strategy == asked.strategy)
         and ("batch" in auto.names or row.batch == asked.config.batch)
     )
-
-
-def _speed(result: PointResult) -> Speed:
-    row = result.row
-    assert row.fps is not None
-    return Speed(fps=row.fps, baseline=row.reference, lo=row.speedup_lo, hi=row.speedup_hi, verdict=row.verdict)
 
 
 def _nearness(result: PointResult, objects: int | None) -> tuple[float, float]:

@@ -30,7 +30,10 @@ from yaml import YAMLError
 
 from harness.options.composed import NODES, Job, points_of
 from harness.options.config import register
+from harness.options.flags import explicit, lists_values, only_prints, without_cfg_job
+from harness.options.own_conf import search_own_conf
 from harness.options.points import Point, as_yaml, distinct
+from harness.options.shipped import CONF
 from strategies.errors import UserError, did_you_mean
 
 RENAMED = {"strategy@reference": "strategy@baseline", "reference": "baseline", "check.baseline": "check.snapshot"}
@@ -41,10 +44,6 @@ GROUPS = ("strategy", "strategy@baseline")
 SCRATCH = "sambatch-options-"
 ABANDONED = 3600.0
 """Seconds after which nobody composes any more."""
-CFG = ("--cfg", "-c")
-INFO = ("--info", "-i")
-PRINTING = {"--help", "-h", "--hydra-help", "--version", *CFG, *INFO, "--shell-completion", "-sc"}
-"""Flags that only print something and run nothing."""
 
 
 def compose(arguments: list[str], *, module: str = "harness") -> list[Point]:
@@ -54,8 +53,8 @@ def compose(arguments: list[str], *, module: str = "harness") -> list[Point]:
     module: the module whose command line this is, for the points' commands. Nothing is measured yet, so one bad value
     costs no time. Raises UserError, with one sentence, for whatever can't be composed.
     """
-    arguments = _explicit([_renamed(word) for word in arguments])
-    without = _without_cfg_job(arguments)
+    arguments = explicit([_renamed(word) for word in arguments])
+    without = without_cfg_job(arguments)
     if without is not None:
         print(as_yaml(compose(without, module=module)), end="")
         return []
@@ -64,48 +63,13 @@ def compose(arguments: list[str], *, module: str = "harness") -> list[Point]:
         jobs = _jobs(arguments, module)
         if jobs and jobs[0].composed.sweeps:
             jobs = [job for words in _sweeps(jobs[0]) for job in _jobs(_joined(words, arguments), module)]
-        if not jobs and not _only_prints(arguments):
+        if not jobs and not only_prints(arguments):
             raise UserError("the options sweep nothing: a glob(...) or range(...) in them has no value; give it one")
         return distinct(points_of(jobs))
     except YAMLError as error:
         raise UserError(f"a YAML file can't be read ({' '.join(str(error).split())}); mend it") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explained(error)) from error
-
-
-def _explicit(arguments: list[str]) -> list[str]:
-    """Return the words with the value of each flag that prints in a word of its own, as ``-cjob`` has it glued on.
-
-    ``--info`` without a value gets Hydra's default, or else Hydra would take the next word for its value.
-    """
-    found: list[str] = []
-    for at, word in enumerate(arguments):
-        if word[:2] in ("-c", "-i") and len(word) > 2 and word[2] != "=":
-            found += [word[:2], word[2:]]
-        elif word in INFO and ("=" in (following := "".join(arguments[at + 1 : at + 2])) or following[:1] in ("", "-")):
-            found += [word, "all"]
-        else:
-            found.append(word)
-    return found
-
-
-def _without_cfg_job(arguments: list[str]) -> list[str] | None:
-    """Return the words without ``--cfg job``, or None where it is not among them."""
-    for at, word in enumerate(arguments):
-        flag, joined, value = word.partition("=")
-        if flag not in CFG:
-            continue
-        asked = value if joined else "".join(arguments[at + 1 : at + 2])
-        if asked == "job":
-            others = arguments[:at] + arguments[at + (1 if joined else 2) :]
-            return [other for other in others if other != "--resolve"]  # They always are.
-        if asked not in ("hydra", "all"):
-            raise UserError(f"{flag} {asked} is not known: give --cfg job, --cfg hydra or --cfg all")
-    return None
-
-
-def _only_prints(arguments: list[str]) -> bool:
-    return any(word.partition("=")[0] in PRINTING for word in arguments)
 
 
 def _sweeps(job: Job) -> list[str]:
@@ -120,9 +84,10 @@ def _sweeps(job: Job) -> list[str]:
 
 def _jobs(arguments: list[str], module: str) -> list[Job]:
     register()
+    search_own_conf()
     jobs: list[Job] = []
 
-    @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
+    @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
     def collect(composed: DictConfig) -> None:
         runtime = HydraConfig.get()
         strategy, baseline = (str(runtime.runtime.choices[group]) for group in GROUPS)
@@ -150,7 +115,8 @@ def _jobs(arguments: list[str], module: str) -> list[Job]:
             yamls[choices] = _nodes(loader.load_configuration("config", [*named, *search], run_mode=RunMode.RUN))
         return yamls[choices]
 
-    flags = [] if _only_prints(arguments) else ["--multirun"]
+    printing = only_prints(arguments)
+    flags = [] if printing else ["--multirun"]
     argv = sys.argv
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of being printed by Hydra
     with _scratch() as scratch:  # Hydra wants a folder before anything is checked
@@ -158,6 +124,8 @@ def _jobs(arguments: list[str], module: str) -> list[Job]:
         scratch_dir = f"hydra.sweep.dir={scratch}"
         overrides = [word for word in words if "=" in word and not word.startswith("-")]
         others = [word for word in words if word not in overrides]  # Flags and their values may stand anywhere.
+        if printing:  # What Hydra prints is of one point, with defaults where several values are listed.
+            overrides = [word for word in overrides if not lists_values(word)]
         sys.argv = [f"python -m {module}", *flags, *others, *overrides, scratch_dir]
         errors = StringIO()
         try:

@@ -7,12 +7,14 @@ import re
 from collections.abc import Callable
 from dataclasses import field
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 
 KindT = TypeVar("KindT", bound=type)
+CONF = Path(__file__).resolve().parents[2] / "conf"
+"""Where the YAML files that ship lie: beside this package, whatever a user's own folder or module ``conf`` is."""
 INTERPOLATION = re.compile(r"\$\{\s*(\w+)")
 """A pattern for the option at the top level that an interpolation begins with."""
 
@@ -20,7 +22,7 @@ INTERPOLATION = re.compile(r"\$\{\s*(\w+)")
 @cache
 def shipped(file: str = "config.yaml") -> dict[str, Any]:
     """Return what a file of ``conf/`` holds, with its interpolations as they are written."""
-    content = OmegaConf.to_container(OmegaConf.create(files("conf").joinpath(file).read_text(encoding="utf-8")))
+    content = OmegaConf.to_container(OmegaConf.create((CONF / file).read_text(encoding="utf-8")))
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
 
@@ -28,7 +30,7 @@ def shipped(file: str = "config.yaml") -> dict[str, Any]:
 @cache
 def strategies() -> dict[str, dict[str, Any]]:
     """Return the strategies that ship, by name, as their YAMLs give them."""
-    names = sorted(path.name for path in files("conf").joinpath("strategy").iterdir())
+    names = sorted(path.name for path in (CONF / "strategy").iterdir())
     return {name.removesuffix(".yaml"): shipped(f"strategy/{name}") for name in names}
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 from harness.result import PointResult
@@ -19,6 +21,24 @@ from harness.store.atomic import write_whole
 from harness.store.recorded import process_file, result_of_process, results_of
 from harness.store.summary import written
 from strategies.errors import UserError
+
+BEGAN = "%Y%m%d-%H%M%S-%f"
+"""The beginning of a run's folder's name: when the run began, in local time."""
+STAMP = re.compile(r"(\d{8}-\d{6}-\d{6})-")
+
+
+def folder_name(name: str, at: datetime) -> str:
+    """Return the name of a run's folder."""
+    return f"{at:{BEGAN}}-{name}"
+
+
+def began(folder: Path) -> datetime | None:
+    """Return when a run began, by its folder's name, or None where a person named the folder."""
+    stamp = STAMP.match(folder.name)
+    try:
+        return datetime.strptime(stamp[1], BEGAN) if stamp else None
+    except ValueError:  # Those digits are no time.
+        return None
 
 
 class RunFolder:

@@ -13,19 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from harness.column import LARGEST, Column
 from harness.options.words import unlike
-from harness.row import CATALOGUE, COLUMNS, SETTING
+from harness.row import CATALOGUE, SETTING
 from harness.schema import read_object
-from harness.store.recorded import planned_names
-from harness.store.summary import rows_in
-from strategies.errors import UserError
+from harness.store.table import stored_points, summary_of
 
 if TYPE_CHECKING:
     from strategies.base import Strategy
 
 OURS = "strategies."
-YES_OR_NO = {"True": True, "False": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,37 +74,13 @@ class Run:
 def read_run(folder: Path) -> Run:
     """Read a run's folder, as far as possible if the run was interrupted.
 
-    A point, or its status, that the summary lacks is taken from the point's own file, which is written before it.
     Raises UserError where the folder holds no run.
     """
-    contents = {path.stem: read_object(path) for path in sorted((folder / "points").glob("*.json"))}
-    points = {
-        name: content
-        for name, content in contents.items()
-        if content is not None and isinstance(dig(content, "row"), dict)
-    }
-    rows = rows_in(folder / "summary.csv")
-    for name, content in points.items():
-        if rows.get(name, {}).get("status") != content["row"].get("status"):
-            rows[name] = _texts(content["row"] | {"point": name})
-    if not rows:
-        raise UserError(f"{folder} holds no finished point: give the folder of a run, as results/latest")
-    places = planned(folder)
-    ordered = sorted(rows.values(), key=lambda row: places.get(row["point"], len(places)))
-    summary = pd.DataFrame(ordered, columns=list(COLUMNS), dtype=str).replace("", None)
+    points = stored_points(folder)
+    summary = summary_of(folder, points)
     environment = read_object(folder / "environment.json") or {}
-    counted = _counted(_typed(summary), points)
+    counted = _counted(summary, points)
     return Run(folder=folder, environment=environment, summary=_labelled(counted, points), points=points)
-
-
-def planned(folder: Path) -> dict[str, int]:
-    """Return each point's place in the sweep; a run that was resumed does not measure its points in that order."""
-    return {name: at for at, name in enumerate(planned_names(folder))}
-
-
-def _texts(row: dict[str, Any]) -> dict[str, str]:
-    """Return a row's values as summary.csv would hold them."""
-    return {name: "" if value is None else str(value) for name, value in row.items()}
 
 
 def finite(value: Any) -> float | None:
@@ -124,23 +96,6 @@ def dig(content: Any, *keys: str) -> Any:
     for key in keys:
         content = content.get(key) if isinstance(content, dict) else None
     return content
-
-
-def _typed(summary: pd.DataFrame) -> pd.DataFrame:
-    """Convert the texts to values as `harness.row.Row` has them, and to None or NaN where that fails."""
-
-    def typed(column: Column) -> pd.Series:
-        texts = summary[column.name]
-        if column.identifies and column.default is not None:  # Older runs lack it, because it had no other value.
-            texts = texts.fillna(str(column.default))
-        if column.kind is bool:
-            return texts.map(YES_OR_NO).astype(object).where(texts.isin(list(YES_OR_NO)), None)
-        if column.kind is str:
-            return texts
-        numbers = pd.to_numeric(texts, errors="coerce").astype(float)
-        return numbers.where(numbers.between(0, LARGEST)) if column.kind is int else numbers
-
-    return summary.assign(**{name: typed(column) for name, column in CATALOGUE.items()})
 
 
 def _counted(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.DataFrame:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from report.reading.run import Run, planned
+from harness.store.recorded import planned_names
+from report.reading.run import Run
 from report.render.document import Paragraph, Section
 
 MOST_NAMED = 12
@@ -10,7 +11,7 @@ MOST_NAMED = 12
 
 
 def pending_section(run: Run) -> Section | None:
-    asked, done = planned(run.folder), set(run.summary["point"])
+    asked, done = dict.fromkeys(planned_names(run.folder)), set(run.summary["point"])
     names = [name for name in asked if name not in done]
     if not names:
         return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
+from harness.cli import main
+from harness.commands.certify import main as certify
+from harness.commands.label import main as label
+from harness.gate.check import main as check
 from harness.row import COLUMNS
 from tests.support.harness_runs import (
     REPORTED,
@@ -325,6 +330,27 @@ def test_help_names_the_choices_and_runs_nothing(
     for word in (f"strategy: {', '.join(SHIPPED)}", "batch: 8", "min_rounds"):
         assert word in out
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (main, ["batch=8,16", "--help", "strategy=direct"]),
+        (main, ["--help", "strategy=glob(*)"]),
+        (check, ["--update", "--help"]),
+        (certify, ["--help", "masks"]),
+        (label, ["--preview", "12", "--help", "batch=8,16"]),
+    ],
+    ids=str,
+)
+def test_help_may_stand_anywhere_and_beside_listed_values(
+    command: Callable[[Sequence[str]], int], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        command(words)
+    assert left.value.code == 0
+    assert "Compare batching strategies" in capsys.readouterr().out
 
 
 def test_cfg_job_shows_the_options_of_a_point_and_runs_nothing(

@@ -162,6 +162,99 @@ def test_nothing_in_common(tmp_path: Path) -> None:
     assert "no grid point in common" in compared(tmp_path, [row("a")], [row("b", batch=8)])
 
 
+# --- what keeps points from matching -------------------------------------------------------------------------------
+
+STRATEGIES = ("direct", "sequential")
+
+
+def sweep(speedup: float, **changes: Any) -> list[dict[str, Any]]:
+    """A row for each of two strategies at two batches."""
+    return [
+        row(f"{strategy}-{batch}", strategy=strategy, batch=batch, **speeds(speedup, **changes))
+        for strategy in STRATEGIES
+        for batch in (1, 8)
+    ]
+
+
+def test_what_keeps_runs_from_matching_is_named(tmp_path: Path) -> None:
+    """By what was asked for: of the objects, one run took all, which were four."""
+    few, many = ({**against("sequential"), "refs": 2, "targets": 16, "objects": count} for count in (4, None))
+    text = compared(tmp_path, sweep(2.0), sweep(2.0, targets=32), config=few, config_after=many | {"targets": 32})
+    assert "no grid point in common: objects 4 / all; targets 16 / 32." in text
+    assert "`--on strategy,batch`" in text
+
+
+def test_an_option_without_a_column_and_a_baseline_can_keep_them_apart_too(tmp_path: Path) -> None:
+    text = compared(tmp_path, sweep(2.0, options="seed=3"), sweep(2.0, reference="rebuild"))
+    assert "baseline sequential / rebuild; seed 3 / default" in text
+
+
+def test_of_runs_that_match_in_part_it_is_named_for_the_rest(tmp_path: Path) -> None:
+    both = [row("both", **speeds(2.0))]
+    text = compared(tmp_path, [*both, row("old", batch=8)], [*both, row("new", batch=16)])
+    assert "What keeps them from matching: batch 8 / 16." in text
+    assert "What keeps them" not in compared(tmp_path / "more", [*both, row("old", batch=8)], both)
+
+
+def test_points_are_matched_on_what_is_common_if_asked(tmp_path: Path) -> None:
+    runs = [
+        read_run(run_folder(tmp_path / name, sweep(speedup, targets=targets)))
+        for name, speedup, targets in (("first", 2.0, 16), ("second", 4.0, 32))
+    ]
+    text = render_markdown(comparison_of(*runs, on=["strategy", "batch"]))
+    cells = points(text)
+    assert [(one["strategy"], one["batch"]) for one in cells] == [
+        (strategy, batch) for strategy in STRATEGIES for batch in ("1", "8")
+    ]
+    assert {one["B against A"] for one in cells} == {"faster"}
+    assert "matched by strategy and batch alone, and differ in targets 16 / 32." in text
+
+
+def test_points_that_are_equal_in_what_was_asked_are_not_mixed_up(tmp_path: Path) -> None:
+    runs = [read_run(run_folder(tmp_path / name, sweep(2.0))) for name in ("first", "second")]
+    text = render_markdown(comparison_of(*runs, on=["strategy"]))
+    assert "no grid point in common" in text
+    assert "- A: 2 points of strategy direct, of which it is not known which belong together" in text
+
+
+def test_what_no_point_has_can_not_be_matched_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(run_folder(tmp_path / "run", sweep(2.0)))
+    assert main(["compare", folder, folder, "--on", "strategy,bach"]) == 2
+    assert "--on bach is not known; did you mean batch?" in complaint(capsys.readouterr().err)
+
+
+# --- more than two runs --------------------------------------------------------------------------------------------
+
+
+def test_every_run_has_a_column(tmp_path: Path) -> None:
+    found = [
+        read_run(run_folder(tmp_path / name, rows, environment=ENVIRONMENT | {"device": name}))
+        for name, rows in (("A100", sweep(2.0)), ("H100", sweep(3.0)), ("H200", sweep(2.0)[:2]))
+    ]
+    text = render_markdown(comparison_of(*found))
+    first, *_, last = points(text)
+    assert [first[f"speedup {letter}"].partition(" ")[0] for letter in "ABC"] == ["2.00", "3.00", "2.00"]
+    assert (first["B against A"], first["change B"].partition(" ")[0]) == ("faster", "1.50")
+    assert (first["C against A"], first["change C"].partition(" ")[0]) == ("same", "1.00")
+    assert (last["B against A"], last["C against A"], last["speedup C"]) == ("faster", "", "")
+    assert "# A100 (A), H100 (B) and H200 (C)" in text
+    assert "in two or more of 3 runs; in B, against A: 4 faster; in C, against A: 2 same." in text
+    devices = [one for one in table_cells(text, "What changed around them") if one["what"] == "device"]
+    assert devices == [{"what": "device", "A": "A100", "B": "H100", "C": "H200"}]
+    assert "fps A" not in first, "frames per second of different machines are not compared"
+
+
+def test_the_command_takes_many_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [str(run_folder(tmp_path / name, sweep(2.0))) for name in ("one", "two", "three")]
+    assert main(["compare", *folders, "--on", "strategy,batch"]) == 0
+    assert "# one (A), two (B) and three (C)" in capsys.readouterr().out
+    assert main(["compare", *folders * 9]) == 2
+    assert "26 runs at most, not 27" in complaint(capsys.readouterr().err)
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
 def test_the_command_prints_or_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = [str(run_folder(tmp_path / name, [row("a", **speeds(2.0))])) for name in ("one", "two")]
     assert main(["compare", *folders]) == 0
@@ -176,7 +269,7 @@ def test_the_command_prints_or_writes_a_file(tmp_path: Path, capsys: pytest.Capt
 def test_any_other_file_is_refused(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "run", [row("a")])
     with pytest.raises(UserError, match=r"neither \.md nor \.html"):
-        write_comparison(folder, folder, tmp_path / "compared.pdf")
+        write_comparison([folder, folder], tmp_path / "compared.pdf")
 
 
 @pytest.mark.processes
@@ -217,7 +310,8 @@ def test_options_of_any_kind_crash_nothing(tmp_path: Path, content: Any) -> None
     [
         (["compare", "A"], "required: B"),
         (["compare"], "required: A, B"),
-        (["compare", "A", "B", "C"], "C"),
+        (["compare", "A", "B", "C"], "A holds no finished point"),
+        (["compare", "A", "B", "--on"], "--on"),
         (["compare", "A", "B", "--nothing"], "--nothing"),
         (["A", "B"], "B"),
         (["--nothing"], "--nothing"),

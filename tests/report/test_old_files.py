@@ -50,7 +50,7 @@ def test_points_that_did_not_converge_are_marked_as_before(tmp_path: Path) -> No
 def test_runs_of_the_repository_are_compared() -> None:
     first, second = (read_run(RESULTS / name) for name in RUNS)
     assert comparison_of(first, second).sections
-    text = write_comparison(RESULTS / "example", RESULTS / "example", None)
+    text = write_comparison([RESULTS / "example", RESULTS / "example"])
     assert f"{len(first.summary)} grid points are in both runs" in text
 
 
@@ -109,7 +109,7 @@ def test_a_run_of_another_version_opens_everywhere(changes: dict[str, Any], tmp_
     text = write_report(folder).read_text(encoding="utf-8")
     (line,) = table_cells(text)
     assert (line["masks"], line["fps"], line["speedup"]) == ("same", "50.0", "4.00 (3.90-4.10)*")
-    assert "1 grid points are in both runs" in write_comparison(folder, folder, None)
+    assert "1 grid points are in both runs" in write_comparison([folder, folder])
     assert history.append(folder)
     taken = Snapshot.of_run(folder)
     assert [one.baseline for one in taken.points.values()] == ["sequential"]

@@ -76,7 +76,7 @@ from report.write import write_report
 first, second = map(Path, sys.argv[1:])
 assert history.append(first) and history.append(second)
 print(write_report(second).read_text(encoding="utf-8"))
-print(write_comparison(first, second, None))
+print(write_comparison([first, second]))
 """,
         *runs(tmp_path),
     )

@@ -1,0 +1,53 @@
+"""A user's own `./conf`: its YAML files are found, and it never takes the place of the one that ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.options.compose import compose
+from tests.support.harness_runs import complaint, exit_code
+
+MINE = "_target_: strategies.direct.Direct\nbank: repeat\n"
+
+
+@pytest.fixture
+def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder ``conf`` of another project, which is a package, has options of its own, and one strategy for us."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "conf"
+    (folder / "strategy").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise SystemExit('another project')\n")
+    (folder / "config.yaml").write_text("batch: 77\nlearning_rate: 0.1\n")
+    (folder / "strategy" / "mine.yaml").write_text(MINE)
+    return folder
+
+
+def test_a_strategy_in_the_current_folder_is_found(conf: Path) -> None:
+    (point,) = compose(["strategy=mine", "batch=2"])
+    assert (point.strategy, point.config.strategy["bank"], point.config.batch) == ("mine", "repeat", 2)
+
+
+def test_options_are_those_that_ship(conf: Path) -> None:
+    (point,) = compose(["strategy=direct"])
+    assert point.config.batch == 8
+    assert "learning_rate" not in point.options
+
+
+def test_what_ships_goes_before_a_file_of_the_same_name(conf: Path) -> None:
+    (conf / "strategy" / "direct.yaml").write_text("_target_: strategies.sequential.Sequential\n")
+    (point,) = compose(["strategy=direct"])
+    assert point.config.strategy["_target_"] == "strategies.direct.Direct"
+
+
+def test_the_default_sweep_has_it(conf: Path) -> None:
+    assert "mine" in {point.strategy for point in compose(["batch=2"])}
+
+
+def test_another_folder_is_named_by_an_option(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    elsewhere = conf.rename(conf.with_name("elsewhere"))
+    assert exit_code("strategy=mine") == 2
+    assert "strategy=mine is not known" in complaint(capsys.readouterr().err)
+    (point,) = compose(["strategy=mine", f"hydra.searchpath=[file://{elsewhere}]"])
+    assert point.strategy == "mine"
