@@ -18,13 +18,14 @@ from torch import Tensor
 
 from harness.data.group import Frame
 from harness.job.cores import Cores, one_thread
+from harness.job.decoding import read_target, side_of
 from harness.job.finish import Finished, finish
 from harness.job.ledger import Labelled, Ledger
 from harness.job.meter import Meter
 from harness.job.plan import Work
 from strategies.base import Strategy
+from strategies.components.encoder import Encoder
 from strategies.errors import UserError, out_of_memory
-from strategies.models.tracker import Tracker
 from strategies.preprocessing import label_map_to_masks
 from strategies.vocabulary import Predictions, References
 
@@ -74,22 +75,25 @@ class Pipeline:
 
     def __init__(
         self,
-        model: Tracker,
+        encoder: Encoder,
         strategy: Strategy,
         ledger: Ledger,
         meter: Meter,
         *,
         batch: int,
+        decode: str,
         cores: Cores,
         on_broken: OnBroken,
         on_done: Callable[[int], None],
     ) -> None:
-        """on_done: told how many targets were entered, each time that some were."""
-        self._model = model
+        """decode: as in the options. on_done: told how many targets were entered, each time that some were."""
+        self._encoder = encoder
+        self._model = encoder.model
         self._strategy = strategy
         self._ledger = ledger
         self._meter = meter
         self._batch = batch
+        self._side = side_of(self._model, decode)
         self._cores = cores
         self._on_broken = on_broken
         self._on_done = on_done
@@ -159,8 +163,8 @@ class Pipeline:
 
     def _read_target(self, target: Frame) -> Picture:
         with self._meter.stage("read"):
-            image = target.image()
-            return Picture(pixels=self._model.pixels(image), size=image.shape[:2])
+            image, size = read_target(target, side=self._side)
+            return Picture(pixels=self._model.pixels(image), size=size)
 
     def _read_reference(self, work: Work, frame: Frame) -> Labels:
         with self._meter.stage("read"):
@@ -172,7 +176,7 @@ class Pipeline:
     def _prepare(self, work: Work, references: Sequence[Labels]) -> None:
         pixels = torch.stack([reference.pixels for reference in references])
         with self._meter.stage("encode"):
-            features = self._model.encode_pixels(pixels)
+            features = self._encoder(pixels)
         with self._meter.stage("predict"):
             self._strategy.prepare(
                 References(
@@ -216,7 +220,7 @@ class Pipeline:
         """Predict a batch; where memory is not enough for all of it, its halves."""
         try:
             with self._meter.stage("encode"):
-                features = self._model.encode_pixels(pixels)
+                features = self._encoder(pixels)
             with self._meter.stage("predict"):
                 return self._strategy.predict(features).cpu()
         except Exception as error:
@@ -226,6 +230,7 @@ class Pipeline:
         if self._model.device.type == "cuda":
             torch.cuda.empty_cache()
         half = len(pixels) // 2
+        self._encoder.smaller(half)
         return Predictions.concatenate([self._predictions(pixels[:half]), self._predictions(pixels[half:])])
 
     def _pictures(self, batch: _Batch) -> dict[str, Picture]:

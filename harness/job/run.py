@@ -16,9 +16,11 @@ from harness.job.bar import JobBar
 from harness.job.choice import Auto, Chosen, again, calibrated, from_run
 from harness.job.coco import check_coco, write_coco
 from harness.job.cores import Cores, computing_with
+from harness.job.decoding import difference_of_masks
+from harness.job.encoding import checked, speed_of
 from harness.job.fingerprint import OTHER_FOLDER, Fingerprint
 from harness.job.ledger import Ledger
-from harness.job.meter import Meter, bottleneck
+from harness.job.meter import NETWORK, Meter, bottleneck
 from harness.job.pipeline import Pipeline
 from harness.job.plan import Work, out_of, root_of, targets_of, work_of
 from harness.job.rehearse import cores_of
@@ -29,7 +31,9 @@ from harness.measure.making import make_strategy
 from harness.options.config import HarnessConfig
 from harness.options.devices import resolve_device
 from harness.options.points import Point
+from harness.workload.encode import encoder_of
 from strategies.base import Strategy
+from strategies.components.encoder import Encoder
 from strategies.errors import UserError
 from strategies.models.tracker import Tracker
 
@@ -40,7 +44,8 @@ class Summary:
 
     broken: how many were left out. whole: whether tables were written, which the parts of a job leave to the last of
     them; these are of the whole job then, as is broken. scores: J and F where there is truth. parquet: whether that
-    table could be written.
+    table could be written. decoding: how alike masks of ``decode=fast`` are to others, in words; empty where it applied
+    to no picture. encoder: what was found of the encoder, in words.
     """
 
     out: Path
@@ -53,6 +58,8 @@ class Summary:
     whole: bool = False
     scores: tuple[float, float] | None = None
     parquet: bool = False
+    decoding: str = ""
+    encoder: tuple[str, ...] = ()
 
 
 def label(point: Point, *, auto: Auto | None = None, preview: int | None = None) -> Summary:
@@ -91,11 +98,12 @@ def label(point: Point, *, auto: Auto | None = None, preview: int | None = None)
         with Ledger(place) as ledger, computing_with(begun.cores.threads):
             bar.begin(meter, total=targets_of(begun.plan), kept=_kept(begun.plan, ledger))
             Pipeline(
-                model,
+                begun.encoder,
                 begun.strategy,
                 ledger,
                 meter,
                 batch=begun.point.config.batch,
+                decode=config.label.decode,
                 cores=begun.cores,
                 on_broken=bar.break_off,
                 on_done=bar.advance,
@@ -108,6 +116,8 @@ def label(point: Point, *, auto: Auto | None = None, preview: int | None = None)
                 seconds_busy=meter.busy(),
                 bottleneck=bottleneck(meter.busy(), workers=begun.cores.workers),
                 broken=len(bar.broken),
+                decoding=begun.decoding,
+                encoder=_told(begun, meter),
             )
             if shard is None:
                 return _written(summary, config, out, begun.plan, ledger, bar.broken)
@@ -121,12 +131,18 @@ def label(point: Point, *, auto: Auto | None = None, preview: int | None = None)
 
 @dataclass(frozen=True, kw_only=True)
 class _Begun:
-    """What a run is settled on: its point, its part of the groups that can be used, and its threads."""
+    """What a run is settled on: its point, its part of the groups that can be used, and its threads.
+
+    decoding: as in `Summary`. encoded: how near the encoder is to the eager one in fp32, in words.
+    """
 
     point: Point
     strategy: Strategy
+    encoder: Encoder
     plan: Sequence[Work]
     cores: Cores
+    decoding: str
+    encoded: str
 
 
 def _begun(
@@ -148,16 +164,40 @@ def _begun(
     if before is not None:
         fingerprint.check_same(before, options=options, weights=weights, threads=config.label.threads, out=out)
     cores = cores_of(config.label, plan, model, strategy, kept=before.threads if before else None)
+    whole = plan
     if shard is not None:
         plan = shard.part_of(plan, batch=config.batch, whole_groups=strategy.remembers_targets)
     plan, references = _fingerprinted(plan, bar)
     if before is not None:
         fingerprint.check_references(before, references, out)
+    encoder = encoder_of(model, config.encode, batch=config.batch)
+    with computing_with(cores.threads):
+        encoded = checked(encoder, plan, batch=config.batch)
+        decoding = before.decoding if before is not None else ""
+        if config.label.decode == "fast" and not decoding:
+            decoding = difference_of_masks(whole, encoder, strategy, batch=config.batch)
     known = dict(sorted({**(before.groups if before else {}), **references}.items()))
-    Fingerprint(options=options, weights=weights, threads=cores.threads, groups=known, chosen=chosen.why).write(out)
+    Fingerprint(
+        options=options, weights=weights, threads=cores.threads, groups=known, chosen=chosen.why, decoding=decoding
+    ).write(out)
     if auto is not None and chosen.why:
         bar.say(f"chosen{' before' if before is not None else ''}: {chosen.why}")
-    return _Begun(point=point, strategy=strategy, plan=plan, cores=cores)
+    return _Begun(
+        point=point,
+        strategy=strategy,
+        encoder=encoder,
+        plan=plan,
+        cores=cores,
+        decoding=decoding,
+        encoded=encoded,
+    )
+
+
+def _told(begun: _Begun, meter: Meter) -> tuple[str, ...]:
+    """Return what is to be told of the encoder once the network is idle."""
+    busy = sum(meter.busy()[name] for name in NETWORK)
+    speed = speed_of(begun.encoder, batch=begun.point.config.batch, busy=busy)
+    return tuple(filter(None, (begun.encoded, speed)))
 
 
 def _chosen(

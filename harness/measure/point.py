@@ -111,6 +111,7 @@ def measure_point(
         samples=timed.blocks,
         details={
             "bank_seconds": verified.bank_seconds,
+            "encoder": _encoder(workload, matrix_rate),
             **timing_details(timed),
             "sustained": None if sustained is None else asdict(sustained),
             "sdpa": dict(attention),
@@ -191,12 +192,19 @@ def _unless_too_large(measure: Callable[[], float]) -> float | None:
         return None
 
 
+def _encoder(workload: Workload, matrix_rate: float | None) -> dict[str, Any]:
+    """Return what the encoder took without reading and storing, its share of the matrix rate, and how far it is off."""
+    counted = workload.counted
+    share = None if matrix_rate is None else counted.matrix_share(matrix_rate)
+    return asdict(counted) | {"matrix_share": share}
+
+
 def _cost(
     point: Point, workload: Workload, verified: Verified, timed: SpeedMeasurement, matrix_rate: float | None
 ) -> dict[str, Any]:
     found = cost(
         fps=timed.pooled.fps,
-        encode_fps=workload.encoded_frames / workload.encode_seconds,
+        encode_fps=workload.counted.encoded_frames / workload.counted.encode_seconds,
         flops_per_target=verified.flops_per_target,
         matrix_rate=matrix_rate,
         project_to=point.config.project_to,

@@ -29,6 +29,7 @@ from harness.options.shipped import defaults_from
 from strategies.errors import UserError, one_of
 from strategies.models.precision import DTYPES
 
+DECODINGS = ("exact", "fast")
 FORMATS = ("png", "coco")
 ISOLATIONS = ("spawn", "inline")
 MOST_PROCESSES = 1000
@@ -50,6 +51,8 @@ class ModelConfig:
 class EncodeConfig:
     batch: int = MISSING
     workers: int = MISSING
+    compile: bool = MISSING
+    channels_last: bool = MISSING
 
     def __post_init__(self) -> None:
         at_least("encode.batch", self.batch, 1)
@@ -160,12 +163,14 @@ class LabelConfig:
     run: str | None = MISSING
     exact: bool = MISSING
     calibration: float | None = MISSING
+    decode: str = MISSING
 
     def __post_init__(self) -> None:
         if self.out == "":
             raise UserError("out= is empty: give the folder that masks go to")
         for kind in self.format:
             one_of("format", kind, FORMATS)
+        one_of("decode", self.decode, DECODINGS)
         at_least("label.review", self.review, 0)
         at_least("label.calibration", self.calibration or 0, 0)
         for option in ("threads", "workers"):
