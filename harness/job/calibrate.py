@@ -10,6 +10,7 @@ from torch import Tensor
 
 from harness.job.contest import Contest, Duel, Side
 from harness.job.plan import Work
+from harness.job.references import references_of
 from harness.measure.making import make_strategy
 from harness.measure.speed import measure_speed
 from harness.measure.timing import Clock, device_clock
@@ -108,9 +109,7 @@ class Calibration:
         self._model, self._seed = model, seed
         self._clock: Clock = device_clock(model.device)
         self._began = self._clock()
-        frames = work.group.references
-        labels = [frame.labels() for frame in frames if frame.labels is not None]
-        self._references: References = model.references([frame.image() for frame in frames], labels, work.object_ids)
+        self._references: References = references_of(work, model)
         self._one = model.pixels(work.group.targets[0].image())[None]
         self._frames = work.group.targets[:LARGEST]
         self._targets, self._seconds = targets, seconds

@@ -18,6 +18,7 @@ from torch import Tensor
 from harness.data.group import Frame
 from harness.data.images import is_reducible, read_reduced
 from harness.job.plan import Work
+from harness.job.references import references_of
 from strategies.base import Strategy
 from strategies.components.encoder import Encoder
 from strategies.errors import UserError
@@ -85,19 +86,21 @@ def _read_both_ways(work: Work, model: Tracker) -> Iterator[_Read]:
         try:
             if target.picture is None or not is_reducible(target.picture, side=model.side):
                 continue
-            (exact, size), (fast, _) = (read_target(target, side=side) for side in (None, model.side))
+            image, size = read_target(target, side=model.side)
+            fast = model.pixels(image)
+            image, _ = read_target(target, side=None)
         except UserError:
             continue
-        yield _Read(exact=model.pixels(exact), fast=model.pixels(fast), size=size)
+        exact = model.pixels(image)
+        del image  # It is large, and the next one comes later.
+        yield _Read(exact=exact, fast=fast, size=size)
 
 
 def _both_ways(
     work: Work, targets: Sequence[_Read], encoder: Encoder, strategy: Strategy, *, batch: int
 ) -> list[float]:
     """Return the IoU of each object in each target; of masks that are both empty it is 1."""
-    references = work.group.references
-    labels = [frame.labels() for frame in references if frame.labels is not None]
-    bank = encoder.model.references([frame.image() for frame in references], labels, work.object_ids)
+    bank = references_of(work, encoder.model)
     predictions: list[Predictions] = []
     for squares in ([one.exact for one in targets], [one.fast for one in targets]):
         strategy.prepare(bank)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,11 +22,11 @@ from harness.job.finish import Finished, finish
 from harness.job.ledger import Labelled, Ledger
 from harness.job.meter import Meter
 from harness.job.plan import Work
+from harness.job.references import Labels, encoded, read_reference
 from strategies.base import Strategy
 from strategies.components.encoder import Encoder
 from strategies.errors import UserError, out_of_memory
-from strategies.preprocessing import label_map_to_masks
-from strategies.vocabulary import Predictions, References
+from strategies.vocabulary import Predictions
 
 AHEAD = 2
 
@@ -41,14 +40,6 @@ class Picture:
 
     pixels: Tensor
     size: tuple[int, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Labels:
-    """A reference as the network takes it; masks are bool ``[O, S, S]``."""
-
-    pixels: Tensor
-    masks: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,24 +159,13 @@ class Pipeline:
 
     def _read_reference(self, work: Work, frame: Frame) -> Labels:
         with self._meter.stage("read"):
-            assert frame.labels is not None
-            labels: np.ndarray = frame.labels()
-            masks = label_map_to_masks(labels, work.object_ids, side=self._model.side)
-            return Labels(pixels=self._model.pixels(frame.image()), masks=masks)
+            return read_reference(work, frame, self._model)
 
-    def _prepare(self, work: Work, references: Sequence[Labels]) -> None:
-        pixels = torch.stack([reference.pixels for reference in references])
+    def _prepare(self, work: Work, read: Sequence[Labels]) -> None:
         with self._meter.stage("encode"):
-            features = self._encoder(pixels)
+            references = encoded(work, read, self._encoder)
         with self._meter.stage("predict"):
-            self._strategy.prepare(
-                References(
-                    features=features,
-                    masks=torch.stack([reference.masks for reference in references]),
-                    object_ids=work.object_ids,
-                    pixels=pixels,
-                )
-            )
+            self._strategy.prepare(references)
 
     def _predicted(
         self, batch: _Batch, palette: bytes, pool: ThreadPoolExecutor

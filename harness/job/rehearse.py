@@ -11,6 +11,7 @@ from harness.job.cores import Cores, available, computing_with, shared
 from harness.job.decoding import read_target, side_of
 from harness.job.finish import as_png
 from harness.job.plan import Work
+from harness.job.references import references_of
 from harness.options.config import LabelConfig
 from strategies.base import Strategy
 from strategies.errors import UserError
@@ -48,10 +49,8 @@ def _rehearsed(options: LabelConfig, plan: Sequence[Work], model: Tracker, strat
 
 
 def _on(work: Work, model: Tracker, strategy: Strategy, *, cores: int, decode: str) -> Cores:
-    references = work.group.references
-    labels = [frame.labels() for frame in references if frame.labels is not None]
     with computing_with(1):
-        strategy.prepare(model.references([frame.image() for frame in references], labels, work.object_ids))
+        strategy.prepare(references_of(work, model))
         target, side = work.group.targets[0], side_of(model, decode)
         image, size = read_target(target, side=side)
         predicted = strategy.predict(model.encode([image])).cpu()  # It warms up, and what it makes is enlarged below.
