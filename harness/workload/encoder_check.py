@@ -3,7 +3,15 @@
 Like masks, features are held to a noise floor that is measured in the same process. For it the eager encoder in fp32
 runs again with noise of one unit roundoff of the computing dtype in what each of its products gives out, as if that
 had been rounded, or summed up in another order. Limits are as many times the floor as those of masks are
-(`harness.masks.rule`).
+(`harness.masks.rule`). The toy on a CPU, on the references of four drawn groups:
+
+======  ================  ================  ======================================
+dtype   floor (rms)       limit (rms)       of which encoders used
+======  ================  ================  ======================================
+fp32    2.7e-7 to 3.7e-7  1.1e-6 to 1.5e-6  0 with channels last, 0.22 compiled
+fp16    1.1e-3 to 1.6e-3  2.2e-3 to 3.2e-3  0.31 to 0.38, channels last or not
+bf16    8.6e-3 to 1.2e-2  1.7e-2 to 2.5e-2  0.31 to 0.37, 0.30 compiled
+======  ================  ================  ======================================
 """
 
 from __future__ import annotations

@@ -48,6 +48,7 @@ def ious(folder: Path, one: str, other: str) -> list[float]:
     return found
 
 
+@pytest.mark.slow
 def test_fast_decodes_less_and_what_it_says_of_its_masks_is_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three targets of six megapixels are all that are compared, so the line can be computed again from the masks."""
     data = draw(tmp_path / "my_data", targets=3)
@@ -79,6 +80,7 @@ def test_fast_decodes_less_and_what_it_says_of_its_masks_is_so(tmp_path: Path, m
     assert stored["options"]["decode"] == "fast"
 
 
+@pytest.mark.slow
 def test_a_picture_that_its_exif_turns_gets_the_mask_of_the_picture_as_displayed(tmp_path: Path) -> None:
     for name, orientation in (("upright", None), ("turned", 6)):
         data = draw(tmp_path / name, targets=2)
@@ -89,6 +91,7 @@ def test_a_picture_that_its_exif_turns_gets_the_mask_of_the_picture_as_displayed
     assert np.mean(ious(tmp_path, "upright-masks", "turned-masks")) > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "suffix"), [((255, 900), ".jpg"), ((600, 900), ".png")])
 def test_where_it_applies_to_no_picture_masks_stay_and_that_is_said(
     tmp_path: Path, size: tuple[int, int], suffix: str
@@ -184,6 +187,7 @@ def test_what_is_compiled_is_given_full_batches(
     assert min(ious(tmp_path, "my_data-masks", "other")) > 0.99
 
 
+@pytest.mark.slow
 def test_after_long_work_the_encoders_share_of_the_matrix_rate_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

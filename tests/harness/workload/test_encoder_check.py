@@ -65,6 +65,7 @@ def test_features_are_no_distance_from_themselves(model: Sam2, pictures: Picture
     assert Distance.between(features, features) == Distance(largest=0, rms=0)
 
 
+@pytest.mark.slow
 def test_the_floor_is_about_the_roundoff_of_the_dtype_and_the_same_each_time(model: Sam2, pictures: Pictures) -> None:
     right = first(model, pictures)
     for dtype in ("fp32", "fp16", "bf16"):
@@ -134,6 +135,7 @@ def test_a_workload_tells_what_its_encoder_took_and_how_near_it_is(
     assert counted.matrix_share(1e9) == pytest.approx(2 * counted.matrix_share(2e9))
 
 
+@pytest.mark.slow
 def test_a_sweep_of_encoders_says_which_was_which(tmp_path: Path) -> None:
     ended = run_here(tmp_path, "strategy=direct", "batch=2", "encode.channels_last=false,true", *TINY)
     assert ended.returncode == 0
@@ -147,6 +149,7 @@ def test_a_sweep_of_encoders_says_which_was_which(tmp_path: Path) -> None:
         assert (found["checked"] is not None) == channels_last
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_encoder_is_wrong_measures_nothing_with_it_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
