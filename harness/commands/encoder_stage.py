@@ -1,24 +1,22 @@
 """The extra that ``extras.after=[harness.commands.encoder_stage.encoder]`` names: the vision encoder, which all share.
 
-For each model and dtype of the points, the most frequent first: frames per second as the network is and compiled, by
-batch, and how far the features are from those of the same network in fp32.
+For each model and dtype of the points, the most frequent first: frames per second as the network is, compiled, and with
+channels last, by batch, and how far the features are from those of the same network in fp32, beside the limit that
+rounding explains (`harness.workload.encoder_check`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
-from itertools import chain, cycle, islice
+from itertools import chain, cycle, islice, product
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-from harness.data.group import evenly
 from harness.data.sources import open_groups
 from harness.isolate.extra import Part
 from harness.isolate.jobs import model_of
@@ -26,17 +24,17 @@ from harness.measure.cost import measure_matrix_rate
 from harness.measure.samples import calls_of_a_sample, seconds_of
 from harness.measure.timing import device_clock
 from harness.options.points import Point
-from strategies.components.compiled import compiled
+from harness.workload.encoder_check import Fp32, flops_of_a_frame
+from strategies.components.encoder import Encoder
 from strategies.models.tracker import Tracker
-from strategies.vocabulary import VisionFeatures
 
 BATCHES = (8, 1, 32)
 """Frames that are encoded at once: what is measured first comes first."""
 ROUNDS = 10
-CHECKED_FRAMES = 4
-"""The most frames, spread over the batch, that are compared with fp32."""
-
-Encode = Callable[[Tensor], VisionFeatures]
+CHECKED_FRAMES = 2
+"""The distinct pictures of a batch, all of which are compared with fp32."""
+WAYS = ((False, False), (False, True), (True, False), (True, True))
+"""Whether it is compiled, and whether its convolutions keep channels last; what is measured first comes first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +54,7 @@ class _Network:
 
     @cached_property
     def flops(self) -> int:
-        """The FLOPs of encoding a frame; attention counts as its products, by whatever kernel it runs."""
-        with FlopCounterMode(display=False) as counted, sdpa_kernel(SDPBackend.MATH):
-            self.model.encode_pixels(self.pixels(1))
-        return int(counted.get_total_flops())
+        return flops_of_a_frame(self.model)
 
     @cached_property
     def matrix_rate(self) -> float:
@@ -67,60 +62,55 @@ class _Network:
             return measure_matrix_rate(self.model.device, self.model.dtype, device_clock(self.model.device))
 
     @cached_property
-    def compiled(self) -> Encode:
-        return compiled(self.model.vision_features)
+    def pictures(self) -> Tensor:
+        """The first of the point's pictures, on the device."""
+        frames = chain.from_iterable((*group.references, *group.targets) for group in open_groups(self.point.config))
+        first = [self.model.pixels(frame.image()) for frame in islice(frames, CHECKED_FRAMES)]
+        return torch.stack(first).to(self.model.device)
+
+    @cached_property
+    def in_fp32(self) -> Fp32:
+        return Fp32(self.model, self.pictures)
 
     def pixels(self, count: int) -> Tensor:
-        """Return so many of the point's pictures on the device, again from the first where there are no more."""
-        frames = chain.from_iterable((*group.references, *group.targets) for group in open_groups(self.point.config))
-        chosen = islice(cycle(islice(frames, count)), count)
-        return torch.stack([self.model.pixels(frame.image()) for frame in chosen]).to(self.model.device)
+        """Return so many pictures, in their order and again from the first."""
+        return torch.stack(list(islice(cycle(self.pictures), count)))
 
 
 def encoder(points: Sequence[Point]) -> Mapping[str, Part]:
-    """Return a part for each network, as it is and compiled, and batch."""
+    """Return a part for each network, way and batch."""
     networks = [_Network(point=point) for point in points]
     counts = Counter(network.words for network in networks)
     distinct = sorted({one.words: one for one in reversed(networks)}.values(), key=lambda one: -counts[one.words])
     return {
-        f"{network.words}, {'compiled' if by_compiler else 'eager'}, {batch} frames": partial(
-            _measured, network, batch, by_compiler=by_compiler
-        )
-        for network in distinct
-        for by_compiler in (False, True)
-        for batch in BATCHES
+        f"{network.words}, {_named(*way)}, {batch} frames": partial(_measured, network, batch, *way)
+        for network, way, batch in product(distinct, WAYS, BATCHES)
     }
 
 
-def _measured(network: _Network, batch: int, *, by_compiler: bool) -> dict[str, Any]:
+def _named(by_compiler: bool, channels_last: bool) -> str:
+    return ("compiled" if by_compiler else "eager") + (", channels last" if channels_last else "")
+
+
+def _measured(network: _Network, batch: int, by_compiler: bool, channels_last: bool) -> dict[str, Any]:
     model, pixels, clock = network.model, network.pixels(batch), device_clock(network.model.device)
-    encode = network.compiled if by_compiler else model.vision_features
-    with model.computing():
-        warm_up = seconds_of(lambda: encode(pixels), 1, clock)
-        calls = calls_of_a_sample(lambda: encode(pixels), clock)
-        seconds = [seconds_of(lambda: encode(pixels), calls, clock) / calls for _ in range(ROUNDS)]
-        features = encode(pixels)
+    encode = Encoder(model, batch=batch, compile=by_compiler, channels_last=channels_last)
+    warm_up = seconds_of(lambda: encode(pixels), 1, clock)
+    calls = calls_of_a_sample(lambda: encode(pixels), clock)
+    seconds = [seconds_of(lambda: encode(pixels), calls, clock) / calls for _ in range(ROUNDS)]
+    checked = network.in_fp32.check(encode(pixels), dtype=model.dtype)
     return {
         "model": network.point.config.model.name,
         "weights": network.point.config.model.weights,
         "dtype": model.dtype,
         "compiled": by_compiler,
+        "channels_last": channels_last,
         "batch": batch,
         "warm_up_seconds": warm_up,
         "seconds": seconds,
         "calls": calls,
         "flops_per_frame": network.flops,
         "matrix_flop_per_s": network.matrix_rate,
-        "difference": _difference(model, pixels, features),
+        "difference": checked.distance.largest,
+        "checked": asdict(checked) | {"fault": checked.fault},
     }
-
-
-def _difference(model: Tracker, pixels: Tensor, features: VisionFeatures) -> float:
-    """Return the largest difference from fp32, as a share of the largest feature of the same level."""
-    plain, differences = model.in_dtype("fp32"), []
-    for index in evenly(range(len(pixels)), CHECKED_FRAMES):
-        right = plain.encode_pixels(pixels[index : index + 1])
-        for name, level in vars(right).items():
-            found = getattr(features, name)[index : index + 1].float()
-            differences.append(float((found - level).abs().max() / level.abs().max()))
-    return max(differences)

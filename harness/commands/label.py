@@ -7,8 +7,10 @@ missing, and ``shard=3/16`` one part of the job, for array jobs of a batch syste
 ``sbatch --array=1-16 --wrap 'python -m harness.label data=folder data.root=my_data shard=$SLURM_ARRAY_TASK_ID/16'``.
 All GPUs of the machine share a job, a process for each, and with ``engine=ray`` those of a cluster whose machines have
 the same files at the same places; on CPUs ``actors=`` and ``cores=`` say how many processes do. Masks are the same,
-whoever makes them. Strategy and batch are what is fastest here (``strategy=auto batch=auto``): a short calibration finds
-it, or ``from=results/latest`` tells it. ``--preview 12`` shows a dozen targets first, in ``<out>-preview/review.html``.
+whoever makes them. Strategy and batch are what is fastest here (``strategy=auto batch=auto``): a short calibration
+finds it, or ``from=results/latest`` tells it. ``--preview 12`` shows a dozen targets first, in
+``<out>-preview/review.html``. ``decode=fast`` decodes JPEGs that are much larger than the model's square at a fraction
+of their size, and says how alike masks are to ``decode=exact``'s.
 
 Exit codes: 0 every target has its mask; 1 some could not be read, ``broken.csv`` says which and why; 2 bad input, or
 masks that can't be written; 130 interrupted.
@@ -26,6 +28,7 @@ from harness.commands.one_point import composed, one_point
 from harness.guard import guarded, terminable
 from harness.job.choice import USUAL, Auto
 from harness.job.run import Summary, label
+from harness.options.points import Point
 from strategies.errors import UserError
 
 DEFAULTS = {"targets": "null"}
@@ -33,9 +36,10 @@ DEFAULTS = {"targets": "null"}
 OPEN = tuple(f"{name}=auto" for name in USUAL)
 """Words that leave open what is open without them, too."""
 SHORT = {"from": "label.run"} | {
-    name: f"label.{name}" for name in ("out", "format", "engine", "actors", "cores", "shard")
+    name: f"label.{name}" for name in ("out", "format", "engine", "actors", "cores", "shard", "decode")
 }
 """Options that may be given without their group's name."""
+NOWHERE = "decode=fast: it applied to no picture, as none is a JPEG of twice the model's side in height and width"
 PREVIEW = "--preview"
 
 
@@ -57,7 +61,7 @@ def _run(arguments: list[str]) -> int:
     began = time.monotonic()
     with terminable():
         summary = label(point, auto=auto if names else None, preview=preview)
-    _tell(summary, seconds=time.monotonic() - began)
+    _tell(summary, point, seconds=time.monotonic() - began)
     return int(summary.broken > 0)
 
 
@@ -88,7 +92,7 @@ def _spelt_out(word: str) -> str:
     return f"{option}={value}"
 
 
-def _tell(summary: Summary, *, seconds: float) -> None:
+def _tell(summary: Summary, point: Point, *, seconds: float) -> None:
     console = Console(soft_wrap=True, highlight=False)
     lines = [
         f"masks: {summary.out} ({summary.targets} targets of {summary.groups} groups, {summary.labelled} of them now, "
@@ -98,6 +102,9 @@ def _tell(summary: Summary, *, seconds: float) -> None:
     if summary.labelled and busy:
         shares = ", ".join(f"{name} {one / sum(busy.values()):.0%}" for name, one in busy.items())
         lines.append(f"work: {shares}; {summary.bottleneck} was the bottleneck")
+    lines += summary.encoder
+    if point.config.label.decode == "fast":
+        lines.append(summary.decoding or NOWHERE)
     if summary.scores is not None:
         j, f = summary.scores
         lines.append(f"against the truth: J&F {(j + f) / 2:.3f}, J {j:.3f}, F {f:.3f}")

@@ -19,6 +19,8 @@ from strategies.vocabulary import VOID
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 """What Pillow's decoders raise for damaged files."""
 
+BAND = 64
+"""Rows that are copied at once."""
 QUARTER_TURNS = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
 
@@ -29,17 +31,65 @@ def read_image(path: Path) -> np.ndarray:
     Greyscale of 16 bits keeps its upper 8 bits, transparency is dropped, and only the first of several pages is read.
     """
     with _opened(path) as shown:
-        ImageOps.exif_transpose(shown, in_place=True)  # A copy of 24 megapixels takes as long as resizing them.
-        if shown.mode == "F":
-            raise UserError(f"{path} has floating-point pixels: save it with 8 or 16 bits per channel")
-        if shown.mode.startswith("I"):
-            grey = np.asarray(shown)
-            if grey.min() < 0 or grey.max() > 0xFFFF:
-                raise UserError(f"{path} has values beyond 16 bits: save it with 8 or 16 bits per channel")
-            return np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2)
-        if shown.mode == "P":  # Pillow warns about palettes with transparency that become RGB at once.
-            return np.array(shown.convert("RGBA").convert("RGB"))
-        return np.array(shown if shown.mode == "RGB" else shown.convert("RGB"))
+        return _as_displayed(shown, path)
+
+
+def read_reduced(path: Path, *, side: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """Read a picture as `read_image` does, but a JPEG at the smallest fraction of its size that is not below ``side``.
+
+    The fractions are JPEG's own: a half, a quarter and an eighth; at none of them is the picture narrower or lower than
+    ``side`` pixels. Returns it with the height and width of the whole picture as displayed.
+    """
+    with _opened(path) as shown:
+        whole = _at_a_fraction(shown, side)
+        image = _as_displayed(shown, path)
+    return image, whole or (image.shape[0], image.shape[1])
+
+
+def is_reducible(path: Path, *, side: int) -> bool:
+    """Return whether `read_reduced` reads a picture at a fraction of its size, as its header tells."""
+    with _opened(path) as shown:
+        return _at_a_fraction(shown, side) is not None
+
+
+def _at_a_fraction(shown: Image.Image, side: int) -> tuple[int, int] | None:
+    """Have an opened picture decoded at a fraction, and return the height and width that all of it has as displayed.
+
+    None where it has no fraction that is large enough; then nothing is changed.
+    """
+    if min(shown.size) < 2 * side:
+        return None
+    width, height = shown.size
+    shown.draft(None, (side, side))  # Pillow has it for JPEGs, and leaves other pictures as they are.
+    if shown.size == (width, height):
+        return None
+    return (width, height) if _is_turned(shown) else (height, width)
+
+
+def _as_displayed(shown: Image.Image, path: Path) -> np.ndarray:
+    ImageOps.exif_transpose(shown, in_place=True)  # A copy of 24 megapixels takes as long as resizing them.
+    if shown.mode == "F":
+        raise UserError(f"{path} has floating-point pixels: save it with 8 or 16 bits per channel")
+    if shown.mode.startswith("I"):
+        grey = np.asarray(shown)
+        if grey.min() < 0 or grey.max() > 0xFFFF:
+            raise UserError(f"{path} has values beyond 16 bits: save it with 8 or 16 bits per channel")
+        return np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    if shown.mode == "P":  # Pillow warns about palettes with transparency that become RGB at once.
+        shown = shown.convert("RGBA")
+    return _in_bands(shown if shown.mode == "RGB" else shown.convert("RGB"))
+
+
+def _in_bands(image: Image.Image) -> np.ndarray:
+    """Copy a picture of red, green and blue in bands that a cache holds.
+
+    At 24 megapixels that takes half as long as at once, which makes a string of all bytes first.
+    """
+    pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)
+    for top in range(0, image.height, BAND):
+        bottom = min(top + BAND, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
 
 
 def read_palette(path: Path) -> bytes | None:
@@ -77,7 +127,7 @@ def picture_size(path: Path) -> tuple[int, int]:
             image.load()  # Pillow turns TIFF by itself, and older versions do so only when they read the pixels.
             turned = False
         else:
-            turned = image.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS
+            turned = _is_turned(image)
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
@@ -129,6 +179,10 @@ def check_count(option: str, count: int, *, available: int, what: str) -> None:
     if not 1 <= count <= available:
         possible = "1" if available == 1 else f"1 to {available}"
         raise UserError(f"{option}={count} cannot be had: the number of {what} is {available}, so ask for {possible}")
+
+
+def _is_turned(image: Image.Image) -> bool:
+    return image.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS
 
 
 def _in_words(size: tuple[int, ...]) -> str:

@@ -23,6 +23,7 @@ from harness.pipeline.ledger import Labelled
 from harness.pipeline.meter import Meter
 from harness.pipeline.pipeline import Pipeline
 from harness.pipeline.plan import Chunk
+from harness.workload.encode import encoder_of
 from strategies.errors import UserError
 
 
@@ -76,9 +77,10 @@ class Actor:
             config, cores = self._order.config, self._order.cores
             model = model_of(config, known_usable=True)
             pipeline = Pipeline(
-                model,
+                encoder_of(model, config.encode, batch=config.batch),
                 make_strategy(config.strategy, model),
                 self._meter,
+                decode=config.label.decode,
                 cores=cores,
                 on_broken=self._break_off,
                 on_labelled=self._tell,

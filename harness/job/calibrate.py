@@ -16,6 +16,7 @@ from harness.observe.memory import PeakMemory, free_mb, in_use_mb
 from harness.options.config import TimingConfig
 from harness.options.points import Point
 from harness.pipeline.plan import Work
+from harness.pipeline.references import references_of
 from harness.stats.speedup import SpeedUp, verdict
 from strategies.models.tracker import Tracker
 from strategies.vocabulary import References
@@ -108,9 +109,7 @@ class Calibration:
         self._model, self._seed = model, seed
         self._clock: Clock = device_clock(model.device)
         self._began = self._clock()
-        frames = work.group.references
-        labels = [frame.labels() for frame in frames if frame.labels is not None]
-        self._references: References = model.references([frame.image() for frame in frames], labels, work.object_ids)
+        self._references: References = references_of(work, model)
         self._one = model.pixels(work.group.targets[0].image())[None]
         self._frames = work.group.targets[:LARGEST]
         self._targets, self._seconds = targets, seconds

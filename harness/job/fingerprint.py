@@ -19,19 +19,22 @@ from strategies.models.tracker import Tracker
 
 NAME = "job.json"
 OTHER_FOLDER = "give another folder as out="
+LATER = {"decode": "exact", "encode.compile": "false", "encode.channels_last": "false"}
+"""Options that older jobs do not name, with the values that these were made with."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
     """options: in words, by their names. weights: a hash of the network's. threads: the network's. groups: a hash of
     each group's references, by its name. chosen: how strategy and batch were chosen, in words, where the user left them
-    open."""
+    open. decoding: how alike masks are to those of ``decode=exact``, in words, where that was measured."""
 
     options: dict[StrictStr, StrictStr]
     weights: StrictStr
     threads: StrictInt
     groups: dict[StrictStr, StrictStr]
     chosen: StrictStr = ""
+    decoding: StrictStr = ""
 
     def write(self, out: Path) -> None:
         write_whole(out / NAME, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
@@ -67,6 +70,9 @@ def options_of(point: Point, device: torch.device) -> dict[str, str]:
         "objects": config.objects,
         "dtype": config.dtype,
         "device": device.type,
+        "decode": config.label.decode,
+        "encode.compile": config.encode.compile,
+        "encode.channels_last": config.encode.channels_last,
     }
     return {name: json.dumps(value) if not isinstance(value, str) else value for name, value in plain.items()}
 
@@ -104,9 +110,10 @@ def check_same(
     if threads is not None:
         options = {**options, "label.threads": str(threads)}
         before = replace(before, options={**before.options, "label.threads": str(before.threads)})
-    names = [name for name in {**before.options, **options} if before.options.get(name) != options.get(name)]
+    earlier = LATER | before.options
+    names = [name for name in {**earlier, **options} if earlier.get(name) != options.get(name)]
     if names:
-        differing = _listed(f"{name} was {before.options.get(name)} and is {options.get(name)}" for name in names)
+        differing = _listed(f"{name} was {earlier.get(name)} and is {options.get(name)}" for name in names)
         raise UserError(f"the masks in {out} were made with other options ({differing}): give those, or {OTHER_FOLDER}")
     if before.weights != weights:
         raise UserError(

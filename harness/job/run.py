@@ -15,6 +15,7 @@ from harness.job import fingerprint
 from harness.job.bar import JobBar
 from harness.job.choice import Auto, Chosen, again, calibrated, from_run
 from harness.job.coco import check_coco, write_coco
+from harness.job.encoding import checked, speed_of
 from harness.job.fingerprint import OTHER_FOLDER, Fingerprint
 from harness.job.ray_engine import check_ray
 from harness.job.review import write_review
@@ -26,13 +27,16 @@ from harness.options.config import HarnessConfig
 from harness.options.devices import resolve_device
 from harness.options.points import Point
 from harness.pipeline.cores import Cores, available, computing_with
+from harness.pipeline.decoding import difference_of_masks
 from harness.pipeline.ledger import Labelled, Ledger
-from harness.pipeline.meter import Meter, bottleneck
+from harness.pipeline.meter import NETWORK, Meter, bottleneck
 from harness.pipeline.pipeline import Pipeline
 from harness.pipeline.plan import Chunk, Work, out_of, root_of, targets_of, work_of
 from harness.pipeline.rehearse import cores_of
 from harness.store.atomic import remove_unfinished
+from harness.workload.encode import encoder_of
 from strategies.base import Strategy
+from strategies.components.encoder import Encoder
 from strategies.errors import UserError
 from strategies.models.tracker import Tracker
 
@@ -43,7 +47,8 @@ class Summary:
 
     broken: how many were left out. whole: whether tables were written, which the parts of a job leave to the last of
     them; these are of the whole job then, as is broken. scores: J and F where there is truth. parquet: whether that
-    table could be written.
+    table could be written. decoding: how alike masks of ``decode=fast`` are to others, in words; empty where it applied
+    to no picture. encoder: what was found of the encoder, in words.
     """
 
     out: Path
@@ -56,6 +61,8 @@ class Summary:
     whole: bool = False
     scores: tuple[float, float] | None = None
     parquet: bool = False
+    decoding: str = ""
+    encoder: tuple[str, ...] = ()
 
 
 def label(point: Point, *, auto: Auto | None = None, preview: int | None = None) -> Summary:
@@ -97,7 +104,7 @@ def label(point: Point, *, auto: Auto | None = None, preview: int | None = None)
         model = model_of(config, known_usable=False)
         with alone(out) if shard is not None else nullcontext():
             cores = engine.shares.cores if engine is not None else config.label.cores or available()
-            begun, strategy = _begun(point, auto, plan, shard, model, out, bar, cores)
+            begun, strategy, encoder = _begun(point, auto, plan, shard, model, out, bar, cores)
         meter = Meter(workers=begun.cores.workers)
         with Ledger(place) as ledger:
             chunks = _missing(begun, ledger)
@@ -110,15 +117,24 @@ def label(point: Point, *, auto: Auto | None = None, preview: int | None = None)
                 ledger.add(rows)
                 bar.advance(targets)
 
+            told = (begun.encoded,)
             if engine is None or not chunks:
                 begin()
                 pipeline = Pipeline(
-                    model, strategy, meter, cores=begun.cores, on_broken=bar.break_off, on_labelled=enter
+                    encoder,
+                    strategy,
+                    meter,
+                    decode=config.label.decode,
+                    cores=begun.cores,
+                    on_broken=bar.break_off,
+                    on_labelled=enter,
                 )
                 with computing_with(begun.cores.threads):
                     pipeline.run(chunks)
+                    busy = sum(meter.busy()[name] for name in NETWORK)
+                    told += (speed_of(encoder, batch=begun.point.config.batch, busy=busy),)
             else:
-                del model, strategy  # The actors have their own.
+                del model, strategy, encoder  # The actors have their own.
                 settled = replace(begun.point.config, device=device.type)
                 share(chunks, engine, settled, begun.cores, meter, bar, on_ready=begin, on_labelled=enter)
             summary = Summary(
@@ -129,6 +145,8 @@ def label(point: Point, *, auto: Auto | None = None, preview: int | None = None)
                 seconds_busy=meter.busy(),
                 bottleneck=bottleneck(meter.busy(), workers=begun.cores.workers),
                 broken=len(bar.broken),
+                decoding=begun.decoding,
+                encoder=tuple(filter(None, told)),
             )
             if shard is None:
                 return _written(summary, config, out, begun.plan, ledger, bar.broken)
@@ -144,13 +162,16 @@ def label(point: Point, *, auto: Auto | None = None, preview: int | None = None)
 class _Begun:
     """What a run is settled on: its point, its part of the groups that can be used, and each process's threads.
 
-    remembered: whether masks depend on the targets before them.
+    remembered: whether masks depend on the targets before them. decoding: as in `Summary`. encoded: how near the
+    encoder is to the eager one in fp32, in words.
     """
 
     point: Point
     plan: Sequence[Work]
     cores: Cores
     remembered: bool
+    decoding: str
+    encoded: str
 
 
 def _begun(
@@ -162,7 +183,7 @@ def _begun(
     out: Path,
     bar: JobBar,
     cores: int,
-) -> tuple[_Begun, Strategy]:
+) -> tuple[_Begun, Strategy, Encoder]:
     """Settle what is open, as in the job's earlier runs where there are any, and write the fingerprint.
 
     cores: those of each process.
@@ -177,16 +198,33 @@ def _begun(
         fingerprint.check_same(before, options=options, weights=weights, threads=config.label.threads, out=out)
     kept = before.threads if before else None
     shared = cores_of(config.label, plan, model, strategy, cores=cores, kept=kept)
+    whole = plan
     if shard is not None:
         plan = shard.part_of(plan, batch=config.batch, whole_groups=strategy.remembers_targets)
     plan, references = _fingerprinted(plan, bar)
     if before is not None:
         fingerprint.check_references(before, references, out)
+    encoder = encoder_of(model, config.encode, batch=config.batch)
+    with computing_with(shared.threads):
+        encoded = checked(encoder, plan, batch=config.batch)
+        decoding = before.decoding if before is not None else ""
+        if config.label.decode == "fast" and not decoding:
+            decoding = difference_of_masks(whole, encoder, strategy, batch=config.batch)
     known = dict(sorted({**(before.groups if before else {}), **references}.items()))
-    Fingerprint(options=options, weights=weights, threads=shared.threads, groups=known, chosen=chosen.why).write(out)
+    Fingerprint(
+        options=options, weights=weights, threads=shared.threads, groups=known, chosen=chosen.why, decoding=decoding
+    ).write(out)
     if auto is not None and chosen.why:
         bar.say(f"chosen{' before' if before is not None else ''}: {chosen.why}")
-    return _Begun(point=point, plan=plan, cores=shared, remembered=strategy.remembers_targets), strategy
+    begun = _Begun(
+        point=point,
+        plan=plan,
+        cores=shared,
+        remembered=strategy.remembers_targets,
+        decoding=decoding,
+        encoded=encoded,
+    )
+    return begun, strategy, encoder
 
 
 def _chosen(

@@ -53,7 +53,7 @@ def speed_columns(point: Point, workload: Workload, timed: SpeedMeasurement) -> 
     return {
         "fps": timed.pooled.fps,
         "objects_per_s": timed.pooled.fps * pairs / targets,
-        "encode_fps": workload.encoded_frames / workload.encode_seconds,
+        "encode_fps": workload.counted.encoded_frames / workload.counted.encode_seconds,
         "cpu_s_per_1000": timed.pooled.cpu_seconds_per_target * 1000,
         "blocks": len(timed.blocks),
         "processes": 1,

@@ -28,7 +28,7 @@ from harness.pipeline.meter import NETWORK, bottleneck
 from harness.pipeline.plan import Work, work_of
 from harness.pipeline.rehearse import cores_of
 from harness.result import SideName
-from harness.workload.encode import EncodedGroup, Workload
+from harness.workload.encode import EncodedGroup, Workload, encoder_of
 from strategies.base import Strategy
 from strategies.vocabulary import Predictions
 
@@ -147,6 +147,7 @@ class GroupJob:
     ) -> None:
         self._config = config
         self._candidate = candidate
+        self._encoder = encoder_of(candidate.model, config.encode, batch=config.batch)
         self._baseline = baseline
         self._expected = expected
         self._scratch = Path(tempfile.mkdtemp(prefix="job-", dir=scratch))
@@ -183,13 +184,13 @@ class GroupJob:
         return work
 
     def sides(self, *, paired: bool) -> dict[SideName, ReleasableSide[Turn, Written]]:
-        sides: dict[SideName, ReleasableSide[Turn, Written]] = {"candidate": self._pipelined()}
+        sides: dict[SideName, ReleasableSide[Turn, Written]] = {"candidate": self._pipelined(self._scratch)}
         if paired and self._baseline is not None:
             sides["baseline"] = Loop(self._baseline, scratch=self._scratch)
         return sides
 
-    def _pipelined(self) -> Pipelined:
-        return Pipelined(self._candidate, batch=self._config.batch, cores=self.cores, scratch=self._scratch)
+    def _pipelined(self, scratch: Path) -> Pipelined:
+        return Pipelined(self._encoder, self._candidate, batch=self._config.batch, cores=self.cores, scratch=scratch)
 
     def block(self, *, seconds_per_call: float, paired: bool) -> JobBlock:
         batches = max(LEAST_BATCHES, int(self._config.timing.block_seconds / max(seconds_per_call, 1e-9)))
@@ -233,12 +234,16 @@ class GroupJob:
         try:
             passes = [
                 one_after_another(
-                    self._candidate, turn.into(scratch / str(number)), batch=self._config.batch, cores=self.cores
+                    self._encoder,
+                    self._candidate,
+                    turn.into(scratch / str(number)),
+                    batch=self._config.batch,
+                    cores=self.cores,
                 )
                 for number in range(PASSES)
             ]
             alone = sorted(passes, key=lambda one: one.cpu_seconds)[PASSES // 2]
-            side = Pipelined(self._candidate, batch=self._config.batch, cores=self.cores, scratch=scratch)
+            side = self._pipelined(scratch)
             piped = side.run(turn)
             side.release()
             fault = None

@@ -16,6 +16,7 @@ from harness.pipeline.meter import Meter
 from harness.pipeline.pipeline import Pipeline
 from harness.pipeline.plan import Chunk, Work
 from strategies.base import Strategy
+from strategies.components.encoder import Encoder
 from strategies.errors import UserError
 
 MASKS = "masks-"
@@ -81,7 +82,8 @@ class Loop:
 class Pipelined:
     """The pipeline of `python -m harness.label`, in an empty folder each time."""
 
-    def __init__(self, strategy: Strategy, *, batch: int, cores: Cores, scratch: Path) -> None:
+    def __init__(self, encoder: Encoder, strategy: Strategy, *, batch: int, cores: Cores, scratch: Path) -> None:
+        self._encoder = encoder
         self._strategy = strategy
         self._batch = batch
         self._cores = cores
@@ -100,9 +102,10 @@ class Pipelined:
         chunk = Chunk.of(work, batch=self._batch, remembered=self._strategy.remembers_targets)
         with Ledger(folder) as ledger, computing_with(self._cores.threads):
             Pipeline(
-                self._strategy.model,
+                self._encoder,
                 self._strategy,
                 meter,
+                decode="exact",
                 cores=self._cores,
                 on_broken=_refuse,
                 on_labelled=lambda rows, _: ledger.add(rows),

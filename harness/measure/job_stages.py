@@ -16,6 +16,7 @@ from harness.pipeline.meter import AROUND, NETWORK, Meter
 from harness.pipeline.plan import Work
 from harness.pipeline.stages import Stages
 from strategies.base import Strategy
+from strategies.components.encoder import Encoder
 
 STAGES = ("read", *NETWORK, "enlarge", "write")
 FINISHING = tuple(name for name in AROUND if name != "read")
@@ -31,10 +32,10 @@ class Alone:
     cpu_seconds: float
 
 
-def one_after_another(strategy: Strategy, work: Work, *, batch: int, cores: Cores) -> Alone:
+def one_after_another(encoder: Encoder, strategy: Strategy, work: Work, *, batch: int, cores: Cores) -> Alone:
     """Label a group batch by batch, with one stage at a time, which has the threads that it has in the pipeline."""
     meter = Meter(workers=cores.workers)
-    stages = Stages(strategy.model, strategy, meter)
+    stages = Stages(encoder, strategy, meter, decode="exact")
     wall = dict.fromkeys(("read", "finish"), 0.0)
 
     @contextmanager

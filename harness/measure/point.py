@@ -106,7 +106,7 @@ def measure_point(
             **cost_columns(
                 config,
                 fps=timed.pooled.fps,
-                encode_fps=workload.encoded_frames / workload.encode_seconds,
+                encode_fps=workload.counted.encoded_frames / workload.counted.encode_seconds,
                 flops_per_target=verified.flops_per_target,
                 matrix_rate=matrix_rate,
             ),
@@ -122,6 +122,7 @@ def measure_point(
         samples=timed.blocks,
         details={
             "bank_seconds": verified.bank_seconds,
+            "encoder": _encoder(workload, matrix_rate),
             **timing_details(timed),
             "sustained": None if sustained is None else asdict(sustained),
             "sdpa": dict(attention),
@@ -201,6 +202,13 @@ def _unless_too_large(measure: Callable[[], float]) -> float | None:
         if not out_of_memory(error):
             raise
         return None
+
+
+def _encoder(workload: Workload, matrix_rate: float | None) -> dict[str, Any]:
+    """Return what the encoder took without reading and storing, its share of the matrix rate, and how far it is off."""
+    counted = workload.counted
+    share = None if matrix_rate is None else counted.matrix_share(matrix_rate)
+    return asdict(counted) | {"matrix_share": share}
 
 
 def _columns(measured: Agreement | Scores | None, names: tuple[str, ...]) -> dict[str, Any]:

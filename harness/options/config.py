@@ -30,6 +30,7 @@ from strategies.errors import UserError, one_of
 from strategies.models.precision import DTYPES
 
 ENGINES = ("local", "ray")
+DECODINGS = ("exact", "fast")
 FORMATS = ("png", "coco")
 ISOLATIONS = ("spawn", "inline")
 SCENARIOS = ("predict", "job")
@@ -52,6 +53,8 @@ class ModelConfig:
 class EncodeConfig:
     batch: int = MISSING
     workers: int = MISSING
+    compile: bool = MISSING
+    channels_last: bool = MISSING
 
     def __post_init__(self) -> None:
         at_least("encode.batch", self.batch, 1)
@@ -165,6 +168,7 @@ class LabelConfig:
     run: str | None = MISSING
     exact: bool = MISSING
     calibration: float | None = MISSING
+    decode: str = MISSING
 
     def __post_init__(self) -> None:
         if self.out == "":
@@ -172,6 +176,7 @@ class LabelConfig:
         for kind in self.format:
             one_of("format", kind, FORMATS)
         one_of("engine", self.engine, ENGINES)
+        one_of("decode", self.decode, DECODINGS)
         at_least("label.review", self.review, 0)
         at_least("label.calibration", self.calibration or 0, 0)
         for option in ("threads", "workers", "actors", "cores"):

@@ -21,10 +21,11 @@ from harness.pipeline.finish import Finished, finish
 from harness.pipeline.ledger import Labelled
 from harness.pipeline.meter import Meter
 from harness.pipeline.plan import Chunk, Work
-from harness.pipeline.stages import Labels, Picture, Stages
+from harness.pipeline.references import Labels
+from harness.pipeline.stages import Picture, Stages
 from strategies.base import Strategy
+from strategies.components.encoder import Encoder
 from strategies.errors import UserError
-from strategies.models.tracker import Tracker
 from strategies.vocabulary import Predictions
 
 AHEAD = 2
@@ -59,18 +60,20 @@ class Pipeline:
 
     def __init__(
         self,
-        model: Tracker,
+        encoder: Encoder,
         strategy: Strategy,
         meter: Meter,
         *,
+        decode: str,
         cores: Cores,
         on_broken: OnBroken,
         on_labelled: OnLabelled,
     ) -> None:
-        self._model = model
+        """decode: as in the options."""
+        self._model = encoder.model
         self._strategy = strategy
         self._meter = meter
-        self._stages = Stages(model, strategy, meter)
+        self._stages = Stages(encoder, strategy, meter, decode=decode)
         self._cores = cores
         self._on_broken = on_broken
         self._on_labelled = on_labelled

@@ -9,8 +9,10 @@ import torch
 
 from harness.options.config import LabelConfig
 from harness.pipeline.cores import Cores, computing_with, shared
+from harness.pipeline.decoding import read_target, side_of
 from harness.pipeline.finish import as_png
 from harness.pipeline.plan import Work
+from harness.pipeline.references import references_of
 from strategies.base import Strategy
 from strategies.errors import UserError
 from strategies.models.tracker import Tracker
@@ -31,31 +33,29 @@ def cores_of(
         threads = kept or options.threads or 1
         found = Cores(threads=threads, workers=max(cores - threads, 1))
     else:
-        found = _rehearsed(plan, model, strategy, cores=min(cores, torch.get_num_threads()))
+        found = _rehearsed(options, plan, model, strategy, cores=min(cores, torch.get_num_threads()))
     return found if options.workers is None else Cores(threads=found.threads, workers=options.workers)
 
 
-def _rehearsed(plan: Sequence[Work], model: Tracker, strategy: Strategy, *, cores: int) -> Cores:
+def _rehearsed(options: LabelConfig, plan: Sequence[Work], model: Tracker, strategy: Strategy, *, cores: int) -> Cores:
     """Take the first target that can be read; where there is none, the sharing does not matter."""
     for work in plan:
         try:
-            return _on(work, model, strategy, cores=cores)
+            return _on(work, model, strategy, cores=cores, decode=options.decode)
         except UserError:  # The job itself tells what is broken.
             continue
     return Cores(threads=cores, workers=1)
 
 
-def _on(work: Work, model: Tracker, strategy: Strategy, *, cores: int) -> Cores:
-    references = work.group.references
-    labels = [frame.labels() for frame in references if frame.labels is not None]
+def _on(work: Work, model: Tracker, strategy: Strategy, *, cores: int, decode: str) -> Cores:
     with computing_with(1):
-        strategy.prepare(model.references([frame.image() for frame in references], labels, work.object_ids))
-        target = work.group.targets[0]
-        image = target.image()
+        strategy.prepare(references_of(work, model))
+        target, side = work.group.targets[0], side_of(model, decode)
+        image, size = read_target(target, side=side)
         predicted = strategy.predict(model.encode([image])).cpu()  # It warms up, and what it makes is enlarged below.
         network = _seconds(lambda: strategy.predict(model.encode([image])))
-        around = _seconds(lambda: model.pixels(target.image())) + _seconds(
-            lambda: as_png(predicted.label_map(0, size=image.shape[:2], dtype=torch.uint8).numpy(), work.palette())
+        around = _seconds(lambda: model.pixels(read_target(target, side=side)[0])) + _seconds(
+            lambda: as_png(predicted.label_map(0, size=size, dtype=torch.uint8).numpy(), work.palette())
         )
         strategy.release()
     return shared(cores, network=network, around=around)

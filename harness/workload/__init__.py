@@ -1,1 +1,1 @@
-"""The encoder's stage, whose features points share. May import: data, masks, options, store, strategies."""
+"""The encoder's stage, whose features points share. May import: data, masks, options, schema, store, strategies."""

@@ -24,8 +24,12 @@ from torch import Tensor
 from harness.data.group import Frame, Group, evenly
 from harness.masks.noise import NoiseFloor, Sample, choose, measure_noise
 from harness.options.config import EncodeConfig
+from harness.schema import fitted
 from harness.store.atomic import write_whole
+from harness.workload.counted import Counted, Timed
+from harness.workload.encoder_check import check_encoder, flops_of_a_frame, is_standard
 from harness.workload.storage import disk_features, disk_predictions, no_room, stored_features, stored_predictions
+from strategies.components.encoder import Encoder
 from strategies.models.tracker import Tracker
 from strategies.oracle import Oracle
 from strategies.preprocessing import label_map_to_masks
@@ -42,23 +46,42 @@ def encode_workload(
 ) -> None:
     """Encode all frames of all groups into ``folder``, which a `Workload` then opens.
 
-    A first frame is encoded before the clock starts, to warm up. It tells how much room all will take.
+    A first frame is encoded before the clock starts, to warm up. It tells how much room all will take. An encoder that
+    is not the eager one in fp32 is checked against that on the first references.
     compared: the number of objects whose masks will be kept beside the features, to compare with; None for all.
-    Raises UserError before the others are encoded where the disk has no room for them.
+    Raises UserError before the others are encoded where the disk has no room for them, and where the encoder's features
+    are farther from those in fp32 than its dtype explains.
     """
+    encoder = encoder_of(model, options, batch=options.batch)
     pixels = model.pixels(groups[0].references[0].image())[None]
-    need = room_for(groups, like=model.encode_pixels(pixels), pixels=pixels, compared=compared)
+    need = room_for(groups, like=encoder(pixels), pixels=pixels, compared=compared)
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if need > free:
         what = f"{need / 1e9:.1f} GB of features and masks"
         raise no_room(folder, what, cause=f"{free / 1e9:.1f} GB are free")
+    checked = None
+    if not is_standard(encoder):
+        first = torch.stack([model.pixels(frame.image()) for frame in groups[0].references])
+        checked = check_encoder(encoder, first, batch=options.batch)
+    encode = Timed(encoder)
     began = time.perf_counter()
     for index, group in enumerate(groups):
-        _encode_group(model, group, options=options, folder=folder / str(index))
+        _encode_group(encode, group, options=options, folder=folder / str(index))
     frames = sum(len(group.references) + len(group.targets) for group in groups)
-    counted = {"encode_seconds": time.perf_counter() - began, "encoded_frames": frames}
-    write_whole(folder / "encoded.json", json.dumps(counted))
+    counted = Counted(
+        encode_seconds=time.perf_counter() - began,
+        encoded_frames=frames,
+        network_seconds=encode.seconds,
+        flops_per_frame=flops_of_a_frame(model),
+        checked=checked,
+    )
+    write_whole(folder / "encoded.json", json.dumps(asdict(counted)))
+
+
+def encoder_of(model: Tracker, options: EncodeConfig, *, batch: int) -> Encoder:
+    """Return the model's encoder as the options ask for it; batch: frames at once."""
+    return Encoder(model, batch=batch, compile=options.compile, channels_last=options.channels_last)
 
 
 def room_for(groups: Sequence[Group], *, like: VisionFeatures, pixels: Tensor, compared: int | None = 0) -> int:
@@ -138,10 +161,7 @@ class Workload:
             )
             for index, group in enumerate(groups)
         ]
-        counted = json.loads((folder / "encoded.json").read_text(encoding="utf-8"))
-        self.encode_seconds: float = counted["encode_seconds"]
-        """Wall time of the stage, from the first file read to the last feature on disk."""
-        self.encoded_frames: int = counted["encoded_frames"]
+        self.counted = fitted(Counted, json.loads((folder / "encoded.json").read_text(encoding="utf-8")))
 
     def expected(self, objects: int | None) -> list[Predictions]:
         """Return what `sequential` predicts for every target of every group, for the first ``objects`` objects."""
@@ -166,8 +186,9 @@ class Workload:
         return NoiseFloor.from_json(json.loads(stored.read_text(encoding="utf-8")))
 
     def in_fp32(self, options: EncodeConfig, *, targets: int) -> Workload:
-        """Return a workload of so many targets of a few of the groups, for the same network in fp32."""
+        """Return a workload of so many targets of a few of the groups, of the same network in fp32, eager."""
         stored, model = self.folder / f"fp32-{targets}", self.model.in_dtype("fp32")
+        options = replace(options, compile=False, channels_last=False)
         chosen = [encoded.group for encoded in evenly(self.groups, FP32_GROUPS)]
         groups = [replace(group, targets=tuple(evenly(group.targets, targets))) for group in chosen]
         if not stored.exists():
@@ -196,18 +217,19 @@ def _predict_to_disk(model: Tracker, encoded: EncodedGroup, objects: int | None,
             stored[index : index + 1].copy_(one)
 
 
-def _encode_group(model: Tracker, group: Group, *, options: EncodeConfig, folder: Path) -> None:
+def _encode_group(encode: Timed, group: Group, *, options: EncodeConfig, folder: Path) -> None:
     folder.mkdir(parents=True)
+    model = encode.encoder.model
     loaded = list(_prefetch(lambda frame: _load_reference(model, frame, group), group.references, options))
     pixels = torch.stack([pixels for pixels, _ in loaded])
-    features = VisionFeatures.concatenate([model.encode_pixels(chunk) for chunk in pixels.split(options.batch)])
+    features = VisionFeatures.concatenate([encode(chunk) for chunk in pixels.split(options.batch)])
     stored = {
         "features": dict(vars(features.to("cpu"))),
         "masks": torch.stack([masks for _, masks in loaded]),
         "pixels": pixels,
     }
     _save(stored, folder / "references.pt")
-    _encode_targets(model, group, options, folder / "targets")
+    _encode_targets(encode, group, options, folder / "targets")
 
 
 def _save(content: object, path: Path) -> None:
@@ -217,12 +239,12 @@ def _save(content: object, path: Path) -> None:
         raise no_room(path.parent, "the references' features", cause="No space left on device") from error
 
 
-def _encode_targets(model: Tracker, group: Group, options: EncodeConfig, folder: Path) -> None:
+def _encode_targets(encode: Timed, group: Group, options: EncodeConfig, folder: Path) -> None:
     stored: VisionFeatures | None = None
     start = 0
-    pictures = _prefetch(lambda frame: model.pixels(frame.image()), group.targets, options)
+    pictures = _prefetch(lambda frame: encode.encoder.model.pixels(frame.image()), group.targets, options)
     for pixels in _batched(pictures, options.batch):
-        features = model.encode_pixels(torch.stack(pixels))
+        features = encode(torch.stack(pixels))
         if stored is None:
             stored = disk_features(folder, features, len(group.targets))
         stop = start + len(features)

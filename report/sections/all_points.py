@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from statistics import median
 
 import pandas as pd
 
 from harness.stats.speedup import LEVEL
 from report.reading.mask_status import masks_of
-from report.reading.run import Run
+from report.reading.run import Run, finite
 from report.render.document import Bullets, Paragraph, Section, words
 from report.sections.points_table import (
     STAR,
@@ -61,7 +62,28 @@ def _what_was_measured(run: Run) -> str:
             f"The vision encoder's stage, shared by all strategies, took in {_rates(encode)} frames/s; `fps` is the "
             "prediction stage alone."
         )
+    if (network := _about_the_encoder(run)) is not None:
+        sentences.append(network)
     return " ".join(sentences)
+
+
+def _about_the_encoder(run: Run) -> str | None:
+    """Describe the encoder without reading and storing, by the medians of the points; None for older runs."""
+    fps, shares = [], []
+    for _, row in run.summary.iterrows():
+        frames, seconds, share = (
+            finite(run.of(row, "details", "encoder", name))
+            for name in ("encoded_frames", "network_seconds", "matrix_share")
+        )
+        if frames is not None and seconds and share is not None:
+            fps.append(frames / seconds)
+            shares.append(share)
+    if not shares:
+        return None
+    return (
+        f"Without reading and storing, the encoder itself did {_rates(pd.Series(fps))} frames/s, at "
+        f"{median(shares):.0%} of the matrix rate."
+    )
 
 
 def _rates(values: pd.Series) -> str:

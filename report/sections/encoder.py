@@ -1,17 +1,18 @@
-"""The vision encoder's speed, as it is and compiled, and how far its features are from fp32."""
+"""The vision encoder's speed, by the ways in which it can run, and how far its features are from fp32."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from report.reading.run import Run, finite
+from report.reading.run import Run, dig, finite
 from report.render.document import Section
 from report.sections.extras import Figures, extra_section, median_seconds
 
 MEANING = (
     "Frames that are on the device already become features, so that reading pictures and storing features are not in "
     "it. The difference is the largest from the same network in fp32 and not compiled, as a share of the largest "
-    "feature of the same level. Every sample is in `encoder.json`."
+    "feature of the same level; where it is more than rounding explains, it is marked as wrong. Every sample is in "
+    "`encoder.json`."
 )
 
 
@@ -23,6 +24,8 @@ COLUMNS = (
     Figures(title="frames/s", name="fps", form="{:.4g}"),
     Figures(title="of the matrix rate", name="share", form="{:.1%}"),
     Figures(title="difference from fp32", name="difference", form="{:.1e}"),
+    Figures(title="rounding explains", name="limit", form="{:.1e}"),
+    Figures(title="features", name="features"),
     Figures(title="first call s", name="first", form="{:.2f}"),
 )
 
@@ -41,10 +44,25 @@ def _row(part: dict[str, Any]) -> dict[str, Any] | None:
     return {
         "model": part.get("model"),
         "dtype": part.get("dtype"),
-        "how": "compiled" if part.get("compiled") is True else "eager",
+        "how": _how(part),
         "batch": batch,
         "fps": fps,
         "share": fps * flops / rate if flops is not None and rate else None,
         "difference": finite(part.get("difference")),
+        "limit": finite(dig(part, "checked", "limit", "largest")),
+        "features": _verdict(part),
         "first": finite(part.get("warm_up_seconds")),
     }
+
+
+def _how(part: dict[str, Any]) -> str:
+    ways = {"compiled": part.get("compiled") is True, "channels last": part.get("channels_last") is True}
+    return ", ".join(name for name, on in ways.items() if on) or "eager"
+
+
+def _verdict(part: dict[str, Any]) -> str | None:
+    """Return whether features are as near to fp32 as their dtype allows; None where an older run has not looked."""
+    checked = part.get("checked")
+    if not isinstance(checked, dict):
+        return None
+    return "right" if checked.get("fault") is None else "wrong"

@@ -15,14 +15,16 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-def compiled(function: Callable[Arguments, Result], *, literally: bool = False) -> Callable[Arguments, Result]:
+def compiled(
+    function: Callable[Arguments, Result], *, literally: bool = False, option: str = "compile"
+) -> Callable[Arguments, Result]:
     """Have ``function`` compiled as a whole at its first call with tensors of new shapes; that takes a minute on a CPU.
 
     The arguments are tensors, numbers, tuples and dataclasses of such. Tensors do not become part of the compiled code,
     so others of the same shapes and strides find it ready. However many layouts there are, each is compiled and none is
     forgotten.
     literally: the compiler must not recognise patterns of operators and put others in their place; it would make flash
-    attention of what ``sdpa=math`` asks for.
+    attention of what ``sdpa=math`` asks for. option: the name of the option by which users ask for it.
     Calls raise UnavailableError where torch.compile can't work on this machine, for want of a compiler for instance.
     """
     of_layout: dict[Hashable, Callable[..., Result]] = {}
@@ -39,8 +41,8 @@ def compiled(function: Callable[Arguments, Result], *, literally: bool = False) 
             if out_of_memory(error):
                 raise
             raise UnavailableError(
-                f"compile=true does not work here ({_cause(error)}): install a C++ compiler and Python's headers, on a "
-                "GPU also the package triton, or leave it off"
+                f"{option}=true does not work here ({_cause(error)}): install a C++ compiler and Python's headers, on "
+                "a GPU also the package triton, or leave it off"
             ) from error
 
     return call

@@ -146,7 +146,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """The encoder's stage in few and short samples; dynamo captures the network, and no compiler runs."""
     monkeypatch.setattr(encoder_stage, "BATCHES", (2,))
     monkeypatch.setattr(encoder_stage, "ROUNDS", 2)
-    monkeypatch.setattr(encoder_stage, "compiled", lambda function: torch.compile(function, backend="eager"))
+    monkeypatch.setattr(
+        "strategies.components.encoder.compiled", lambda function, **_: torch.compile(function, backend="eager")
+    )
     return monkeypatch
 
 
@@ -202,12 +204,13 @@ def test_the_experiment_for_gpus_goes_through_call_by_call_without_one(
     report = (folder / "report.md").read_text()
     assert "## What is pending" not in report
     assert "**skipped**: there is no GPU in this test" in report
-    for how in ("eager", "compiled"):
+    for how in ("eager", "compiled", "channels last", "compiled, channels last"):
         assert len(re.findall(rf"^\| toy \| fp32 \| {how} \| 2 \| [\d.]+ \|", report, re.M)) == 1
     for part in strict_json(folder / "encoder.json")["parts"].values():
         assert len(part["seconds"]) == 2
         assert part["difference"] < 1e-4
         assert part["flops_per_frame"] > 0
+        assert part["checked"]["fault"] is None
     for title in ("Kernels", "The encoder"):
         assert f"## {title}\n" in report
         assert f">{title}</h2>" in (folder / "report.html").read_text()

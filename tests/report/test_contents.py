@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ from tests.support.report_runs import (
     run_folder,
     table_cells,
     table_lines,
+    text_of,
+    unescaped,
 )
 
 MASKS = "Are the masks the same"
@@ -116,6 +119,32 @@ def test_rates_of_the_encoder_that_differ_are_shown_as_a_range(tmp_path: Path) -
 
     assert described(80.0, 84.0, 82.0) == "82.0 frames/s"
     assert described(80.0, 60.0, 90.25) == "60.0-90.2 frames/s"
+
+
+def test_the_encoder_without_reading_and_storing_has_its_share_of_the_matrix_rate(tmp_path: Path) -> None:
+    took = {"encoded_frames": 40, "network_seconds": 0.5, "matrix_share": 0.4321}
+    rows = [row("one", encode_fps=30.0), row("two", batch=8, encode_fps=30.0)]
+    text = report_of(tmp_path / "run", rows, details={name: {"encoder": took} for name in ("one", "two")})
+    assert "the encoder itself did 80.0 frames/s, at 43% of the matrix rate" in unescaped(text)
+    assert "the encoder itself" not in report_of(tmp_path / "old", rows), "older runs do not tell"
+
+
+def test_an_encoder_that_is_further_from_fp32_than_rounding_is_marked(tmp_path: Path) -> None:
+    part = {"model": "toy", "dtype": "bf16", "batch": 8, "seconds": [0.1], "difference": 0.25, "warm_up_seconds": 1.0}
+    checked = {"limit": {"largest": 0.03, "rms": 0.01}}
+    parts = {
+        "older": part,
+        "right": part | {"channels_last": True, "checked": checked | {"fault": None}},
+        "wrong": part | {"compiled": True, "checked": checked | {"fault": "by far"}},
+    }
+    folder = run_folder(tmp_path / "run", [row("one")])
+    (folder / "encoder.json").write_text(json.dumps({"identity": {}, "status": "ok", "parts": parts, "left": []}))
+    found = {cells["how"]: (cells["features"], cells["rounding explains"]) for cells in encoders(text_of(folder))}
+    assert found == {"eager": ("", ""), "channels last": ("right", "3.0e-02"), "compiled": ("wrong", "3.0e-02")}
+
+
+def encoders(text: str) -> list[dict[str, str]]:
+    return table_cells(text, "The encoder")
 
 
 def test_each_strategy_is_described_in_a_line(tmp_path: Path) -> None:

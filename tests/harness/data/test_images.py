@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from harness.data.images import picture_size, read_image, read_labels
+from harness.data.images import is_reducible, picture_size, read_image, read_labels, read_reduced
 from strategies.errors import UserError
 from tests.support.pictures import (
     BLUE,
@@ -136,6 +138,60 @@ def test_huge_pictures_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(UserError) as error:
         read_image(path)
     assert_one_sentence(error.value, str(path), "200")
+
+
+# --- at a fraction ---------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 400), st.integers(1, 400)),
+    side=st.integers(1, 130),
+    orientation=st.sampled_from([None, *range(1, 9)]),
+    mode=st.sampled_from(["RGB", "L", "CMYK"]),
+)
+def test_a_jpeg_is_decoded_at_the_smallest_fraction_that_is_not_below_the_side(
+    tmp_path_factory: pytest.TempPathFactory, size: tuple[int, int], side: int, orientation: int | None, mode: str
+) -> None:
+    path = tmp_path_factory.mktemp("fraction") / "picture.jpg"
+    exif = Image.Exif()
+    if orientation:
+        exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(corners()).resize(size[::-1]).convert(mode).save(path, exif=exif)
+    whole = read_image(path)
+    image, displayed = read_reduced(path, side=side)
+    assert displayed == whole.shape[:2] == picture_size(path)
+    fractions = [part for part in (8, 4, 2, 1) if min(size) // part >= side or part == 1]
+    assert image.shape == (*(-(-length // fractions[0]) for length in displayed), 3)
+    assert min(image.shape[:2]) >= min(side, *size)
+    assert is_reducible(path, side=side) == (fractions[0] > 1)
+    if fractions[0] == 1:
+        np.testing.assert_array_equal(image, whole)
+    elif min(image.shape[:2]) >= 8:
+        np.testing.assert_allclose(quarters(image), quarters(whole), atol=40)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "webp"])
+@pytest.mark.parametrize("orientation", [None, 6])
+def test_other_formats_are_read_as_ever(tmp_path: Path, suffix: str, orientation: int | None) -> None:
+    path = tmp_path / f"picture.{suffix}"
+    exif = Image.Exif()
+    if orientation:
+        exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(corners()).save(path, exif=exif, lossless=True)
+    image, displayed = read_reduced(path, side=3)
+    np.testing.assert_array_equal(image, read_image(path))
+    assert displayed == picture_size(path)
+    assert not is_reducible(path, side=3)
+
+
+def test_a_damaged_jpeg_is_refused_at_a_fraction_too(tmp_path: Path) -> None:
+    path = tmp_path / "picture.jpg"
+    write_picture(path, size=(240, 400))
+    halve(path)
+    with pytest.raises(UserError) as error:
+        read_reduced(path, side=20)
+    assert_one_sentence(error.value, str(path), "damaged")
 
 
 # --- label maps ----------------------------------------------------------------------------------------------------

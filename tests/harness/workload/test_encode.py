@@ -97,8 +97,8 @@ def test_targets_are_on_disk_and_may_be_sliced_like_tensors(model: Sam2, tmp_pat
 
 
 def test_a_workload_counts_its_frames_and_its_seconds(workload: Workload) -> None:
-    assert workload.encoded_frames == 2 * (2 + 5)
-    assert workload.encode_seconds > 0
+    assert workload.counted.encoded_frames == 2 * (2 + 5)
+    assert workload.counted.encode_seconds > 0
 
 
 # --- what they are compared with -----------------------------------------------------------------------------------
