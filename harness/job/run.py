@@ -117,7 +117,7 @@ def label(point: Point, *, auto: Auto | None = None, preview: int | None = None)
                 ledger.add(rows)
                 bar.advance(targets)
 
-            told = (begun.encoded,)
+            told: tuple[str, ...] = (begun.encoded,)
             if engine is None or not chunks:
                 begin()
                 pipeline = Pipeline(
