@@ -7,6 +7,7 @@ command line. An option by its name takes a value of Python's, or a list of valu
 given as `**{"timing.width": 0.05}`, or as `timing={"width": 0.05}`.
 `load("results/latest")` and `load("results/*")` return the same table of runs that are finished.
 
+Progress is a line for each point, and where the terminal or `ipywidgets` draws one, a bar.
 A point that fails is a row with its status, as in any sweep. Bad input raises `UserError`, one sentence; an interrupt
 raises `KeyboardInterrupt` when the files of what was measured are written.
 """

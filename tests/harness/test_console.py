@@ -59,6 +59,7 @@ def test_bench_takes_the_words_of_the_harness(here: Path, capsys: pytest.Capture
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -114,6 +115,7 @@ def test_folders_and_other_modules_are_in_no_way(here: Path, capsys: pytest.Capt
     assert "nowhere holds no finished point" in capsys.readouterr().err
 
 
+@pytest.mark.processes
 def test_nothing_heavy_is_imported_before_the_command_is_known() -> None:
     code = (
         "import sys; from harness.console import main\n"

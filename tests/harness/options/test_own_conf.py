@@ -41,6 +41,7 @@ def test_what_ships_goes_before_a_file_of_the_same_name(conf: Path) -> None:
     assert point.config.strategy["_target_"] == "strategies.direct.Direct"
 
 
+@pytest.mark.slow
 def test_the_default_sweep_has_it(conf: Path) -> None:
     assert "mine" in {point.strategy for point in compose(["batch=2"])}
 

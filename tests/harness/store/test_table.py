@@ -78,6 +78,7 @@ def test_the_committed_example_which_has_no_files_of_points_is_read() -> None:
     assert table["speedup"].max() > 5
 
 
+@pytest.mark.processes
 def test_the_package_is_light_until_a_name_is_asked_for() -> None:
     code = (
         "import sys, harness; before = {'torch', 'pandas'} & set(sys.modules)\n"
