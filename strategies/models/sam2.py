@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers import Sam2VideoConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel
 
 from strategies.errors import UserError
 from strategies.models.casts import cast_once
@@ -35,8 +34,9 @@ class Sam2(Tracker):
 
     pixel_mean = tuple(IMAGENET_DEFAULT_MEAN)
     pixel_std = tuple(IMAGENET_DEFAULT_STD)
+    session: ClassVar[type[Sam2Session]] = Sam2Session
 
-    def __init__(self, network: Sam2VideoModel, *, name: str, device: str = "cpu", dtype: str = "fp32") -> None:
+    def __init__(self, network: PreTrainedModel, *, name: str, device: str = "cpu", dtype: str = "fp32") -> None:
         super().__init__(name=name, device=device, dtype=dtype)
         if not network._use_multimask(False, None):
             raise UserError(
@@ -51,8 +51,8 @@ class Sam2(Tracker):
         self._rotary = self._rotary_tables()
         self._image_position = self._decoder_position()
 
-    def in_dtype(self, dtype: str) -> Sam2:
-        return Sam2(self._stored, name=self.name, device=str(self.device), dtype=dtype)
+    def in_dtype(self, dtype: str) -> Self:
+        return type(self)(self._stored, name=self.name, device=str(self.device), dtype=dtype)
 
     # --- from pictures -----------------------------------------------------------------------------------------
 
@@ -72,7 +72,7 @@ class Sam2(Tracker):
     # --- the session, as shipped -------------------------------------------------------------------------------
 
     def new_session(self, *, frames: int) -> Sam2Session:
-        return Sam2Session(
+        return self.session(
             self.network,
             frames=frames,
             embedding_position=self.embedding_position,
@@ -121,9 +121,14 @@ class Sam2(Tracker):
             input_points=mask.new_zeros(mask.shape[0], 1, 1, 2),
             input_labels=-torch.ones(mask.shape[0], 1, 1, dtype=torch.int32, device=mask.device),
             input_boxes=None,
-            input_masks=self.network.mask_downsample(mask),
+            input_masks=self.low_resolution_prompt(mask),
         )
         return sparse, dense
+
+    def low_resolution_prompt(self, mask: Tensor) -> Tensor:
+        """Return the masks ``[N, 1, S, S]`` at the resolution of logits, as the prompt encoder takes them."""
+        prompt: Tensor = self.network.mask_downsample(mask)
+        return prompt
 
     def object_pointers(self, tokens: Tensor, present: Tensor) -> Tensor:
         pointers = self.network.object_pointer_proj(tokens)
@@ -254,7 +259,7 @@ class Sam2(Tracker):
         return self.network.get_image_wide_positional_embeddings()
 
 
-def sam2_dimensions(config: Sam2VideoConfig) -> Dimensions:
+def sam2_dimensions(config: PreTrainedConfig) -> Dimensions:
     """Return the dimensions of the network that the config describes."""
     height, width = config.vision_config.backbone_feature_sizes[-1]
     hidden, memory_width = config.vision_config.fpn_hidden_size, config.memory_encoder_output_channels

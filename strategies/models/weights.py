@@ -50,8 +50,8 @@ def pretrained(name: str, family: Family, source: str, *, local: bool) -> PreTra
         if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
             raise FileNotFoundError("it holds no config.json")  # transformers would take its defaults
         fields, _ = family.config.get_config_dict(source, local_files_only=local)
-        _check_family(name, family, source, fields.get("model_type"))
-        config = family.config.from_pretrained(source, local_files_only=local)
+        fields = _section(name, family, source, fields)
+        config = family.config.from_dict(fields)
         _check_architecture(name, family, source, config)
         # A checkpoint saved in another dtype would load in that; and a tensor of another shape is reported below.
         network, info = family.network.from_pretrained(
@@ -59,6 +59,7 @@ def pretrained(name: str, family: Family, source: str, *, local: bool) -> PreTra
             config=config,
             local_files_only=local,
             dtype=torch.float32,
+            use_safetensors=True,  # A pickle may run code.
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
@@ -66,18 +67,21 @@ def pretrained(name: str, family: Family, source: str, *, local: bool) -> PreTra
     return network
 
 
-def _check_family(name: str, family: Family, source: str, found: str | None) -> None:
-    """Refuse what is another family's.
+def _section(name: str, family: Family, source: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of the family's own configuration: all of them, or those of a section. Refuse other families.
 
     The config class of one family reads the configs of others without complaint, as they share names of fields (DESIGN
     section 3, trap 16).
     """
-    expected = family.config.model_type
-    if found != expected:
+    expected, found = family.config.model_type, fields.get("model_type")
+    within = family.within.get(str(found))
+    section: dict[str, Any] = fields if within is None else fields.get(within, {})
+    if section.get("model_type") != expected:
         raise UserError(
             f"the weights in {source} are of another family than model {name} (model_type is {found}, not "
             f"{expected}); give a folder of {family.title} weights as model.weights=FOLDER"
         )
+    return section
 
 
 def _check_architecture(name: str, family: Family, source: str, config: PreTrainedConfig) -> None:
