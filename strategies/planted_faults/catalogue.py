@@ -23,13 +23,16 @@ from strategies.planted_faults.calls import (
 )
 from strategies.planted_faults.memory_bank import (
     BanksSwapped,
+    EveryReferenceSeen,
     FirstReferenceOnly,
+    MasksByNearestPixels,
     MemorySplit,
     MemoryTimeOffByOne,
     MemoryUnrounded,
     NoObjectEmbeddingDropped,
     OneObjectsPointers,
     OneObjectUnrounded,
+    OthersPointersDropped,
     PointerPositionsAlike,
     PointerPositionsMissing,
     PointersDropped,
@@ -120,3 +123,12 @@ FAULTS = (
     Fault(name="features spoiled", made=FeaturesSpoiled),
     Fault(name="references spoiled", made=ReferencesSpoiled),
 )
+
+OF_CHOSEN_REFERENCES = (
+    Fault(name="every reference seen", made=EveryReferenceSeen),
+    Fault(name="others' pointers dropped", made=OthersPointersDropped),
+)
+"""Faults that show where there are more references than the model conditions on."""
+
+OF_RESIZED_MASKS = (Fault(name="masks by nearest pixels", made=MasksByNearestPixels),)
+"""Faults that show where the model resizes masks on their way into memory."""
