@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,7 +149,7 @@ def _reading(name: str, source: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    # Files of any content pass through json, safetensors, pickle, transformers, the hub and its HTTP client, and each
+    # Files of any content pass through json, safetensors, transformers, the hub and its HTTP client, and each
     # has exceptions of its own that share no base. All mean that these weights are not to be had; the cause is chained.
     except Exception as error:
         raise UserError(
@@ -161,8 +160,6 @@ def _reading(name: str, source: str) -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     """Return the error's first line, with the one that it announces, cut to a length that a sentence bears."""
-    if isinstance(error, pickle.UnpicklingError):  # torch's words say how to switch its protection off.
-        return "its pickle holds more than tensors, which could run code: save it as safetensors"
     lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
     line = " ".join(lines[:2] if lines[0].endswith(":") else lines[:1]).rstrip(".:")
     return line if len(line) <= 200 else f"{line[:200]}..."
