@@ -25,13 +25,16 @@ from strategies.planted_faults.memory_bank import (
     BanksSwapped,
     EveryReferenceSeen,
     FirstReferenceOnly,
+    LatentsReversed,
     MasksByNearestPixels,
+    MemoryRounded,
     MemorySplit,
     MemoryTimeOffByOne,
     MemoryUnrounded,
     NoObjectEmbeddingDropped,
     OneObjectsPointers,
     OneObjectUnrounded,
+    OtherLatentsTurned,
     OthersPointersDropped,
     PointerPositionsAlike,
     PointerPositionsMissing,
@@ -132,3 +135,13 @@ OF_CHOSEN_REFERENCES = (
 
 OF_RESIZED_MASKS = (Fault(name="masks by nearest pixels", made=MasksByNearestPixels),)
 """Faults that show where the model resizes masks on their way into memory."""
+
+OF_ROUNDED_MEMORY = tuple(fault for fault in FAULTS if fault.made in (MemoryUnrounded, OneObjectUnrounded))
+"""Those of `FAULTS` that show only where the model rounds its memory."""
+
+OF_LATENTS = (
+    Fault(name="memory rounded", made=MemoryRounded),
+    Fault(name="latents reversed", made=LatentsReversed),
+    Fault(name="other latents turned", made=OtherLatentsTurned),
+)
+"""Faults that show where the model compresses a memory to latents, and does not round them."""

@@ -194,6 +194,41 @@ class OthersPointersDropped(_OtherModel):
         return _with(model, pointer_memory=pointer_memory)
 
 
+class MemoryRounded(_OtherBank):
+    """Memory is rounded to bf16, as other families do."""
+
+    def _other(self, memory: MemoryBank) -> MemoryBank:
+        kept = memory.memory.shape[1] - memory.pointer_tokens
+        tokens = memory.memory.clone()
+        tokens[:, :kept] = tokens[:, :kept].to(torch.bfloat16).float()
+        return replace(memory, memory=tokens)
+
+
+class LatentsReversed(_OtherModel):
+    """The latents of a memory come in reverse order, beside the positions of the right one."""
+
+    def _spoiled(self, model: Tracker) -> Tracker:
+        right = model.spatial_memory
+
+        def spatial_memory(embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
+            return right(embedding, mask, visible).flip(1)
+
+        return _with(model, spatial_memory=spatial_memory)
+
+
+class OtherLatentsTurned(_OtherModel):
+    """The rotary encoding turns the latents that it should leave alone."""
+
+    def _spoiled(self, model: Tracker) -> Tracker:
+        right = model.memory_rotary
+
+        def memory_rotary(memories: int) -> tuple[Tensor, Tensor]:
+            cos, sin = right(memories)
+            return cos.flip(0), sin.flip(0)
+
+        return _with(model, memory_rotary=memory_rotary)
+
+
 class _NearestPixels(TorchFunctionMode):
     """A mode in which tensors are resized by their nearest values."""
 

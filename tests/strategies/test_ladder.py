@@ -57,6 +57,7 @@ from tests.support.models import (
     group,
     lively_model,
     masks_of,
+    of_whole_memories,
     other_families,
     pick,
     spatial_memories,
@@ -451,7 +452,7 @@ def test_pictures_of_mixed_sizes_and_shapes(model: Sam2, limits: Limits) -> None
     assert_outside(limits, masks_of(Direct(model), swapped, targets, batch=3), expected)
 
 
-@every_family
+@of_whole_memories
 @settings(deadline=None, derandomize=True, max_examples=5)
 @given(case=cases())
 @example(case=ABSENT_FROM_ALL_BUT_ONE)

@@ -17,6 +17,7 @@ PACKAGES = ("strategies", "harness", "report")
 ADAPTERS = ROOT / "strategies" / "models"
 LIBRARY_FACE = ROOT / "strategies" / "__init__.py"
 """It offers the adapters to users of the library."""
+FAMILIES = ("transformers", *(f"strategies.models.{family}" for family in ("sam2", "sam3_tracker", "edgetam")))
 TRAINING = "train_toy.py"
 """It makes the network that it trains, so it knows the network's family."""
 
@@ -63,7 +64,7 @@ def test_nobody_but_the_adapters_knows_a_family() -> None:
         for path in OUTSIDE
         if path != LIBRARY_FACE and path.name != TRAINING
         for name in imported(path)
-        if name.startswith(("transformers", "strategies.models.sam2", "strategies.models.sam3_tracker"))
+        if name.startswith(FAMILIES)
     ] == []
 
 

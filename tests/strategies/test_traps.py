@@ -62,6 +62,7 @@ from tests.support.models import (
     every_family,
     group,
     masks_of,
+    of_whole_memories,
     other_families,
     track,
 )
@@ -178,7 +179,7 @@ def single_frame_forward(model: Sam2, targets: VisionFeatures) -> Tensor:
 # --- trap 3 --------------------------------------------------------------------------------------------------------
 
 
-@every_family
+@of_whole_memories
 def test_trap_3_one_memory_for_a_batch_of_queries_is_split_across_the_targets(model: Sam2, pictures: Pictures) -> None:
     targets = pictures.targets[:2].embedding
     references = two_references(model, pictures).first_objects(1)
@@ -231,6 +232,7 @@ def memory_attention(model: Sam2, embedding: Tensor, memory: Tensor, position: T
 def test_trap_4_masks_depend_on_the_frame_index_and_on_the_sessions_length(
     model: Sam2, pictures: Pictures, frame: int, frames: int
 ) -> None:
+    model = gates_opened(model)
     references = two_references(model, pictures)
     target = pictures.targets[:1]
     canonical = session_masks(model, references, target, frame=2, frames=3)
@@ -280,7 +282,7 @@ def test_trap_5_with_more_references_than_that_the_choice_depends_on_the_targets
     assert found == {4: 4, 7: 3, 11: 2}, "unselected references come back as ordinary memories while they are recent"
 
     bank = build_memory_bank(closest_two, references)
-    assert bank.memory.shape[1] - bank.pointer_tokens == 4 * TOKENS
+    assert bank.memory.shape[1] - bank.pointer_tokens == 4 * model.dimensions.memory_tokens
     many = VisionFeatures(**repeated(target, 8))
     expected = session_masks(closest_two, references, target, frame=4, frames=5)
     for strategy in (Sequential(closest_two), Direct(closest_two)):

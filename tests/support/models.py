@@ -24,11 +24,13 @@ from strategies.components.memory_bank import build_memory_bank
 from strategies.models.sam2_family import VERSIONS, toy_config
 from strategies.models.sam2_session import Sam2Session
 
-SAM2_TOY, SAM3_TRACKER_TOY = "toy", "sam3_tracker_toy"
-TWINS = (SAM3_TRACKER_TOY,)
+SAM2_TOY, SAM3_TRACKER_TOY, EDGETAM_TOY = "toy", "sam3_tracker_toy", "edgetam_toy"
+TWINS = (SAM3_TRACKER_TOY, EDGETAM_TOY)
 """The toys of the families beside SAM2."""
 every_family = pytest.mark.parametrize("model", [SAM2_TOY, *TWINS], indirect=True)
 """A test whose `model`, and what is made with it, is that of each family in turn."""
+of_whole_memories = pytest.mark.parametrize("model", [SAM2_TOY, SAM3_TRACKER_TOY], indirect=True)
+"""Families that remember every token of a reference, rounded to bf16."""
 other_families = pytest.mark.parametrize("model", TWINS, indirect=True)
 
 MOST_REFERENCES = 17
@@ -222,12 +224,12 @@ def logit_error(actual: Predictions, expected: Predictions) -> float:
 
 
 def spatial_memories(model: Sam2, references: References) -> tuple[Tensor, Tensor]:
-    """Spatial memory ``[O, R*h*w, 64]`` as `build_memory_bank` and as a session makes it."""
+    """Spatial memory ``[O, R * memory tokens, 64]`` as `build_memory_bank` and as a session makes it."""
     with model.computing():
         bank = build_memory_bank(model, references)
     session = conditioned_session(model, references, frames=len(references) + 1)
     stored = [
-        torch.cat([frame["maskmem_features"][:, 0].float() for frame in outputs["cond_frame_outputs"].values()])
+        torch.cat([frame["maskmem_features"].flatten(0, 1) for frame in outputs["cond_frame_outputs"].values()]).float()
         for outputs in session.hf.output_dict_per_obj.values()
     ]
     return bank.memory[:, : -bank.pointer_tokens], torch.stack(stored)
