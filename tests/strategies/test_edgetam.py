@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from strategies import Direct, References, Sam2, Sequential, UnavailableError, load_model
 from strategies.components.memory_bank import build_memory_bank
 from strategies.models.edgetam import EdgeTamNetwork
+from tests.strategies.test_models import change_weights, refusal
 from tests.support.models import EDGETAM_TOY, TOLERANCE, Pictures, group, masks_of, spatial_memories
 
 pytestmark = pytest.mark.parametrize("model", [EDGETAM_TOY], indirect=True)
@@ -99,3 +102,56 @@ def test_without_timm_the_published_model_says_what_to_install(model: Sam2, monk
     with pytest.raises(UnavailableError, match=r"model=edgetam needs the package timm, .*'sambatch\[edgetam\]'"):
         load_model("edgetam", weights="random")
     assert load_model(model.name).side == model.side, "the toy does not need it"
+
+
+# --- weights -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(model: Sam2, tmp_path: Path) -> Path:
+    """What save_pretrained writes of the network."""
+    model.network.save_pretrained(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def test_saved_weights_are_read(model: Sam2, folder: Path) -> None:
+    found = load_model(EDGETAM_TOY, weights=str(folder)).network.state_dict()
+    assert all(torch.equal(tensor, found[name]) for name, tensor in model.network.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["spatial_perceiver.latents_1d", "memory_attention.layers.1.mlp.up_proj.weight"])
+def test_a_missing_tensor_is_named(model: Sam2, folder: Path, name: str) -> None:
+    change_weights(folder, lambda tensors: tensors.pop(name))
+    assert f"(tensors: 1 missing, such as {name})" in refusal(model.name, weights=str(folder))
+
+
+def test_latents_of_another_number_are_named(model: Sam2, folder: Path) -> None:
+    change_weights(folder, lambda tensors: tensors.update({"spatial_perceiver.latents_2d": torch.zeros(4, 64)}))
+    assert "1 of another shape, such as spatial_perceiver.latents_2d" in refusal(model.name, weights=str(folder))
+
+
+ARITHMETIC = {
+    "enable_temporal_pos_encoding_for_object_pointers": False,
+    "enable_occlusion_spatial_embedding": False,
+    "memory_attention_rope_k_sizes": [2, 8],
+    "perceiver_resampler_num_attention_heads": 2,
+    "max_cond_frame_num": 4,
+}
+
+
+@pytest.mark.parametrize("field", ARITHMETIC)
+def test_a_field_that_changes_the_arithmetic_is_noticed(model: Sam2, folder: Path, field: str) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: ARITHMETIC[field]}))
+    assert f"{field} is {ARITHMETIC[field]}, not " in refusal(model.name, weights=str(folder))
+
+
+def test_other_families_do_not_take_each_others_weights(model: Sam2, folder: Path) -> None:
+    assert "model_type is edgetam_video, not sam2_video" in refusal("toy", weights=str(folder))
+    assert "model_type is sam2_video, not edgetam_video" in refusal(model.name, weights=str(sam2_folder(folder)))
+
+
+def sam2_folder(folder: Path) -> Path:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "sam2_video"}))
+    return folder
