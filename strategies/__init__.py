@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from strategies.extended_session import ExtendedSession
     from strategies.models.loading import MODELS, load_model
     from strategies.models.sam2 import Sam2
+    from strategies.models.sam3_tracker import Sam3Tracker
     from strategies.models.tracker import Tracker
     from strategies.multi_session import MultiSession
     from strategies.propagate import Propagate
@@ -32,6 +33,7 @@ __all__ = [
     "Rebuild",
     "References",
     "Sam2",
+    "Sam3Tracker",
     "Sequential",
     "Strategy",
     "Tracker",
@@ -49,6 +51,7 @@ _MODULES = {
     "extended_session": ("ExtendedSession",),
     "models.loading": ("MODELS", "load_model"),
     "models.sam2": ("Sam2",),
+    "models.sam3_tracker": ("Sam3Tracker",),
     "models.tracker": ("Tracker",),
     "multi_session": ("MultiSession",),
     "propagate": ("Propagate",),

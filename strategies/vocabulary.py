@@ -22,8 +22,9 @@ VOID = 255
 class VisionFeatures:
     """The output of the vision encoder for N frames; every strategy starts from it.
 
-    embedding: ``[N, C, h, w]``, the stride-16 level that memory attention works on.
-    stride4: ``[N, C/8, 4h, 4w]`` and stride8: ``[N, C/4, 2h, 2w]``, already projected for the mask decoder.
+    embedding: ``[N, C, h, w]``, the level that memory attention works on: of stride 16, or 14 in SAM3's tracker.
+    stride4: ``[N, C/8, 4h, 4w]`` and stride8: ``[N, C/4, 2h, 2w]``, already projected for the mask decoder, with a
+    quarter and half of that stride.
     """
 
     embedding: Tensor

@@ -13,7 +13,7 @@ import torch
 
 from strategies import Sam2
 from tests.support.jobs import draw, label
-from tests.support.models import Pictures, draw_pictures, lively_model
+from tests.support.models import SAM2_TOY, Pictures, drawn_once, lively
 from tests.support.remembered import remembering
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # as many as cores would fight for them
@@ -36,13 +36,14 @@ def remembered_noise_floors() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def model() -> Sam2:
-    return lively_model()
+def model(request: pytest.FixtureRequest) -> Sam2:
+    """The lively network of SAM2's toy, or of the family that a test names (`tests.support.models.every_family`)."""
+    return lively(getattr(request, "param", SAM2_TOY))
 
 
 @pytest.fixture(scope="session")
 def pictures(model: Sam2) -> Pictures:
-    return draw_pictures(model)
+    return drawn_once(model)
 
 
 @pytest.fixture(scope="session")

@@ -31,8 +31,8 @@ from report.sections.points_table import memory_column
 from strategies.components.stage_names import MASK_DECODER, MEMORY_ATTENTION
 
 EXPERIMENT = "field_claims"
-IN_A_TABLE = [name for name in SETTING if name not in ("refs", "targets")]
-"""Columns in which the points of one table agree."""
+IN_A_TABLE = [name for name in SETTING if name not in ("refs", "targets", "scenario")]
+"""Columns in which the points of one table agree; all claims are of the prediction stage."""
 LITTLE = 1.25
 """The speed-up below which a claimed "little speed-up" is confirmed."""
 NOTICED = 0.05
@@ -50,6 +50,7 @@ def claims_section(run: Run) -> Section | None:
         return None
     # A point that did not finish has no device in its row.
     summary = run.summary.assign(device=run.summary["device"].fillna(run.device))
+    summary = summary[summary["scenario"] != "job"]
     tables = (
         _table(run, points, ", ".join(map(str, setting)))
         for setting, points in summary.groupby(IN_A_TABLE, dropna=False)

@@ -22,6 +22,10 @@ class Family:
     architecture: the configuration of a model, by name.
     repository: where the hub has the weights of a model, by name.
     shipped: the files of weights that come with this project, by the name of the model.
+    drawn: the models that have no trained weights, which are drawn from one seed.
+    within: the ``model_type`` of configurations that hold one of the family's, and the section that it is in. HF's
+    network knows the names that its tensors have there.
+    packages: what a model needs besides the project's own dependencies; there is an extra of the model's name.
     no_effect: fields of the configuration that change no mask, by dotted path.
     spread: draws the weights of a network anew, so that every part of it changes the masks.
     centre: shifts the heads of such a model, in fp32, so that some gates open and others close.
@@ -35,6 +39,9 @@ class Family:
     architecture: Callable[[str], PreTrainedConfig]
     repository: Callable[[str], str]
     shipped: Mapping[str, Path] = field(default_factory=dict)
+    drawn: frozenset[str] = frozenset()
+    within: Mapping[str, str] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
     no_effect: frozenset[str] = frozenset()
     spread: Callable[[Any], None]
     centre: Callable[[Any], None]

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
 
 from strategies.cpu_features import usable_on_cpu
-from strategies.errors import UserError, did_you_mean
+from strategies.errors import UnavailableError, UserError, did_you_mean
 from strategies.models.devices import usable_device
+from strategies.models.edgetam_family import EDGETAM
 from strategies.models.family import Family
 from strategies.models.precision import DTYPES, check_dtype_name
 from strategies.models.sam2_family import SAM2
+from strategies.models.sam3_tracker_family import SAM3_TRACKER
 from strategies.models.tracker import Tracker
 from strategies.models.weights import check_finite, pretrained, published, shipped
 
-FAMILIES: tuple[Family, ...] = (SAM2,)
+FAMILIES: tuple[Family, ...] = (SAM2, SAM3_TRACKER, EDGETAM)
 MODELS = tuple(name for family in FAMILIES for name in family.names)
+OWN_SEED = 0
+"""The seed of weights of models that have no others."""
 
 
 def load_model(
@@ -31,13 +36,13 @@ def load_model(
 ) -> Tracker:
     """A model by its name, ready to predict.
 
-    weights: None takes the toy's shipped weights or the published checkpoint from the hub's cache or the hub; a folder
-    is read with ``from_pretrained``; ``random`` keeps the real architecture with weights drawn from ``seed``, for
-    measuring speed without a download.
+    weights: None takes the toy's shipped weights or the published checkpoint from the hub's cache or the hub, and draws
+    those of models that have none, always the same; a folder is read with ``from_pretrained``; ``random`` keeps the
+    real architecture with weights drawn from ``seed``, for measuring speed without a download.
     known_usable: another process has loaded this on this machine, so that the CPU need not be asked again whether it
     bears the dtype, which takes seconds.
-    Raises UserError where the name is unknown, the device or the dtype is not usable, or the weights can't be had or
-    are not those of the model.
+    Raises UnavailableError where a package is missing that the model needs, and UserError where the name is unknown,
+    the device or the dtype is not usable, or the weights can't be had or are not those of the model.
     """
     if name not in MODELS:
         raise UserError(f"model={name} is not known; {did_you_mean(name, MODELS)}valid: {', '.join(MODELS)}")
@@ -46,14 +51,25 @@ def load_model(
     if not known_usable:
         _check_usable_dtype(dtype, place)
     family = next(family for family in FAMILIES if name in family.names)
-    network = _network(name, family, weights, seed).eval()
+    _check_packages(name, family)
+    drawn = weights == "random" or (weights is None and name in family.drawn)
+    made = _drawn(name, family, seed if weights else OWN_SEED) if drawn else _read(name, family, weights)
+    network = made.eval()
     check_finite(name, weights or "the model's own place", network)
     network.requires_grad_(False)
     _copy_into_own_memory(network)
     model = family.tracker(network, name=name, device=str(place), dtype="fp32")
-    if weights == "random":
+    if drawn:
         family.centre(model)
     return model if dtype == "fp32" else model.in_dtype(dtype)
+
+
+def _check_packages(name: str, family: Family) -> None:
+    package = family.packages.get(name)
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise UnavailableError(
+            f"model={name} needs the package {package}, which is not installed: pip install 'sambatch[{name}]'"
+        )
 
 
 def _check_usable_dtype(dtype: str, device: torch.device) -> None:
@@ -64,9 +80,7 @@ def _check_usable_dtype(dtype: str, device: torch.device) -> None:
         )
 
 
-def _network(name: str, family: Family, weights: str | None, seed: int) -> PreTrainedModel:
-    if weights == "random":
-        return _drawn(name, family, seed)
+def _read(name: str, family: Family, weights: str | None) -> PreTrainedModel:
     if weights is not None:
         if not Path(weights).is_dir():
             raise UserError(

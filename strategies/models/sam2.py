@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers import Sam2VideoConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel
 
 from strategies.errors import UserError
 from strategies.models.casts import cast_once
@@ -35,8 +34,9 @@ class Sam2(Tracker):
 
     pixel_mean = tuple(IMAGENET_DEFAULT_MEAN)
     pixel_std = tuple(IMAGENET_DEFAULT_STD)
+    session: ClassVar[type[Sam2Session]] = Sam2Session
 
-    def __init__(self, network: Sam2VideoModel, *, name: str, device: str = "cpu", dtype: str = "fp32") -> None:
+    def __init__(self, network: PreTrainedModel, *, name: str, device: str = "cpu", dtype: str = "fp32") -> None:
         super().__init__(name=name, device=device, dtype=dtype)
         if not network._use_multimask(False, None):
             raise UserError(
@@ -47,12 +47,14 @@ class Sam2(Tracker):
         """The network that computes; in bf16 and fp16 it holds casts of the weights that its products read."""
         self.embedding_position = self._embedding_position()
         """``[1, h*w, C]``: the neck's sine encoding of the image embedding, the same for every frame."""
-        self._spatial_position = self._memory_encoder_position()
+        self.encoder_position = self._memory_encoder_position()
+        """``[h*w, W]``: the memory encoder's sine encoding, the same for every memory."""
+        self._spatial_position = self._memory_position()
         self._rotary = self._rotary_tables()
         self._image_position = self._decoder_position()
 
-    def in_dtype(self, dtype: str) -> Sam2:
-        return Sam2(self._stored, name=self.name, device=str(self.device), dtype=dtype)
+    def in_dtype(self, dtype: str) -> Self:
+        return type(self)(self._stored, name=self.name, device=str(self.device), dtype=dtype)
 
     # --- from pictures -----------------------------------------------------------------------------------------
 
@@ -72,7 +74,7 @@ class Sam2(Tracker):
     # --- the session, as shipped -------------------------------------------------------------------------------
 
     def new_session(self, *, frames: int) -> Sam2Session:
-        return Sam2Session(
+        return self.session(
             self.network,
             frames=frames,
             embedding_position=self.embedding_position,
@@ -107,23 +109,33 @@ class Sam2(Tracker):
 
     def spatial_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
         """The model stores it rounded to bf16 whatever the dtype (DESIGN section 3, trap 7)."""
+        features = self.encoded_memory(embedding, mask, visible)
+        rounded: Tensor = features.to(torch.bfloat16).flatten(2).transpose(1, 2).float()
+        return rounded
+
+    def encoded_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
+        """Return what the memory encoder makes of the arguments of `spatial_memory`, ``[N, W, h, w]``."""
         network, config = self.network, self.network.config
         scaled = mask * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
-        features, _ = network.memory_encoder(embedding, scaled)
+        features: Tensor = network.memory_encoder(embedding, scaled)[0]
         if network.occlusion_spatial_embedding_parameter is not None:
             absent = (~visible).float()[..., None, None]
             features = features + absent * network.occlusion_spatial_embedding_parameter[..., None, None]
-        rounded: Tensor = features.to(torch.bfloat16).flatten(2).transpose(1, 2).float()
-        return rounded
+        return features
 
     def mask_prompt(self, mask: Tensor) -> tuple[Tensor, Tensor]:
         sparse, dense = self.network.prompt_encoder(
             input_points=mask.new_zeros(mask.shape[0], 1, 1, 2),
             input_labels=-torch.ones(mask.shape[0], 1, 1, dtype=torch.int32, device=mask.device),
             input_boxes=None,
-            input_masks=self.network.mask_downsample(mask),
+            input_masks=self.low_resolution_prompt(mask),
         )
         return sparse, dense
+
+    def low_resolution_prompt(self, mask: Tensor) -> Tensor:
+        """Return the masks ``[N, 1, S, S]`` at the resolution of logits, as the prompt encoder takes them."""
+        prompt: Tensor = self.network.mask_downsample(mask)
+        return prompt
 
     def object_pointers(self, tokens: Tensor, present: Tensor) -> Tensor:
         pointers = self.network.object_pointer_proj(tokens)
@@ -193,12 +205,19 @@ class Sam2(Tracker):
         return out
 
     def attend_to_memory(self, queries: Tensor, memory: Tensor, position: Tensor, *, pointer_tokens: int) -> Tensor:
+        return self._attend(queries, memory, position, pointer_tokens)
+
+    def _attend(
+        self, queries: Tensor, memory: Tensor, position: Tensor, pointer_tokens: int, **of_family: int
+    ) -> Tensor:
+        """Run the network's module. of_family: the arguments that only a family's own module takes."""
         out = self.network.memory_attention(
             current_vision_features=queries,
             current_vision_position_embeddings=self.embedding_position.transpose(0, 1),
             memory=memory.transpose(0, 1),
             memory_posision_embeddings=position.expand(memory.shape[0], -1, -1).transpose(0, 1),
             num_object_pointer_tokens=pointer_tokens,
+            **of_family,
         )
         # The module returns an axis of one before or behind the pairs; tokens and channels come last.
         tokens: Tensor = out.reshape(memory.shape[0], *out.shape[-2:])
@@ -237,11 +256,14 @@ class Sam2(Tracker):
 
     @torch.no_grad()
     def _memory_encoder_position(self) -> Tensor:
-        """Return the memory encoder's sine encoding, ``[h*w, W]``, which is the same for every memory."""
         size = self.network.backbone_feature_sizes[-1]
         encoding = self.network.memory_encoder.position_encoding
         position = encoding(torch.Size((1, self.network.mem_dim, *size)), self.device, torch.float32)
         return position.flatten(2)[0].T
+
+    def _memory_position(self) -> Tensor:
+        """Return where the tokens of a spatial memory are, ``[memory tokens, W]``."""
+        return self.encoder_position
 
     @torch.no_grad()
     def _rotary_tables(self) -> tuple[Tensor, Tensor]:
@@ -254,8 +276,19 @@ class Sam2(Tracker):
         return self.network.get_image_wide_positional_embeddings()
 
 
-def sam2_dimensions(config: Sam2VideoConfig) -> Dimensions:
+def sam2_dimensions(config: PreTrainedConfig) -> Dimensions:
     """Return the dimensions of the network that the config describes."""
+    height, width = config.vision_config.backbone_feature_sizes[-1]
+    feed_forward = config.memory_attention_feed_forward_hidden_size
+    return dimensions_of(config, memory_tokens=height * width, feed_forward=feed_forward)
+
+
+def dimensions_of(config: PreTrainedConfig, *, memory_tokens: int, feed_forward: int) -> Dimensions:
+    """Return the dimensions of a network whose config has SAM2's fields.
+
+    memory_tokens: of one spatial memory; feed_forward: the hidden width of memory attention's layers. Families have
+    these under names of their own.
+    """
     height, width = config.vision_config.backbone_feature_sizes[-1]
     hidden, memory_width = config.vision_config.fpn_hidden_size, config.memory_encoder_output_channels
     pointers, limit = config.max_object_pointers_in_encoder > 0, config.max_cond_frame_num
@@ -266,7 +299,7 @@ def sam2_dimensions(config: Sam2VideoConfig) -> Dimensions:
         prompt_tokens=(prompt.image_size // prompt.patch_size) ** 2,
         prompt_width=prompt.hidden_size // 2,
         memory_width=memory_width,
-        memory_tokens=height * width,
+        memory_tokens=memory_tokens,
         pointer_tokens=max(1, hidden // memory_width) if pointers else 0,
         conditioning_frames=None if limit == -1 else limit,
         recent_memories=config.num_maskmem - 1,
@@ -276,7 +309,7 @@ def sam2_dimensions(config: Sam2VideoConfig) -> Dimensions:
             heads=config.memory_attention_num_attention_heads,
             hidden=config.memory_attention_hidden_size,
             width=config.memory_attention_hidden_size // config.memory_attention_downsample_rate,
-            feed_forward=config.memory_attention_feed_forward_hidden_size,
+            feed_forward=feed_forward,
         ),
         mask_decoder=MaskDecoderDimensions(
             layers=decoder.num_hidden_layers,

@@ -16,9 +16,9 @@ from transformers.models.sam2_video.configuration_sam2_video import (
     Sam2VideoPromptEncoderConfig,
 )
 
+from strategies.models.drawn import centre, spread
 from strategies.models.family import Family
 from strategies.models.sam2 import Sam2
-from strategies.models.sam2_drawn import centre, spread
 
 TOY_FOLDER = Path(__file__).parent / "toy"
 
@@ -62,11 +62,12 @@ NO_EFFECT = frozenset(
         "mask_decoder_config.dynamic_multimask_stability_thresh",
         "vision_config.initializer_range",
         "vision_config.backbone_config.initializer_range",
-        "vision_config.backbone_config.num_attention_heads",
     }
 )
-"""Fields of a configuration that change no mask: what weights are drawn from, what only training does, how a single
-mask is judged (`Sam2` serves the best of three), and a number that the encoder replaces by one for each stage."""
+"""Fields of a configuration that change no mask: what weights are drawn from, what only training does, and how a single
+mask is judged (`Sam2` serves the best of three)."""
+HIERA_NO_EFFECT = frozenset({"vision_config.backbone_config.num_attention_heads"})
+"""The encoder replaces this number by one for each stage."""
 
 
 def model_config(name: str) -> Sam2VideoConfig:
@@ -115,7 +116,7 @@ SAM2 = Family(
     architecture=model_config,
     repository=repository,
     shipped={"toy": TOY_FOLDER / "model.safetensors"},
-    no_effect=NO_EFFECT,
+    no_effect=NO_EFFECT | HIERA_NO_EFFECT,
     spread=spread,
     centre=centre,
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession, Sam2VideoModel
+from transformers import PreTrainedModel
+from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 from strategies.models.tracker import TrackerSession
 from strategies.vocabulary import VisionFeatures
@@ -21,12 +23,15 @@ class Sam2Session(TrackerSession):
     autocast to fp16 joins no bf16 with fp16.
     """
 
-    def __init__(self, network: Sam2VideoModel, *, frames: int, embedding_position: Tensor, wide_memory: bool) -> None:
+    hf_session: ClassVar[Callable[..., Any]] = Sam2VideoInferenceSession
+    """The class of `hf`, of which every family has its own."""
+
+    def __init__(self, network: PreTrainedModel, *, frames: int, embedding_position: Tensor, wide_memory: bool) -> None:
         self._network = network
         self._embedding_position = embedding_position
         self._wide_memory = wide_memory
         self._device = embedding_position.device
-        self.hf = Sam2VideoInferenceSession(
+        self.hf = self.hf_session(
             inference_device=self._device,
             inference_state_device=self._device,
             video_storage_device=self._device,

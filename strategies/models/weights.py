@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,8 +49,8 @@ def pretrained(name: str, family: Family, source: str, *, local: bool) -> PreTra
         if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
             raise FileNotFoundError("it holds no config.json")  # transformers would take its defaults
         fields, _ = family.config.get_config_dict(source, local_files_only=local)
-        _check_family(name, family, source, fields.get("model_type"))
-        config = family.config.from_pretrained(source, local_files_only=local)
+        fields = _section(name, family, source, fields)
+        config = family.config.from_dict(fields)
         _check_architecture(name, family, source, config)
         # A checkpoint saved in another dtype would load in that; and a tensor of another shape is reported below.
         network, info = family.network.from_pretrained(
@@ -59,6 +58,7 @@ def pretrained(name: str, family: Family, source: str, *, local: bool) -> PreTra
             config=config,
             local_files_only=local,
             dtype=torch.float32,
+            use_safetensors=True,  # A pickle may run code.
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
@@ -66,18 +66,21 @@ def pretrained(name: str, family: Family, source: str, *, local: bool) -> PreTra
     return network
 
 
-def _check_family(name: str, family: Family, source: str, found: str | None) -> None:
-    """Refuse what is another family's.
+def _section(name: str, family: Family, source: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of the family's own configuration: all of them, or those of a section. Refuse other families.
 
     The config class of one family reads the configs of others without complaint, as they share names of fields (DESIGN
     section 3, trap 16).
     """
-    expected = family.config.model_type
-    if found != expected:
+    expected, found = family.config.model_type, fields.get("model_type")
+    within = family.within.get(str(found))
+    section: dict[str, Any] = fields if within is None else fields.get(within, {})
+    if section.get("model_type") != expected:
         raise UserError(
             f"the weights in {source} are of another family than model {name} (model_type is {found}, not "
             f"{expected}); give a folder of {family.title} weights as model.weights=FOLDER"
         )
+    return section
 
 
 def _check_architecture(name: str, family: Family, source: str, config: PreTrainedConfig) -> None:
@@ -146,7 +149,7 @@ def _reading(name: str, source: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    # Files of any content pass through json, safetensors, pickle, transformers, the hub and its HTTP client, and each
+    # Files of any content pass through json, safetensors, transformers, the hub and its HTTP client, and each
     # has exceptions of its own that share no base. All mean that these weights are not to be had; the cause is chained.
     except Exception as error:
         raise UserError(
@@ -157,8 +160,6 @@ def _reading(name: str, source: str) -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     """Return the error's first line, with the one that it announces, cut to a length that a sentence bears."""
-    if isinstance(error, pickle.UnpicklingError):  # torch's words say how to switch its protection off.
-        return "its pickle holds more than tensors, which could run code: save it as safetensors"
     lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
     line = " ".join(lines[:2] if lines[0].endswith(":") else lines[:1]).rstrip(".:")
     return line if len(line) <= 200 else f"{line[:200]}..."

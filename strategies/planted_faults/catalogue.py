@@ -23,13 +23,19 @@ from strategies.planted_faults.calls import (
 )
 from strategies.planted_faults.memory_bank import (
     BanksSwapped,
+    EveryReferenceSeen,
     FirstReferenceOnly,
+    LatentsReversed,
+    MasksByNearestPixels,
+    MemoryRounded,
     MemorySplit,
     MemoryTimeOffByOne,
     MemoryUnrounded,
     NoObjectEmbeddingDropped,
     OneObjectsPointers,
     OneObjectUnrounded,
+    OtherLatentsTurned,
+    OthersPointersDropped,
     PointerPositionsAlike,
     PointerPositionsMissing,
     PointersDropped,
@@ -120,3 +126,22 @@ FAULTS = (
     Fault(name="features spoiled", made=FeaturesSpoiled),
     Fault(name="references spoiled", made=ReferencesSpoiled),
 )
+
+OF_CHOSEN_REFERENCES = (
+    Fault(name="every reference seen", made=EveryReferenceSeen),
+    Fault(name="others' pointers dropped", made=OthersPointersDropped),
+)
+"""Faults that show where there are more references than the model conditions on."""
+
+OF_RESIZED_MASKS = (Fault(name="masks by nearest pixels", made=MasksByNearestPixels),)
+"""Faults that show where the model resizes masks on their way into memory."""
+
+OF_ROUNDED_MEMORY = tuple(fault for fault in FAULTS if fault.made in (MemoryUnrounded, OneObjectUnrounded))
+"""Those of `FAULTS` that show only where the model rounds its memory."""
+
+OF_LATENTS = (
+    Fault(name="memory rounded", made=MemoryRounded),
+    Fault(name="latents reversed", made=LatentsReversed),
+    Fault(name="other latents turned", made=OtherLatentsTurned),
+)
+"""Faults that show where the model compresses a memory to latents, and does not round them."""

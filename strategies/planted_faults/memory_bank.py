@@ -168,6 +168,85 @@ class WeightsRounded(Direct):
         super().__init__(rounded)
 
 
+class EveryReferenceSeen(_OtherModel):
+    """The memories of all references are seen, and not of the closest only (DESIGN section 3, trap 5)."""
+
+    def _spoiled(self, model: Tracker) -> Tracker:
+        def memory_slots(references: int) -> list[tuple[int, int]]:
+            return [(frame, 0) for frame in range(references)]
+
+        return _with(model, memory_slots=memory_slots)
+
+
+class OthersPointersDropped(_OtherModel):
+    """Pointers of references whose memories are not seen are left out."""
+
+    def _spoiled(self, model: Tracker) -> Tracker:
+        right = model.pointer_memory
+
+        def pointer_memory(pointers: Tensor) -> tuple[Tensor, Tensor]:
+            seen = {frame for frame, _ in model.memory_slots(len(pointers))}
+            tokens, position = right(pointers)
+            of_each = tokens.shape[1] // len(pointers)
+            kept = [frame * of_each + token for frame in sorted(seen) for token in range(of_each)]
+            return tokens[:, kept], position[kept]
+
+        return _with(model, pointer_memory=pointer_memory)
+
+
+class MemoryRounded(_OtherBank):
+    """Memory is rounded to bf16, as other families do."""
+
+    def _other(self, memory: MemoryBank) -> MemoryBank:
+        kept = memory.memory.shape[1] - memory.pointer_tokens
+        tokens = memory.memory.clone()
+        tokens[:, :kept] = tokens[:, :kept].to(torch.bfloat16).float()
+        return replace(memory, memory=tokens)
+
+
+class LatentsReversed(_OtherModel):
+    """The latents of a memory come in reverse order, beside the positions of the right one."""
+
+    def _spoiled(self, model: Tracker) -> Tracker:
+        right = model.spatial_memory
+
+        def spatial_memory(embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
+            return right(embedding, mask, visible).flip(1)
+
+        return _with(model, spatial_memory=spatial_memory)
+
+
+class OtherLatentsTurned(_OtherModel):
+    """The rotary encoding turns the latents that it should leave alone."""
+
+    def _spoiled(self, model: Tracker) -> Tracker:
+        right = model.memory_rotary
+
+        def memory_rotary(memories: int) -> tuple[Tensor, Tensor]:
+            cos, sin = right(memories)
+            return cos.flip(0), sin.flip(0)
+
+        return _with(model, memory_rotary=memory_rotary)
+
+
+class _NearestPixels(TorchFunctionMode):
+    """A mode in which tensors are resized by their nearest values."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if func is torch.nn.functional.interpolate:
+            given = {"size": given["size"], "mode": "nearest"}
+        return func(*args, **given)
+
+
+class MasksByNearestPixels(Direct):
+    """Masks are resized by their nearest pixels on their way into memory."""
+
+    def _prepare(self, references: References) -> None:
+        with _NearestPixels():
+            super()._prepare(references)
+
+
 class FirstReferenceOnly(Direct):
     """Targets are conditioned on the first reference alone (DESIGN section 3, trap 1)."""
 
@@ -202,7 +281,7 @@ class MemorySplit(Direct):
         return Predictions.concatenate(parts)
 
 
-def _with(model: Tracker, **parts: Callable[..., Tensor]) -> Tracker:
+def _with(model: Tracker, **parts: Callable[..., Any]) -> Tracker:
     """Return the model with methods replaced."""
     for name, part in parts.items():
         setattr(model, name, part)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from functools import partial
 
@@ -21,7 +20,18 @@ from strategies.components.memory_bank import build_memory_bank
 from strategies.direct import BANKS
 from strategies.models.sam2 import sam2_dimensions
 from strategies.models.sam2_family import HIERA, NAMES, model_config
-from tests.support.models import MOST_REFERENCES, TOKENS, Pictures, draw_pictures, group, lively_model
+from tests.support.models import (
+    MOST_REFERENCES,
+    TOKENS,
+    TWINS,
+    Pictures,
+    copied,
+    draw_pictures,
+    every_family,
+    group,
+    lively,
+    lively_model,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -78,7 +88,7 @@ def test_the_count_is_torchs_however_the_batch_is_cut_into_chunks(
 def test_the_count_is_torchs_with_more_references_than_a_session_conditions_on(
     model: Sam2, pictures: Pictures, make: MakeStrategy, references: int
 ) -> None:
-    closest_two = Sam2(copy.deepcopy(model.network), name="toy")
+    closest_two = copied(model)
     closest_two.network.config.max_cond_frame_num = 2
     with make(closest_two) as strategy:
         strategy.prepare(all_present(closest_two, pictures, references=references, objects=1))
@@ -89,11 +99,12 @@ def test_the_count_is_torchs_with_more_references_than_a_session_conditions_on(
 def others() -> dict[str, tuple[Sam2, Pictures]]:
     """Networks that the count must be right for too, with pictures that they have encoded."""
     networks = {"shipped toy": load_model("toy"), "sam2 before 2.1": lively_model(version="sam2")}
+    networks |= {name: lively(name) for name in TWINS}
     return {name: (network, draw_pictures(network)) for name, network in networks.items()}
 
 
 @every_strategy
-@pytest.mark.parametrize("name", ["shipped toy", "sam2 before 2.1"])
+@pytest.mark.parametrize("name", ["shipped toy", "sam2 before 2.1", *TWINS])
 def test_the_count_of_other_networks_is_torchs(
     others: dict[str, tuple[Sam2, Pictures]], make: MakeStrategy, name: str
 ) -> None:
@@ -138,12 +149,13 @@ def test_a_session_of_a_published_model_has_the_designs_count(size: str, referen
     assert round(work.per_pair / 1e9, 1) == PUBLISHED[references]
 
 
+@every_family
 @pytest.mark.parametrize("references", [1, 2, 7, MOST_REFERENCES])
 @pytest.mark.parametrize("limit", [-1, 2, 9])
 def test_the_bank_has_as_many_tokens_as_are_counted(
     model: Sam2, pictures: Pictures, references: int, limit: int
 ) -> None:
-    limited = Sam2(copy.deepcopy(model.network), name="toy")
+    limited = copied(model)
     limited.network.config.max_cond_frame_num = limit
     with limited.computing():
         bank = build_memory_bank(limited, all_present(limited, pictures, references=references, objects=1))

@@ -12,7 +12,6 @@ targets in any order, one target, a last batch that is not full. For the fused k
 
 from __future__ import annotations
 
-import copy
 import functools
 import os
 import subprocess
@@ -52,10 +51,14 @@ from tests.support.models import (
     MOST_TARGETS,
     TOKENS,
     Pictures,
+    copied,
     draw_pictures,
+    every_family,
     group,
     lively_model,
     masks_of,
+    of_whole_memories,
+    other_families,
     pick,
     spatial_memories,
 )
@@ -197,6 +200,7 @@ EXTREMES = {
 every_extreme = pytest.mark.parametrize("case", EXTREMES.values(), ids=list(EXTREMES))
 
 
+@every_family
 def test_the_network_to_climb_with_is_lively(model: Sam2, pictures: Pictures) -> None:
     """On one that is not, every shortcut would look exact."""
     predictions = expected_of(EVERYTHING_AT_ONCE, model, pictures)
@@ -322,6 +326,7 @@ def test_targets_in_another_order_and_batch_get_the_same_bits(
     assert_same_bits_on_as_many_cores(strategy, shuffled.masks(strategy, pictures), expected, limits)
 
 
+@every_family
 @pytest.mark.parametrize("bank", BANKS)
 def test_direct_gives_the_same_bits_twice(model: Sam2, pictures: Pictures, bank: str) -> None:
     first, second = (ABSENT_FROM_THE_FIRST.masks(Direct(model, bank=bank), pictures) for _ in range(2))
@@ -407,7 +412,7 @@ def test_direct_is_within_the_noise_of_sequential_at_the_extremes(
 def test_with_more_references_than_a_session_conditions_on(
     model: Sam2, pictures: Pictures, limits: Limits, frames: int
 ) -> None:
-    closest_two = Sam2(copy.deepcopy(model.network), name="toy")
+    closest_two = copied(model)
     closest_two.network.config.max_cond_frame_num = 2
     case = Case(present=all_present(frames, 2), object_ids=(1, 2), targets=(0, 1), batch=2, seed=frames)
     expected = expected_of(case, closest_two, pictures)
@@ -418,8 +423,9 @@ def test_with_more_references_than_a_session_conditions_on(
         assert_outside(limits, case.masks(Direct(model), pictures), expected)  # the option matters here
 
 
+@every_family
 def test_where_all_gates_are_closed(model: Sam2, pictures: Pictures, limits: Limits) -> None:
-    closed = Sam2(copy.deepcopy(model.network), name="toy")
+    closed = copied(model)
     closed.network.mask_decoder.pred_obj_score_head.proj_out.bias.sub_(10)
     expected = expected_of(EVERYTHING_AT_ONCE, closed, pictures)
     assert (expected.logits == -1024).all()
@@ -430,6 +436,7 @@ def test_where_all_gates_are_closed(model: Sam2, pictures: Pictures, limits: Lim
     assert_outside(limits, EVERYTHING_AT_ONCE.masks(Direct(model), pictures), expected)
 
 
+@every_family
 def test_pictures_of_mixed_sizes_and_shapes(model: Sam2, limits: Limits) -> None:
     generator = np.random.default_rng(7)
     sizes = [(48, 96), (200, 130), (128, 128), (31, 77), (64, 300)]
@@ -445,6 +452,7 @@ def test_pictures_of_mixed_sizes_and_shapes(model: Sam2, limits: Limits) -> None
     assert_outside(limits, masks_of(Direct(model), swapped, targets, batch=3), expected)
 
 
+@of_whole_memories
 @settings(deadline=None, derandomize=True, max_examples=5)
 @given(case=cases())
 @example(case=ABSENT_FROM_ALL_BUT_ONE)
@@ -454,6 +462,57 @@ def test_the_memory_bank_holds_what_a_session_stores(model: Sam2, pictures: Pict
     assert ours.shape == theirs.shape
     assert (ours != theirs).float().mean() < 1e-3  # rounding ties: see harness/masks/noise.py
     assert torch.allclose(ours, theirs, rtol=2**-7, atol=1e-5)  # by one step of bf16, or by noise near zero
+
+
+# --- other families ------------------------------------------------------------------------------------------------
+
+COVERING = {
+    "one reference": replace(EVERYTHING_AT_ONCE, present=all_present(1, 5), batch=1),
+    "two references": ABSENT_FROM_THE_FIRST,
+    "four references": replace(EVERYTHING_AT_ONCE, batch=8),
+    "six references": Case(
+        present=tuple((frame % 3 != 1, frame % 4 != 0) for frame in range(6)),
+        object_ids=(1, 2),
+        targets=(0, 1, 7),
+        batch=3,
+    ),
+    "more references than pointers": MORE_REFERENCES_THAN_POINTERS,
+    "no mask at all": NO_MASK_AT_ALL,
+}
+"""Of each axis its ends, and references around the four that SAM3's tracker conditions on."""
+every_covering_case = pytest.mark.parametrize("case", COVERING.values(), ids=list(COVERING))
+
+
+@other_families
+@every_covering_case
+def test_direct_is_within_the_noise_of_sequential_for_every_family(
+    model: Sam2, pictures: Pictures, limits: Limits, case: Case
+) -> None:
+    expected = expected_of(case, model, pictures)
+    for bank in BANKS:
+        direct = Direct(model, bank=bank, chunk_tokens=case.chunk_tokens)
+        assert_within(limits, case.masks(direct, pictures), expected)
+
+
+@other_families
+@every_covering_case
+def test_sessions_of_every_family_give_the_bits_of_sequential(
+    model: Sam2, pictures: Pictures, limits: Limits, case: Case
+) -> None:
+    expected = expected_of(case, model, pictures)
+    for make in SESSIONS.values():
+        strategy = make(model, 3)
+        assert_same_bits_on_as_many_cores(strategy, case.masks(strategy, pictures), expected, limits)
+
+
+@other_families
+def test_rebuild_of_every_family_gives_the_bits_of_sequential(model: Sam2, pictures: Pictures) -> None:
+    references = ABSENT_FROM_THE_FIRST.references(model, pictures)
+    assert references.pixels is not None
+    references = replace(references, features=model.encode_pixels(references.pixels))
+    targets = pictures.targets[:2]
+    rebuilt, expected = (masks_of(make(model), references, targets) for make in (Rebuild, Sequential))
+    assert_same_bits(rebuilt, expected)
 
 
 # --- SAM2 before 2.1 -----------------------------------------------------------------------------------------------
@@ -608,6 +667,7 @@ def unrounded_memory(model: Sam2, embedding: torch.Tensor, mask: torch.Tensor, v
     return features.flatten(2).transpose(1, 2)
 
 
+@every_family
 def test_positions_of_pointers_that_are_not_pinned_fall_off(model: Sam2, pictures: Pictures, limits: Limits) -> None:
     case = replace(EVERYTHING_AT_ONCE, present=all_present(2, 3), object_ids=(1, 2, 3))
     raw = case.masks(ExtendedSession(model, positions="raw"), pictures)
@@ -636,6 +696,7 @@ MISTAKES = (TwoBanksSwapped, LastTargetForgotten, FirstAnswerKept)
 IN_BATCHES_OF_TWO = replace(ABSENT_FROM_THE_FIRST, targets=(5, 1, 0, 4), batch=2)
 
 
+@every_family
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_falls_off(model: Sam2, pictures: Pictures, limits: Limits, mistake: type[Direct]) -> None:
     expected = expected_of(IN_BATCHES_OF_TWO, model, pictures)

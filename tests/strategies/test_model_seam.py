@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from strategies import Sam2, Tracker
+from tests.support.models import every_family
 from tests.support.paths import ROOT
 
 PACKAGES = ("strategies", "harness", "report")
 ADAPTERS = ROOT / "strategies" / "models"
 LIBRARY_FACE = ROOT / "strategies" / "__init__.py"
 """It offers the adapters to users of the library."""
+FAMILIES = ("transformers", *(f"strategies.models.{family}" for family in ("sam2", "sam3_tracker", "edgetam")))
 TRAINING = "train_toy.py"
 """It makes the network that it trains, so it knows the network's family."""
 
@@ -62,7 +64,7 @@ def test_nobody_but_the_adapters_knows_a_family() -> None:
         for path in OUTSIDE
         if path != LIBRARY_FACE and path.name != TRAINING
         for name in imported(path)
-        if name.startswith(("transformers", "strategies.models.sam2"))
+        if name.startswith(FAMILIES)
     ] == []
 
 
@@ -75,6 +77,7 @@ def test_modules_of_strategies_import_each_other_in_one_direction() -> None:
         assert not {name for name in imported(path) if name.startswith(("strategies.components", "strategies.kernels"))}
 
 
+@every_family
 def test_an_adapter_answers_all_that_strategies_ask(model: Sam2) -> None:
     assert isinstance(model, Tracker)
     with pytest.raises(TypeError, match="abstract"):

@@ -15,7 +15,7 @@ from strategies import References, Sam2, Sequential
 from strategies.components.memory_attention import condition_per_pair, condition_shared, project_bank
 from strategies.components.memory_bank import MemoryBank
 from strategies.models.sam2_family import VERSIONS
-from tests.support.models import Pictures, draw_pictures, group, lively_model
+from tests.support.models import SAM3_TRACKER_TOY, Pictures, draw_pictures, group, lively, lively_model
 from tests.support.oracle import Array, MemoryAttention
 
 pytestmark = pytest.mark.slow
@@ -26,10 +26,10 @@ TOLERANCE = 1e-5
 """fp32 against float64, relative to the largest value; 1e-6 was observed."""
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
+@pytest.fixture(scope="module", params=[*VERSIONS, SAM3_TRACKER_TOY])
 def model(request: pytest.FixtureRequest) -> Sam2:
-    """The lively network of either version, in place of the one that all tests share."""
-    return lively_model(version=request.param)
+    """The lively network of either version of SAM2 or of SAM3's tracker, in place of the one that all tests share."""
+    return lively_model(version=request.param) if request.param in VERSIONS else lively(request.param)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from strategies import (
     VisionFeatures,
 )
 from strategies.direct import BANKS
-from tests.support.models import TOKENS, Pictures, assert_same_masks, group, masks_of, pick
+from tests.support.models import TOKENS, Pictures, assert_same_masks, every_family, group, masks_of, pick
 
 MakeStrategy = Callable[[Sam2], Strategy]
 
@@ -113,6 +113,7 @@ def new_tensor_bytes() -> int:
 
 
 @pytest.mark.slow
+@every_family
 @every_strategy
 @pytest.mark.usefixtures("new_objects_only")
 def test_release_frees_everything_that_a_group_took(model: Sam2, pictures: Pictures, make: MakeStrategy) -> None:
@@ -178,6 +179,7 @@ def test_two_groups_in_turn_do_not_leak_into_each_other(model: Sam2, pictures: P
 
 
 @pytest.mark.slow
+@every_family
 @every_strategy
 def test_object_ids_come_back_in_the_order_they_were_given(model: Sam2, pictures: Pictures, make: MakeStrategy) -> None:
     references = small_group(model, pictures)
@@ -199,6 +201,7 @@ def test_object_ids_come_back_in_the_order_they_were_given(model: Sam2, pictures
 
 
 @pytest.mark.slow
+@every_family
 @every_strategy
 def test_predictions_have_the_documented_shapes_and_dtypes(model: Sam2, pictures: Pictures, make: MakeStrategy) -> None:
     masks = masks_of(make(model), small_group(model, pictures), pictures.targets[:2])
@@ -209,6 +212,7 @@ def test_predictions_have_the_documented_shapes_and_dtypes(model: Sam2, pictures
     assert (masks.picks.shape, masks.picks.dtype) == ((2, 3), torch.int64)
 
 
+@every_family
 @pytest.mark.parametrize(
     "make",
     [Sequential, lambda model: MultiSession(model, sessions=1), ExtendedSession, Direct],

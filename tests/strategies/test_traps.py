@@ -11,6 +11,8 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -30,9 +32,9 @@ from transformers import (
     Sam2VideoProcessor,
     Sam2VisionConfig,
     Sam3TrackerVideoConfig,
+    image_utils,
 )
-from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from transformers.models import sam2 as sam2_package
+from transformers import models as transformers_models
 from transformers.models.sam2_video.configuration_sam2_video import (
     Sam2VideoMaskDecoderConfig,
     Sam2VideoPromptEncoderConfig,
@@ -40,7 +42,7 @@ from transformers.models.sam2_video.configuration_sam2_video import (
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 from harness.masks.agreement import AgreementMeter
-from strategies import Direct, References, Sam2, Sequential, VisionFeatures
+from strategies import Direct, References, Sam2, Sam3Tracker, Sequential, VisionFeatures
 from strategies.components.mask_decoder import decode_best
 from strategies.components.memory_attention import condition_per_pair, condition_shared, project_bank
 from strategies.components.memory_bank import build_memory_bank
@@ -49,14 +51,19 @@ from strategies.models.sam2_family import NAMES, TOY_FOLDER, model_config
 from strategies.models.sam2_session import Sam2Session
 from strategies.preprocessing import image_to_pixels, label_map_to_masks
 from tests.support.models import (
+    MOST_TARGETS,
     TOKENS,
     TOLERANCE,
     Pictures,
     add_masks,
     conditioned_session,
+    copied,
     ellipses,
+    every_family,
     group,
     masks_of,
+    of_whole_memories,
+    other_families,
     track,
 )
 from tests.support.paths import ROOT
@@ -73,6 +80,7 @@ def two_references(model: Sam2, pictures: Pictures, *, seed: int = 0) -> Referen
 # --- trap 1 --------------------------------------------------------------------------------------------------------
 
 
+@every_family
 def test_trap_1_masks_added_on_all_references_at_once_condition_on_the_first_only(
     model: Sam2, pictures: Pictures
 ) -> None:
@@ -126,27 +134,36 @@ def test_trap_1_the_processors_list_of_ids_is_emptied_by_the_model_but_ours_is_k
 # --- trap 2 --------------------------------------------------------------------------------------------------------
 
 
+@every_family
 def test_trap_2_a_batch_through_single_frame_forward_answers_with_target_0s_mask(
     model: Sam2, pictures: Pictures
 ) -> None:
-    targets = conditioned(model, pictures)[:3]
+    model = gates_opened(model)
+    targets, count = conditioned(model, pictures), MOST_TARGETS
     with model.computing():
         ours, scores, ious = decode_best(model, TwoWay(model), targets.embedding, targets, objects=1)
-    assert (scores > 0).all()
+    assert (scores > 0).all(), "else all masks are alike"
     assert ious.argmax(dim=-1).unique().numel() > 1
 
-    alone = torch.cat([single_frame_forward(model, targets[index : index + 1]) for index in range(3)])
+    alone = torch.cat([single_frame_forward(model, targets[index : index + 1]) for index in range(count)])
     naive = single_frame_forward(model, targets)
-    assert naive.shape == (3, 3, 32, 32), "the batch occurs twice, and there is no axis of objects"
+    assert naive.shape == (count, count, 32, 32), "the batch occurs twice, and there is no axis of objects"
     assert relative_error(naive[0, 0], alone[0, 0]) < TOLERANCE
-    for index in (1, 2):
+    for index in range(1, count):
         assert relative_error(naive[index, 0], alone[index, 0]) > 0.1
     assert relative_error(ours, alone) < TOLERANCE
 
 
+def gates_opened(model: Sam2) -> Sam2:
+    """A copy that sees every object everywhere."""
+    open_to_all = copied(model)
+    open_to_all.network.mask_decoder.pred_obj_score_head.proj_out.bias.add_(10)
+    return open_to_all
+
+
 def conditioned(model: Sam2, pictures: Pictures) -> VisionFeatures:
     """The targets as the decoder sees them: their embeddings conditioned on the memory of one object."""
-    references = two_references(model, pictures, seed=4).first_objects(1)  # present in all targets
+    references = two_references(model, pictures, seed=9).first_objects(1)
     with model.computing():
         bank = project_bank(model, build_memory_bank(model, references))
         return replace(pictures.targets, embedding=condition_shared(model, pictures.targets.embedding, bank))
@@ -162,6 +179,7 @@ def single_frame_forward(model: Sam2, targets: VisionFeatures) -> Tensor:
 # --- trap 3 --------------------------------------------------------------------------------------------------------
 
 
+@of_whole_memories
 def test_trap_3_one_memory_for_a_batch_of_queries_is_split_across_the_targets(model: Sam2, pictures: Pictures) -> None:
     targets = pictures.targets[:2].embedding
     references = two_references(model, pictures).first_objects(1)
@@ -209,10 +227,12 @@ def memory_attention(model: Sam2, embedding: Tensor, memory: Tensor, position: T
 # --- trap 4 --------------------------------------------------------------------------------------------------------
 
 
+@every_family
 @pytest.mark.parametrize(("frame", "frames"), [(2, 9), (8, 9)], ids=["a longer session", "a later frame"])
 def test_trap_4_masks_depend_on_the_frame_index_and_on_the_sessions_length(
     model: Sam2, pictures: Pictures, frame: int, frames: int
 ) -> None:
+    model = gates_opened(model)
     references = two_references(model, pictures)
     target = pictures.targets[:1]
     canonical = session_masks(model, references, target, frame=2, frames=3)
@@ -243,10 +263,11 @@ def test_trap_5_sam2_conditions_on_all_references_and_sam3_on_the_closest_four(m
     assert Sam3TrackerVideoConfig().max_cond_frame_num == 4
 
 
+@every_family
 def test_trap_5_with_more_references_than_that_the_choice_depends_on_the_targets_index(
     model: Sam2, pictures: Pictures
 ) -> None:
-    closest_two = Sam2(copy.deepcopy(model.network), name="toy")
+    closest_two = copied(model)
     closest_two.network.config.max_cond_frame_num = 2
     references = group(closest_two, pictures, frames=range(4), present=[[True]] * 4)
     target = pictures.targets[:1]
@@ -261,7 +282,7 @@ def test_trap_5_with_more_references_than_that_the_choice_depends_on_the_targets
     assert found == {4: 4, 7: 3, 11: 2}, "unselected references come back as ordinary memories while they are recent"
 
     bank = build_memory_bank(closest_two, references)
-    assert bank.memory.shape[1] - bank.pointer_tokens == 4 * TOKENS
+    assert bank.memory.shape[1] - bank.pointer_tokens == 4 * model.dimensions.memory_tokens
     many = VisionFeatures(**repeated(target, 8))
     expected = session_masks(closest_two, references, target, frame=4, frames=5)
     for strategy in (Sequential(closest_two), Direct(closest_two)):
@@ -455,11 +476,55 @@ def test_trap_11_masks_are_resized_as_hf_does_and_the_model_itself_would_leave_t
         masks_of(Direct(model), replace(references, masks=small), pictures.targets[:1])
 
 
+@every_family
+def test_trap_11_masks_enter_memory_and_the_prompt_as_the_session_resizes_them(model: Sam2, pictures: Pictures) -> None:
+    references = group(model, pictures, frames=range(3), present=[[True]] * 3)
+    with shown_masks(model) as ours, model.computing():
+        build_memory_bank(model, references)
+    with shown_masks(model) as of_session:
+        conditioned_session(model, references, frames=4)
+    for name in ("memory", "prompt"):
+        assert torch.equal(torch.cat(ours[name]), torch.cat(of_session[name])), name
+
+
+@other_families
+def test_trap_11_nearest_neighbours_would_be_other_masks_where_they_are_enlarged(
+    model: Sam2, pictures: Pictures
+) -> None:
+    references = group(model, pictures, frames=range(3), present=[[True]] * 3)
+    with shown_masks(model) as seen, model.computing():
+        build_memory_bank(model, references)
+    (resized,) = seen["memory"]
+    if resized.shape[-1] == model.side:
+        pytest.skip("this family's masks enter memory at the size of the input")
+    nearest = F.interpolate(references.masks.float(), size=resized.shape[-2:]) > 0
+    share = ((resized > 0) != nearest).float().mean()
+    assert 0.001 < share < 0.1
+
+
+@contextmanager
+def shown_masks(model: Sam2) -> Iterator[dict[str, list[Tensor]]]:
+    """What memory encoder and prompt encoder get of masks."""
+    seen: dict[str, list[Tensor]] = {"memory": [], "prompt": []}
+    hooks = [
+        model.network.memory_encoder.register_forward_pre_hook(lambda _, inputs: seen["memory"].append(inputs[1])),
+        model.network.prompt_encoder.register_forward_pre_hook(
+            lambda _module, _inputs, given: seen["prompt"].append(given["input_masks"]), with_kwargs=True
+        ),
+    ]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@every_family
 @pytest.mark.parametrize("best", [0, 1, 2])
 def test_trap_11_an_object_pointer_comes_from_the_best_of_three_and_not_from_the_single_mask(
     model: Sam2, pictures: Pictures, best: int
 ) -> None:
-    partial = Sam2(copy.deepcopy(model.network), name="toy")
+    partial = gates_opened(model)
     bias = partial.network.mask_decoder.iou_prediction_head.proj_out.bias
     bias.copy_(torch.where(torch.arange(4) == 1 + best, bias, bias - 50))
     references = group(partial, pictures, frames=range(2), present=[[True]] * 2)
@@ -516,14 +581,24 @@ def test_trap_12_hfs_processors_want_torchvision_and_ours_does_without() -> None
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=300)
 
 
-def test_trap_12_our_preprocessing_is_what_the_processors_options_say() -> None:
+PROCESSORS: dict[str, tuple[str, type[Sam2], str, int]] = {
+    "sam2": ("Sam2ImageProcessor", Sam2, "IMAGENET_DEFAULT", 1024),
+    "sam3": ("Sam3ImageProcessor", Sam3Tracker, "IMAGENET_STANDARD", 1008),
+}
+"""By the package of transformers that has it: the class, the adapter, the statistics of pictures, and the side."""
+
+
+@pytest.mark.parametrize("package", PROCESSORS)
+def test_trap_12_our_preprocessing_is_what_the_processors_options_say(package: str) -> None:
     """Read from their source, because a class that wants torchvision can't be looked into without it."""
-    options = processor_options()
+    name, adapter, statistics, side = PROCESSORS[package]
+    options = processor_options(package, name)
     assert options["resample"] == "PILImageResampling.BILINEAR"
-    assert options["size"] == "{'height': 1024, 'width': 1024}", "a square, whatever the picture's shape"
+    assert options["size"] == f"{{'height': {side}, 'width': {side}}}", "a square, whatever the picture's shape"
     assert (options["do_resize"], options["do_rescale"], options["do_normalize"]) == ("True", "True", "True")
-    assert (options["image_mean"], options["image_std"]) == ("IMAGENET_DEFAULT_MEAN", "IMAGENET_DEFAULT_STD")
-    assert (list(Sam2.pixel_mean), list(Sam2.pixel_std)) == (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+    assert (options["image_mean"], options["image_std"]) == (f"{statistics}_MEAN", f"{statistics}_STD")
+    assert list(adapter.pixel_mean) == getattr(image_utils, f"{statistics}_MEAN")
+    assert list(adapter.pixel_std) == getattr(image_utils, f"{statistics}_STD")
 
 
 def test_trap_12_floating_point_all_the_way_is_half_a_level_off_and_without_antialias_it_is_ten() -> None:
@@ -539,12 +614,12 @@ def test_trap_12_floating_point_all_the_way_is_half_a_level_off_and_without_anti
     assert (ours - naive).abs().max() > 10
 
 
-def processor_options() -> dict[str, str]:
-    """Class attributes of the SAM2 image processor, as its source spells them."""
-    folder = Path(sam2_package.__path__[0])
-    for path in sorted(folder.glob("image_processing_sam2*.py")):
+def processor_options(package: str, name: str) -> dict[str, str]:
+    """Class attributes of a package's image processor, as its source spells them."""
+    folder = Path(transformers_models.__path__[0], package)
+    for path in sorted(folder.glob("image_processing_*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and node.name.startswith("Sam2ImageProcessor"):
+            if isinstance(node, ast.ClassDef) and node.name.startswith(name):
                 assigned = [line for line in node.body if isinstance(line, ast.Assign)]
                 if assigned:
                     return {ast.unparse(line.targets[0]): ast.unparse(line.value) for line in assigned}

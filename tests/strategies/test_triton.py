@@ -25,10 +25,13 @@ from strategies.triton import SELF_ATTENTIONS, Triton
 from tests.support.models import (
     TOKENS,
     TOLERANCE,
+    TWINS,
     Pictures,
     assert_same_masks,
+    copied,
     draw_pictures,
     group,
+    lively,
     logit_error,
     masks_of,
     pick,
@@ -91,6 +94,16 @@ def test_triton_equals_sequential(
     triton = Triton(device_model, self_attention=self_attention, chunk_tokens=pairs_at_once * TOKENS)
     expected = masks_of(Sequential(device_model), shown, chosen)
     assert_same_masks(masks_of(triton, shown, chosen, batch=batch), expected)
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", TWINS)
+def test_triton_equals_sequential_for_other_families(name: str) -> None:
+    model = lively(name) if INTERPRETED else copied(lively(name), device="cuda")
+    pictures = draw_pictures(model)
+    shown = labelled(model, pictures, references=6, objects=1)
+    targets = pictures.targets[:2]
+    assert_same_masks(masks_of(Triton(model), shown, targets), masks_of(Sequential(model), shown, targets))
 
 
 @needs_kernels

@@ -1,30 +1,45 @@
-"""A network for tests, pictures and references to feed it, and what it means for masks to be the same.
+"""Networks for tests, pictures and references to feed them, and what it means for masks to be the same.
 
-The network has the toy's architecture and drawn weights, and is made *lively*: memory matters, object-score gates open
+A network has a toy's architecture and drawn weights, and is made *lively*: memory matters, object-score gates open
 and close, every candidate mask wins somewhere, logits have both signs. On a network as initialised, every shortcut
 would look exact. `test_ladder.py` checks that it is lively.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import pytest
 import torch
 from torch import Tensor, nn
 from transformers import Sam2VideoModel
 
 from harness.data.synthetic import synthetic_groups
-from strategies import Direct, Predictions, References, Sam2, Strategy, VisionFeatures
+from strategies import Direct, Predictions, References, Sam2, Strategy, VisionFeatures, load_model
 from strategies.components.memory_bank import build_memory_bank
 from strategies.models.sam2_family import VERSIONS, toy_config
 from strategies.models.sam2_session import Sam2Session
+
+SAM2_TOY, SAM3_TRACKER_TOY, EDGETAM_TOY = "toy", "sam3_tracker_toy", "edgetam_toy"
+TWINS = (SAM3_TRACKER_TOY, EDGETAM_TOY)
+"""The toys of the families beside SAM2."""
+every_family = pytest.mark.parametrize("model", [SAM2_TOY, *TWINS], indirect=True)
+"""A test whose `model`, and what is made with it, is that of each family in turn."""
+of_whole_memories = pytest.mark.parametrize("model", [SAM2_TOY, SAM3_TRACKER_TOY], indirect=True)
+"""Families that remember every token of a reference, rounded to bf16."""
+other_families = pytest.mark.parametrize("model", TWINS, indirect=True)
 
 MOST_REFERENCES = 17
 MOST_TARGETS = 9
 TOKENS = 64
 """Image tokens of one toy picture: chunk_tokens of n * TOKENS is n pairs at once."""
+
+POINTER_GAIN = 5
+"""Of lively networks, in how object pointers say when they were made."""
 
 TOLERANCE = 1e-4
 """Of exact strategies in fp32, relative to the scale of the logits, and of the scores.
@@ -35,7 +50,24 @@ rounding out costs 1e-3 to 2e-3.
 """
 
 
-# --- a lively network --------------------------------------------------------------------------------------------
+# --- lively networks ---------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def lively(name: str) -> Sam2:
+    """The lively network of a family's toy; one for all tests, which must not change it."""
+    if name == SAM2_TOY:
+        return lively_model()
+    model = load_model(name)
+    assert isinstance(model, Sam2)
+    model.network.temporal_positional_encoding_projection_layer.weight.mul_(POINTER_GAIN)
+    _centre_heads(model)
+    return model
+
+
+def copied(model: Sam2, *, device: str = "cpu") -> Sam2:
+    """A network of one's own to change or to move."""
+    return type(model)(copy.deepcopy(model.network), name=model.name, device=device)
 
 
 def lively_model(seed: int = 1, *, version: str = "sam2.1") -> Sam2:
@@ -57,7 +89,7 @@ def lively_model(seed: int = 1, *, version: str = "sam2.1") -> Sam2:
     for layer in network.memory_attention.layers:
         layer.cross_attn_image.o_proj.weight.mul_(3)
     if config.enable_temporal_pos_encoding_for_object_pointers:
-        network.temporal_positional_encoding_projection_layer.weight.mul_(5)
+        network.temporal_positional_encoding_projection_layer.weight.mul_(POINTER_GAIN)
     model = Sam2(network, name="toy")
     _centre_heads(model)
     return model
@@ -111,6 +143,10 @@ def draw_pictures(model: Sam2) -> Pictures:
     return Pictures(
         pixels=pixels[:MOST_REFERENCES], references=features[:MOST_REFERENCES], targets=features[MOST_REFERENCES:]
     )
+
+
+drawn_once = functools.cache(draw_pictures)
+"""The pictures of a network that lives as long as the tests."""
 
 
 def group(
@@ -188,12 +224,12 @@ def logit_error(actual: Predictions, expected: Predictions) -> float:
 
 
 def spatial_memories(model: Sam2, references: References) -> tuple[Tensor, Tensor]:
-    """Spatial memory ``[O, R*h*w, 64]`` as `build_memory_bank` and as a session makes it."""
+    """Spatial memory ``[O, R * memory tokens, 64]`` as `build_memory_bank` and as a session makes it."""
     with model.computing():
         bank = build_memory_bank(model, references)
     session = conditioned_session(model, references, frames=len(references) + 1)
     stored = [
-        torch.cat([frame["maskmem_features"][:, 0].float() for frame in outputs["cond_frame_outputs"].values()])
+        torch.cat([frame["maskmem_features"].flatten(0, 1) for frame in outputs["cond_frame_outputs"].values()]).float()
         for outputs in session.hf.output_dict_per_obj.values()
     ]
     return bank.memory[:, : -bank.pointer_tokens], torch.stack(stored)

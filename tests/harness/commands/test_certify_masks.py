@@ -15,8 +15,17 @@ from harness.options.compose import compose
 from harness.options.points import Point
 from harness.store.mask_certificate import Found, MaskCertificate
 from strategies.direct import Direct
-from strategies.planted_faults.catalogue import FAULTS, RARE, Fault
+from strategies.planted_faults.catalogue import (
+    FAULTS,
+    OF_CHOSEN_REFERENCES,
+    OF_LATENTS,
+    OF_RESIZED_MASKS,
+    OF_ROUNDED_MEMORY,
+    RARE,
+    Fault,
+)
 from tests.support.harness_runs import strict_json
+from tests.support.models import EDGETAM_TOY, SAM3_TRACKER_TOY, TWINS
 
 GROUPS = 2
 """Drawn groups that share a noise floor, here: a floor is measured on no more."""
@@ -58,6 +67,31 @@ def test_exact_strategies_on_drawn_groups_are_not_called_wrong(monkeypatch: pyte
     assert honest.groups == 2 * GROUPS
     assert honest.share_of_limits is not None
     assert honest.share_of_limits <= 1
+
+
+OF_THE_BANK = tuple(fault for fault in FAULTS if fault.made.__module__.endswith(".memory_bank"))
+"""Faults in what an adapter has a say in; those of predictions know no model."""
+OF_FAMILIES: dict[str, tuple[Fault, ...]] = {
+    SAM3_TRACKER_TOY: OF_THE_BANK + OF_CHOSEN_REFERENCES + OF_RESIZED_MASKS,
+    EDGETAM_TOY: tuple(fault for fault in OF_THE_BANK if fault not in OF_ROUNDED_MEMORY) + OF_LATENTS,
+}
+"""Faults that models of a family can have, by its toy."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TWINS)
+def test_every_fault_of_another_familys_bank_is_caught_in_fp32(name: str) -> None:
+    """With more references than SAM3's tracker looks back to."""
+    point = catalogue_point(f"model={name}", "refs=8", "targets=4", "data.groups=1", "data.parts=2")
+    found = judge_faults(point, OF_FAMILIES[name])
+    assert [fault.name for fault, one in found if not one.caught] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TWINS)
+def test_exact_strategies_of_another_family_are_not_called_wrong(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certify_masks, "GROUPS_A_SET", 1)
+    assert judge_honest(catalogue_point(f"model={name}").config, groups=2).wrong.found == 0
 
 
 def test_faults_have_names_of_their_own_and_say_what_they_are() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import Sam2VideoModel
+from transformers import PreTrainedModel
 
 from strategies.models.sam2 import Sam2
 from strategies.vocabulary import VisionFeatures
@@ -28,7 +28,7 @@ LAYER_SCALE = 0.5
 
 
 @torch.no_grad()
-def spread(network: Sam2VideoModel) -> None:
+def spread(network: PreTrainedModel) -> None:
     """Draw all weights anew.
 
     Products and convolutions have a deviation of 1 / sqrt(fan-in), tokens, embeddings and positions of 1; biases are 0.
