@@ -11,7 +11,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from harness.data import images
-from harness.job import decoding, encoding
+from harness.job import encoding
+from harness.pipeline import decoding
 from strategies import load_model
 from tests.harness.workload.test_encoder_check import compiled_into, times
 from tests.support.jobs import draw, error_of, label, masks_in, table_in
