@@ -67,11 +67,16 @@ class EdgeTam(Sam2):
             feed_forward=config.memory_attention_mlp_hidden_size,
         )
 
+    @property
+    def position_dtype(self) -> torch.dtype:
+        """That of the features, as in the session: positions enter memory here, and not only its keys."""
+        return DTYPES[self.dtype]
+
     # --- the memory bank ---------------------------------------------------------------------------------------
 
     def spatial_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
-        features = self.encoded_memory(embedding, mask, visible)
-        position = self.encoder_position.T.unflatten(1, features.shape[2:]).to(embedding.dtype)
+        features = self.encoded_memory(embedding, mask, visible).to(embedding.dtype)
+        position = self.encoder_position.T.unflatten(1, features.shape[2:])
         latents = self._latents(features, position.expand_as(features))
         stored: Tensor = latents.to(embedding.dtype).float()
         return stored

@@ -56,6 +56,11 @@ class Sam2(Tracker):
     def in_dtype(self, dtype: str) -> Self:
         return type(self)(self._stored, name=self.name, device=str(self.device), dtype=dtype)
 
+    @property
+    def position_dtype(self) -> torch.dtype:
+        """The dtype in which the memory encoder's positions are computed."""
+        return torch.float32
+
     # --- from pictures -----------------------------------------------------------------------------------------
 
     @property
@@ -258,7 +263,7 @@ class Sam2(Tracker):
     def _memory_encoder_position(self) -> Tensor:
         size = self.network.backbone_feature_sizes[-1]
         encoding = self.network.memory_encoder.position_encoding
-        position = encoding(torch.Size((1, self.network.mem_dim, *size)), self.device, torch.float32)
+        position = encoding(torch.Size((1, self.network.mem_dim, *size)), self.device, self.position_dtype)
         return position.flatten(2)[0].T
 
     def _memory_position(self) -> Tensor:

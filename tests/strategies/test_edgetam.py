@@ -12,9 +12,10 @@ from torch import Tensor
 
 from strategies import Direct, References, Sam2, Sequential, UnavailableError, load_model
 from strategies.components.memory_bank import build_memory_bank
+from strategies.cpu_features import usable_on_cpu
 from strategies.models.edgetam import EdgeTamNetwork
 from tests.strategies.test_models import change_weights, refusal
-from tests.support.models import EDGETAM_TOY, TOLERANCE, Pictures, group, masks_of, spatial_memories
+from tests.support.models import EDGETAM_TOY, TOLERANCE, Pictures, draw_pictures, group, masks_of, spatial_memories
 
 pytestmark = pytest.mark.parametrize("model", [EDGETAM_TOY], indirect=True)
 
@@ -50,6 +51,17 @@ def test_the_bank_holds_what_a_session_stores(model: Sam2, references: Reference
     assert (ours - theirs).abs().max() < TOLERANCE * theirs.abs().max()
     rounded = ours.to(torch.bfloat16).float()
     assert (rounded - theirs).abs().max() > 10 * TOLERANCE * theirs.abs().max(), "SAM2's would be rounded"
+
+
+@pytest.mark.slow
+def test_in_bf16_the_bank_holds_what_a_session_stores(model: Sam2) -> None:
+    """Positions are computed in the dtype of the features there, and enter memory itself."""
+    if not usable_on_cpu(torch.bfloat16):
+        pytest.skip("kills the process on this CPU")
+    reduced = model.in_dtype("bf16")
+    references = group(reduced, draw_pictures(reduced), frames=range(2), present=[[True, True], [True, False]])
+    ours, theirs = spatial_memories(reduced, references)
+    assert (ours != theirs).float().mean() < 0.01
 
 
 def test_the_networks_own_perceiver_takes_one_memory_at_a_time(model: Sam2, references: References) -> None:
