@@ -342,7 +342,7 @@ def test_help_names_the_choices_and_runs_nothing(
         (certify, ["--help", "masks"]),
         (label, ["--preview", "12", "--help", "batch=8,16"]),
     ],
-    ids=str,
+    ids=["sweep", "glob", "check", "certify masks", "label"],
 )
 def test_help_may_stand_anywhere_and_beside_listed_values(
     command: Callable[[Sequence[str]], int], words: list[str], capsys: pytest.CaptureFixture[str]
