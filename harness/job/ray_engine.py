@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,6 +33,8 @@ STORE = 100 * 2**20
 """Bytes of shared memory for a Ray of our own; chunks and reports are kilobytes."""
 PATIENCE = 60.0
 """Seconds after which the wait for room in a cluster is told."""
+ANSWERED_WITHIN = 10.0
+"""Seconds in which a cluster's address has to answer."""
 
 
 def check_ray(device: torch.device) -> None:
@@ -117,16 +120,24 @@ def _connect(ray: Any) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     before = signal.getsignal(signal.SIGTERM)
     try:
-        if os.environ.get(ADDRESS):
+        if address := os.environ.get(ADDRESS):
+            _check_answered(address)
             ray.init(**quiet)
         else:
             ray.init("local", num_cpus=available(), object_store_memory=STORE, include_dashboard=False, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
             f"Ray can't be reached ({' '.join(str(error).split())[:300]}): mend {ADDRESS}, or leave out engine=ray"
         ) from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)  # Ray's own handler would end the process by another exit code.
+
+
+def _check_answered(address: str) -> None:
+    """Raise OSError where nobody answers at a host and port; Ray itself would go on trying for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():  # Others, as "auto", Ray finds out about at once.
+        socket.create_connection((host, int(port)), timeout=ANSWERED_WITHIN).close()
 
 
 def _portion(share: float) -> float:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -167,6 +168,17 @@ def test_without_ray_its_engine_is_one_sentence(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("harness.job.ray_engine.find_spec", lambda name: None)
     assert "engine=ray needs Ray, which is not installed" in error_of(tmp_path, "engine=ray")
     assert not (tmp_path / "my_data-masks").exists()
+
+
+@needs_ray
+def test_a_cluster_that_does_not_answer_is_one_sentence_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # Nobody listens there.
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{taken.getsockname()[1]}")
+        draw(tmp_path / "my_data", groups=1, targets=1)
+        assert "mend RAY_ADDRESS, or leave out engine=ray" in error_of(tmp_path, "engine=ray")
 
 
 def test_ray_is_not_told_which_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
