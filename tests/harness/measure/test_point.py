@@ -73,6 +73,7 @@ def test_a_point_that_never_ran_is_described_by_what_was_asked_for() -> None:
         "model": "toy",
         "data": "synthetic",
         "dtype": "fp32",
+        "scenario": "predict",
         "batch": 3,
         "objects": None,
         "refs": None,
