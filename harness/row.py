@@ -340,19 +340,20 @@ class Row:
         "The others waited for this stage: it has most of the work on the busier side, network or workers."
     )
     overlap: float | None = measured(
-        "The job's time is hidden behind its longest stage to this share: what that stage takes alone, divided by what "
-        "the job took.",
-        unit="0 to 1",
+        "The longest stage alone takes this share of what the job takes, in the first timed group: near 1, the others "
+        "hide behind it.",
+        unit="ratio",
         format=".2f",
     )
     job_cpu_ratio: float | None = measured(
-        "The pipeline took this many times the CPU time that its stages take one after another.",
+        "The pipeline took this many times the CPU time that its stages take one after another, in the first timed "
+        "group.",
         unit="ratio",
         format=".2f",
     )
     job_iou_mean: float | None = measured(
         "The job's masks, at the pictures' size, have this mean IoU with those of the loop around the baseline "
-        "strategy.",
+        "strategy, or of `sequential` where no loop is timed.",
         unit="0 to 1",
         format=".4f",
     )

@@ -75,12 +75,17 @@ def finding(rows: Sequence[Row]) -> str | None:
         return None
     found = {one: best([row.speed for row in one_setting]) for one, one_setting in settings.items()}
     chosen = {one: settings[one][found[one].at] for one in settings}
-    setting = max(chosen, key=lambda one: (chosen[one].objects or 0, chosen[one].objects_per_s or 0.0))
+    setting = max(chosen, key=lambda one: _weight(chosen[one]))
     row = chosen[setting]
     line = ", ".join(filter(None, [f"{_named(row, list(chosen.values()))}: {_speed(row)}", _masks(row), _memory(row)]))
     if found[setting].paired and not found[setting].clear:
         return f"nothing is clearly faster than {row.reference}; the best is {line}"
     return line
+
+
+def _weight(row: Row) -> tuple[bool, int, float]:
+    """Return what makes a setting the one to tell of: the whole job first, then the most objects."""
+    return row.scenario == "job", row.objects or 0, row.objects_per_s or 0.0
 
 
 def _distinguished(rows: Sequence[Row]) -> list[Row]:

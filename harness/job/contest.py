@@ -125,5 +125,5 @@ class Contest:
     def timed_groups(self) -> list[Duel]:
         return [self.duel]
 
-    def findings(self, timed: SpeedMeasurement) -> Findings:
+    def findings(self, timed: SpeedMeasurement, *, first: bool) -> Findings:
         return Findings()

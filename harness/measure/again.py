@@ -32,9 +32,10 @@ def time_again(
             config, workload, candidate=candidate, baseline=baseline, expected=compared.expected, meters=meters
         )
         timed = measure_speed(scenario, config.timing, seed=config.seed, clock=clock or device_clock(model.device))
+        findings = scenario.findings(timed, first=False)
         on_stage("judging the masks")
         judged = Judged.of(meters, compared.judge, candidate, baseline)
-    reason = judged.reason(candidate, baseline)
+    reason = judged.reason(candidate, baseline) or findings.fault
     agreed = judged.timed.agreed
     return PointResult(
         row=Row(
@@ -44,6 +45,7 @@ def time_again(
             **speed_columns(point, workload, timed),
             **(speedup_columns(timed.pooled.speedup, config.timing.same) if reason is None else {}),
             checked_calls=judged.calls,
+            **findings.columns,
         ),
         config=point.options,
         samples=timed.blocks,

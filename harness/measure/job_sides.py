@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -44,6 +45,23 @@ class Written:
     seconds: float
 
 
+class _Folders:
+    """A side's folders of masks, of which a run makes one."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._made: list[Path] = []
+
+    def new(self) -> Path:
+        self._made.append(Path(tempfile.mkdtemp(prefix=MASKS, dir=self._scratch)))
+        return self._made[-1]
+
+    def clear(self) -> None:
+        for folder in self._made:
+            shutil.rmtree(folder, ignore_errors=True)  # One that was compared is gone already.
+        self._made.clear()
+
+
 class Loop:
     """Pictures one after another in one thread: read, encoded, predicted, enlarged, written.
 
@@ -53,17 +71,18 @@ class Loop:
 
     def __init__(self, strategy: Strategy, *, scratch: Path) -> None:
         self._strategy = strategy
-        self._scratch = scratch
+        self._folders = _Folders(scratch)
 
     def ready(self) -> None:
-        """Begin nothing: a job begins with its references."""
+        """Remove what an earlier run left; a job itself begins with its references."""
+        self._folders.clear()
 
     def release(self) -> None:
         self._strategy.release()
 
     def run(self, turn: Turn) -> Written:
         began = time.perf_counter()
-        folder = Path(tempfile.mkdtemp(prefix=MASKS, dir=self._scratch))
+        folder = self._folders.new()
         work, model = turn.into(folder), self._strategy.model
         references = work.group.references
         labels = [frame.labels() for frame in references if frame.labels is not None]
@@ -87,17 +106,18 @@ class Pipelined:
         self._strategy = strategy
         self._batch = batch
         self._cores = cores
-        self._scratch = scratch
+        self._folders = _Folders(scratch)
 
     def ready(self) -> None:
-        """Begin nothing: a job begins with its references."""
+        """Remove what an earlier run left; a job itself begins with its references."""
+        self._folders.clear()
 
     def release(self) -> None:
         self._strategy.release()
 
     def run(self, turn: Turn) -> Written:
         began = time.perf_counter()
-        folder = Path(tempfile.mkdtemp(prefix=MASKS, dir=self._scratch))
+        folder = self._folders.new()
         work, meter = turn.into(folder), Meter(workers=self._cores.workers)
         chunk = Chunk.of(work, batch=self._batch, remembered=self._strategy.remembers_targets)
         with Ledger(folder) as ledger, computing_with(self._cores.threads):

@@ -68,7 +68,7 @@ def measure_point(
             config, workload, candidate=candidate, baseline=baseline, expected=expected, meters=meters
         )
         timed = measure_speed(scenario, config.timing, seed=config.seed, clock=clock)
-        findings = scenario.findings(timed)
+        findings = scenario.findings(timed, first=True)
         sustained = None
         if model.device.type == "cuda" and config.timing.sustained_seconds > 0:
             sustained = run_sustained(

@@ -59,7 +59,7 @@ class Predict:
         """Return the work of at most ``timing.groups`` groups, spread over all."""
         return [self._group(index) for index in evenly(range(len(self._workload.groups)), self._config.timing.groups)]
 
-    def findings(self, timed: SpeedMeasurement) -> Findings:
+    def findings(self, timed: SpeedMeasurement, *, first: bool) -> Findings:
         """Return nothing: the meters have it all."""
         return Findings()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 from harness.measure.columns import contention_columns, cost_columns, ratio_details, speedup_columns
@@ -72,6 +73,8 @@ def together(point: Point, found: Mapping[int, PointResult]) -> PointResult:
         processes=len(results),
         converged=pooled.converged,
         checked_calls=_total([one.row.checked_calls for one in results]),
+        job_iou_mean=_of_known(fmean, [one.row.job_iou_mean for one in results]),
+        job_iou_min=_of_known(min, [one.row.job_iou_min for one in results]),
         **columns,
     )
     log_ratios = {
@@ -118,6 +121,11 @@ def _of_fps(point: Point, first: PointResult, fps: float) -> dict[str, Any]:
 def _contention(results: Sequence[PointResult]) -> Contention | None:
     stored = [one.details.get("contention") for one in results]
     return Contention.together([Contention.from_json(one) for one in stored if one is not None])
+
+
+def _of_known(pooled: Callable[[list[float]], float], values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return pooled(known) if known else None
 
 
 def _total(counts: Sequence[int | None]) -> int | None:

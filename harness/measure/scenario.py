@@ -100,5 +100,8 @@ class Scenario(Protocol[Inputs, Outputs]):
     def timed_groups(self) -> Sequence[GroupWork[Inputs, Outputs]]:
         """Return the groups on which speed is measured."""
 
-    def findings(self, timed: SpeedMeasurement) -> Findings:
-        """Return what the scenario has to tell once its groups are timed."""
+    def findings(self, timed: SpeedMeasurement, *, first: bool) -> Findings:
+        """Return what the scenario has to tell once its groups are timed.
+
+        first: whether this is the point's first process, which also measures what is not timed.
+        """

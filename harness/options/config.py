@@ -276,6 +276,8 @@ class HarnessConfig:
         at_most("monitor_interval", self.monitor_interval, 3600)
         one_of("isolation", self.isolation, ISOLATIONS)
         one_of("scenario", self.scenario, SCENARIOS)
+        if self.scenario == "job" and self.label.decode != "exact":
+            raise UserError(f"label.decode={self.label.decode} is not measured by scenario=job: leave one of them out")
         if not isinstance(self.resume, bool | str | None):
             raise UserError(f"resume={self.resume} is not known; give true, or the folder of a run")
         one_of("dtype", self.dtype, tuple(DTYPES))

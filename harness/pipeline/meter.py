@@ -58,7 +58,7 @@ class Meter:
         return self._now
 
 
-def bottleneck(busy: dict[str, float], *, workers: int) -> str:
+def bottleneck(busy: dict[str, float], *, workers: float) -> str:
     """Return the stage with most work on the side, network or workers, that is the busier; empty where none is."""
     network = sum(busy.get(name, 0.0) for name in NETWORK)
     around = sum(busy.get(name, 0.0) for name in AROUND) / workers

@@ -58,8 +58,8 @@ def encode_workload(
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if need > free:
-        what = f"{need / 1e9:.1f} GB of features and masks"
-        raise no_room(folder, what, cause=f"{free / 1e9:.1f} GB are free")
+        what = f"{_amount(need)} of features and masks"
+        raise no_room(folder, what, cause=f"{_amount(free)} are free")
     checked = None
     if not is_standard(encoder):
         first = torch.stack([model.pixels(frame.image()) for frame in groups[0].references])
@@ -82,6 +82,10 @@ def encode_workload(
 def encoder_of(model: Tracker, options: EncodeConfig, *, batch: int) -> Encoder:
     """Return the model's encoder as the options ask for it; batch: frames at once."""
     return Encoder(model, batch=batch, compile=options.compile, channels_last=options.channels_last)
+
+
+def _amount(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def room_for(groups: Sequence[Group], *, like: VisionFeatures, pixels: Tensor, compared: int | None = 0) -> int:

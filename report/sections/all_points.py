@@ -60,7 +60,7 @@ def _what_was_measured(run: Run) -> str:
     if not encode.empty:
         sentences.append(
             f"The vision encoder's stage, shared by all strategies, took in {_rates(encode)} frames/s; `fps` is the "
-            "prediction stage alone."
+            f"{_timed(summary)}."
         )
     if (network := _about_the_encoder(run)) is not None:
         sentences.append(network)
@@ -84,6 +84,15 @@ def _about_the_encoder(run: Run) -> str | None:
         f"Without reading and storing, the encoder itself did {_rates(pd.Series(fps))} frames/s, at "
         f"{median(shares):.0%} of the matrix rate."
     )
+
+
+def _timed(summary: pd.DataFrame) -> str:
+    """Say what the speeds are of."""
+    jobs = summary["scenario"] == "job"
+    whole = "whole job, and `speedup` over a loop around the baseline strategy"
+    if jobs.all():
+        return whole
+    return f"prediction stage alone, or with `scenario=job` the {whole}" if jobs.any() else "prediction stage alone"
 
 
 def _rates(values: pd.Series) -> str:

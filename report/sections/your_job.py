@@ -58,7 +58,10 @@ def job_section(run: Run) -> Section | None:
         )
     if jobs_measured.any():
         text += "Of points with `scenario=job` " if not jobs_measured.all() else ""
-        text += "all is included, from pictures on disk to masks on disk. "
+        text += (
+            "all is included, from pictures on disk to masks on disk, and references and memory bank are paid for once "
+            "in each timed block, of 64 targets where a group has so many. "
+        )
     return Section.of("Your job", _caveat(run), _hardware(run), table, Paragraph(text=text.strip(), quiet=True))
 
 

@@ -14,8 +14,9 @@ from harness.data.sources import open_groups
 from harness.data.synthetic import synthetic_groups
 from harness.job.run import label
 from harness.masks.pictures import PictureBook
+from harness.measure.again import time_again
 from harness.measure.correctness import Meters
-from harness.measure.job import LEAST_BATCHES, PASSES, Job
+from harness.measure.job import BLOCK_TARGETS, PASSES, Job
 from harness.measure.job_masks import LEAST_LOSS, TIMES, filed, mean_iou_limit, pair_ious
 from harness.measure.point import measure_point
 from harness.options.config import EncodeConfig, FolderConfig, SyntheticConfig, TimingConfig
@@ -130,6 +131,37 @@ def test_a_strategy_that_is_wrong_in_the_job_alone_is_wrong(bench: Bench) -> Non
 
 
 @pytest.mark.slow
+def test_in_a_further_process_masks_are_compared_too(bench: Bench) -> None:
+    made = point("direct", **SMALL)
+    made.config.strategy["_target_"] = f"{WrongFromTheStart.__module__}.{WrongFromTheStart.__qualname__}"
+    again = time_again(made, bench.workload)
+    assert again.row.status == "wrong"
+    assert "the job's masks" in again.row.reason
+    right = time_again(point("direct", **SMALL), bench.workload)
+    assert (right.row.status, right.row.job_iou_min > 0.9) == ("ok", True)
+
+
+class WrongFromTheStart(Direct):
+    """Gives the masks of the wrong side of every border."""
+
+    def _predict(self, targets: Any) -> Any:
+        found = super()._predict(targets)
+        found.logits.neg_()
+        return found
+
+
+@pytest.mark.slow
+def test_a_target_that_is_lost_now_and_then_is_told(bench: Bench, model: Sam2) -> None:
+    job = bench.job(Direct(model))
+    (group,) = job.timed_groups()
+    fine = [1.0] * 1000
+    group.ious, group.worst, group.floor = fine, dict.fromkeys((("a", one) for one in range(1000)), 1.0), fine
+    assert job._disagreement(fine) is None
+    group.worst[("b", 1)] = 0.0
+    assert "are not those of the loop" in str(job._disagreement([*fine, 0.0]))
+
+
+@pytest.mark.slow
 def test_masks_that_depend_on_how_the_stages_run_are_told(bench: Bench, model: Sam2) -> None:
     candidate = TurnedLater(model)
     (group,) = bench.job(candidate).timed_groups()
@@ -155,9 +187,12 @@ class TurnedLater(Direct):
         return found
 
 
-def test_a_block_has_batches_enough_for_the_pipeline_to_fill(bench: Bench, model: Sam2) -> None:
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_a_block_has_as_many_targets_whatever_the_batch_because_each_pays_for_its_references(
+    bench: Bench, model: Sam2, seconds: float
+) -> None:
     (group,) = bench.job(Direct(model)).timed_groups()
-    assert group.block(seconds_per_call=1e9, paired=True).targets == min(5, 2 * LEAST_BATCHES)
+    assert group.block(seconds_per_call=seconds, paired=True).targets == min(5, BLOCK_TARGETS)
 
 
 def test_each_turn_has_another_order_of_the_same_targets(bench: Bench, model: Sam2) -> None:
@@ -227,6 +262,12 @@ def test_the_loops_own_losses_widen_what_is_allowed() -> None:
 def test_the_gate_tells_jobs_and_predictions_apart() -> None:
     assert "scenario" not in key_of(point("direct"))
     assert "scenario=job" in key_of(point("direct", scenario="job"))
+
+
+def test_what_a_job_does_not_measure_is_refused(tmp_path: Path) -> None:
+    done = run_here(tmp_path, "scenario=job", "label.decode=fast")
+    assert done.returncode == 2
+    assert "label.decode=fast is not measured by scenario=job" in complaint(done.stderr)
 
 
 def test_a_scenario_that_there_is_not_is_refused(tmp_path: Path) -> None:
