@@ -255,7 +255,7 @@ def test_a_disk_without_room_is_found_before_anything_is_encoded(
     need = room_for(groups, like=model.encode_pixels(pixels), pixels=pixels)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=need - 1))
-    with pytest.raises(UserError, match=r"has no room for .* GB are free\); lower targets= or data.groups="):
+    with pytest.raises(UserError, match=r"has no room for .* MB are free\); lower targets= or data.groups="):
         encoded(model, tmp_path / "features", groups)
     assert list((tmp_path / "features").iterdir()) == []
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=need))
