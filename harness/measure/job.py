@@ -16,15 +16,16 @@ from pathlib import Path
 from statistics import fmean
 
 from harness.data.group import Frame, evenly
+from harness.masks.label_ious import LabelMap
 from harness.measure.correctness import Meters
-from harness.measure.job_masks import TIMES, LabelMap, filed, masks_of, mean_iou_limit, pair_ious
+from harness.measure.job_masks import TIMES, filed, masks_of, mean_iou_limit, pair_ious
 from harness.measure.job_sides import MASKS, Loop, Pipelined, Turn, Written
-from harness.measure.job_stages import STAGES, Alone, one_after_another
+from harness.measure.job_stages import Alone, one_after_another
 from harness.measure.scenario import Findings, ReleasableSide
 from harness.measure.speed import SpeedMeasurement
 from harness.options.config import HarnessConfig
 from harness.pipeline.cores import Cores, available
-from harness.pipeline.meter import NETWORK, bottleneck
+from harness.pipeline.meter import NETWORK, STAGES, bottleneck
 from harness.pipeline.plan import Work, work_of
 from harness.pipeline.rehearse import cores_of
 from harness.result import SideName

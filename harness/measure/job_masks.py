@@ -9,14 +9,13 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from harness.data.group import Frame, Group
 from harness.data.images import read_image, read_labels, read_labels_of
+from harness.masks.label_ious import LabelMap, object_ious
 from harness.pipeline.plan import Work
 
-LabelMap = npt.NDArray[np.integer]
 LEAST_LOSS, TIMES = 0.005, 4.0
 """The mean IoU of an exact strategy's masks may miss 1 by so much, or by so many times what the loop's own misses."""
 
@@ -58,13 +57,7 @@ def masks_of(work: Work) -> Iterator[LabelMap]:
 
 def pair_ious(object_ids: Sequence[int], pairs: Iterable[tuple[LabelMap, LabelMap]]) -> list[float]:
     """Return the IoU of each object in each pair of masks; of an object that is in neither it is 1."""
-    found = []
-    for one, other in pairs:
-        for object_id in object_ids:
-            mine, theirs = one == object_id, other == object_id
-            union = np.count_nonzero(mine | theirs)
-            found.append(np.count_nonzero(mine & theirs) / union if union else 1.0)
-    return found
+    return [iou for one, other in pairs for iou in object_ious(one, other, object_ids)]
 
 
 def mean_iou_limit(floor: Sequence[float]) -> float:

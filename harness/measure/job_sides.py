@@ -45,44 +45,38 @@ class Written:
     seconds: float
 
 
-class _Folders:
-    """A side's folders of masks, of which a run makes one."""
+class _JobSide:
+    """What both sides have: a strategy, and a folder of masks for each run."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, strategy: Strategy, *, scratch: Path) -> None:
+        self._strategy = strategy
         self._scratch = scratch
         self._made: list[Path] = []
 
-    def new(self) -> Path:
-        self._made.append(Path(tempfile.mkdtemp(prefix=MASKS, dir=self._scratch)))
-        return self._made[-1]
-
-    def clear(self) -> None:
+    def ready(self) -> None:
+        """Remove what earlier runs left; a job itself begins with its references."""
         for folder in self._made:
             shutil.rmtree(folder, ignore_errors=True)  # One that was compared is gone already.
         self._made.clear()
 
+    def release(self) -> None:
+        self._strategy.release()
 
-class Loop:
+    def _new_folder(self) -> Path:
+        self._made.append(Path(tempfile.mkdtemp(prefix=MASKS, dir=self._scratch)))
+        return self._made[-1]
+
+
+class Loop(_JobSide):
     """Pictures one after another in one thread: read, encoded, predicted, enlarged, written.
 
     This is what a user writes around HF's session, and what the README of earlier versions gave them. torch has all
     threads.
     """
 
-    def __init__(self, strategy: Strategy, *, scratch: Path) -> None:
-        self._strategy = strategy
-        self._folders = _Folders(scratch)
-
-    def ready(self) -> None:
-        """Remove what an earlier run left; a job itself begins with its references."""
-        self._folders.clear()
-
-    def release(self) -> None:
-        self._strategy.release()
-
     def run(self, turn: Turn) -> Written:
         began = time.perf_counter()
-        folder = self._folders.new()
+        folder = self._new_folder()
         work, model = turn.into(folder), self._strategy.model
         references = work.group.references
         labels = [frame.labels() for frame in references if frame.labels is not None]
@@ -98,26 +92,18 @@ class Loop:
         return Written(work=work, folder=folder, busy={}, seconds=time.perf_counter() - began)
 
 
-class Pipelined:
+class Pipelined(_JobSide):
     """The pipeline of `python -m harness.label`, in an empty folder each time."""
 
     def __init__(self, encoder: Encoder, strategy: Strategy, *, batch: int, cores: Cores, scratch: Path) -> None:
+        super().__init__(strategy, scratch=scratch)
         self._encoder = encoder
-        self._strategy = strategy
         self._batch = batch
         self._cores = cores
-        self._folders = _Folders(scratch)
-
-    def ready(self) -> None:
-        """Remove what an earlier run left; a job itself begins with its references."""
-        self._folders.clear()
-
-    def release(self) -> None:
-        self._strategy.release()
 
     def run(self, turn: Turn) -> Written:
         began = time.perf_counter()
-        folder = self._folders.new()
+        folder = self._new_folder()
         work, meter = turn.into(folder), Meter(workers=self._cores.workers)
         chunk = Chunk.of(work, batch=self._batch, remembered=self._strategy.remembers_targets)
         with Ledger(folder) as ledger, computing_with(self._cores.threads):

@@ -18,7 +18,6 @@ from harness.pipeline.stages import Stages
 from strategies.base import Strategy
 from strategies.components.encoder import Encoder
 
-STAGES = ("read", *NETWORK, "enlarge", "write")
 FINISHING = tuple(name for name in AROUND if name != "read")
 
 

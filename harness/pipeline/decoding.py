@@ -13,12 +13,11 @@ from itertools import islice
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from harness.data.group import Frame
 from harness.data.images import is_reducible, read_reduced
-from harness.pipeline.finish import Labels
+from harness.masks.label_ious import object_ious
 from harness.pipeline.plan import Work
 from harness.pipeline.references import references_of
 from strategies.base import Strategy
@@ -112,20 +111,5 @@ def _both_ways(
     ious: list[float] = []
     for at, target in enumerate(targets):
         exact, fast = (one.label_map(at, size=target.size, dtype=torch.uint8).numpy() for one in predictions)
-        ious += _ious(exact, fast, work.object_ids)
+        ious += object_ious(exact, fast, work.object_ids)
     return ious
-
-
-def _ious(one: Labels, other: Labels, object_ids: Sequence[int]) -> list[float]:
-    """Return the IoU of each object in two label maps, by counts of ids, which one object takes as long as all."""
-    areas, others, common = (_areas(labels) for labels in (one, other, np.where(one == other, one, np.uint8(0))))
-    found = []
-    for object_id in object_ids:
-        union = areas[object_id] + others[object_id] - common[object_id]
-        found.append(common[object_id] / union if union else 1.0)
-    return found
-
-
-def _areas(labels: Labels) -> list[int]:
-    """Return how often each value from 0 to 255 occurs."""
-    return Image.fromarray(labels).histogram()

@@ -12,6 +12,8 @@ NETWORK = ("encode", "predict")
 """Stages of the one thread that drives the network."""
 AROUND = ("read", "enlarge", "write")
 """Stages that the workers share."""
+STAGES = ("read", *NETWORK, "enlarge", "write")
+"""All of them, in the order of the work."""
 WINDOW = 5.0
 """Seconds that the bottleneck now is told of."""
 
@@ -46,7 +48,7 @@ class Meter:
     def busy(self) -> dict[str, float]:
         """Return each stage's seconds so far, in the order of the work; stages of several workers add up."""
         with self._lock:
-            return {name: self._busy[name] for name in ("read", *NETWORK, "enlarge", "write")}
+            return {name: self._busy[name] for name in STAGES}
 
     def now(self) -> str:
         """Return the stage that has been the bottleneck of late; empty before the first is over."""
