@@ -16,6 +16,7 @@ from PIL import Image
 
 from harness.data.group import Frame
 from harness.data.images import read_labels
+from harness.pipeline.decoding import read_target
 from harness.pipeline.ledger import Labelled, Ledger
 from harness.pipeline.plan import Work
 from harness.store.atomic import whole_file
@@ -90,7 +91,7 @@ def _shown(worst: Sequence[list[Labelled]], works: Mapping[str, Work], out: Path
 
 def _thumbnail(frame: Frame, mask: Path, palette: npt.NDArray[np.uint8]) -> tuple[bytes, tuple[int, int]]:
     """Return a JPEG of the picture with its mask laid over it, and its width and height."""
-    image = Image.fromarray(frame.image())
+    image = Image.fromarray(read_target(frame, side=SIDE)[0])
     image.thumbnail((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)
     labels = np.array(Image.fromarray(read_labels(mask)).resize(image.size, Image.Resampling.NEAREST))
     pixels = np.array(image)
