@@ -18,12 +18,13 @@ from typing import Protocol
 from harness.data.sources import open_groups
 from harness.isolate.extra import ExtraJob, stored_extra
 from harness.isolate.failures import Failure, failure_of
-from harness.isolate.isolation import Outcome, run_inline, run_spawned
+from harness.isolate.isolation import Outcome, run_apart, run_inline
 from harness.isolate.jobs import EncodeJob, Job, MeasureJob
+from harness.isolate.processes import fork, spawn
 from harness.measure.columns import describe
 from harness.measure.processes import together, usable
 from harness.options.config import HarnessConfig, name_of
-from harness.options.devices import resolve_device
+from harness.options.devices import computes_on_cpu, resolve_device
 from harness.options.points import Point
 from harness.progress import Progress
 from harness.result import PointResult
@@ -66,7 +67,8 @@ def launch(point: Point, job: Job, on_stage: Callable[[str], None], /) -> Outcom
     """Run a job in a process of its own or in this one, as the point's options say."""
     if point.config.isolation == "inline":
         return run_inline(job, on_stage=on_stage)
-    return run_spawned(job, timeout=point.config.timeout, on_stage=on_stage)
+    start = fork if point.config.isolation == "fork" and computes_on_cpu(point.config.device) else spawn
+    return run_apart(job, timeout=point.config.timeout, on_stage=on_stage, start=start)
 
 
 def with_timeout(point: Point, seconds: float) -> Point:

@@ -1,4 +1,4 @@
-"""A job in a spawned process of its own: nothing that it does can harm the sweep (DESIGN section 4, rule 1).
+"""A job in a process of its own: nothing that it does can harm the sweep (DESIGN section 4, rule 1).
 
 The parent sleeps on the worker's pipes. It wakes for messages, for what the worker prints (of which it keeps the end),
 and once a second to see whether the worker is still alive, because a grandchild can hold the pipes open, and a worker
@@ -12,8 +12,6 @@ import os
 import pickle
 import selectors
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +19,7 @@ from dataclasses import dataclass, field, replace
 
 from harness.isolate.failures import Failure, count_oom_kills, failure_of, failure_of_exit
 from harness.isolate.jobs import Job
+from harness.isolate.processes import Start, spawn
 from harness.isolate.worker import LENGTH
 from harness.result import PointResult
 from harness.row import STATUSES
@@ -62,13 +61,14 @@ def run_inline(job: Job, *, on_stage: Callable[[str], None]) -> Outcome:
         return Outcome(failure=failure_of(error), error=raised)
 
 
-def run_spawned(job: Job, *, timeout: float | None, on_stage: Callable[[str], None]) -> Outcome:
+def run_apart(job: Job, *, timeout: float | None, on_stage: Callable[[str], None], start: Start = spawn) -> Outcome:
     """Run the job in a process of its own, which is killed when it takes longer than ``timeout`` seconds.
 
-    Whatever ends this call, KeyboardInterrupt too, the worker and all that it started are gone.
+    start: how that process begins. Whatever ends this call, KeyboardInterrupt too, the worker and all that it started
+    are gone.
     """
     try:
-        worker = _Worker(job, on_stage)
+        worker = _Worker(job, on_stage, start)
     except OSError as error:  # The system has no room for another process.
         return Outcome(failure=failure_of(error))
     try:
@@ -82,7 +82,7 @@ def run_spawned(job: Job, *, timeout: float | None, on_stage: Callable[[str], No
 
 
 class _Worker:
-    def __init__(self, job: Job, on_stage: Callable[[str], None]) -> None:
+    def __init__(self, job: Job, on_stage: Callable[[str], None], start: Start) -> None:
         content = pickle.dumps(job)
         self.doing = "starting"
         self._on_stage = on_stage
@@ -94,16 +94,7 @@ class _Worker:
         self._oom_kills = count_oom_kills()
         self._messages, theirs = os.pipe()
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness.isolate.worker", str(theirs)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(theirs,),
-                start_new_session=True,  # The group can be killed, and Ctrl-C reaches the parent alone.
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                bufsize=0,
-            )
+            self._process = start(theirs)
         except BaseException:
             os.close(self._messages)
             raise
@@ -118,15 +109,13 @@ class _Worker:
         """Listen until the worker is gone, has ended and had its grace, or sent garbage; False when time is over."""
         end = float("inf") if timeout is None else time.monotonic() + timeout
         stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
         os.set_blocking(stdin.fileno(), False)  # A worker that takes no job must not stop the clock.
         with selectors.DefaultSelector() as selector:
             selector.register(stdin, selectors.EVENT_WRITE, self._send_job)
             selector.register(self._messages, selectors.EVENT_READ, self._take_message)
             selector.register(stdout, selectors.EVENT_READ, self._take_output)
             while self._garbage is None:
-                gone = self._is_gone()
+                gone = self._process.is_gone()
                 if gone or self._reported is not None:
                     end = min(end, time.monotonic() + GRACE)
                 left = end - time.monotonic()
@@ -144,11 +133,10 @@ class _Worker:
     def kill(self) -> None:
         # The group is killed before the worker is waited for: until then nobody else can have its number.
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self._process.number, signal.SIGKILL)
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
+        self._process.stdin.close()
+        self._process.stdout.close()
         os.close(self._messages)
 
     def outcome(self) -> Outcome:
@@ -162,13 +150,6 @@ class _Worker:
         kills = count_oom_kills() - self._oom_kills
         failure = failure_of_exit(self._process.wait(), output=self.output, doing=self.doing, oom_kills=kills)
         return Outcome(failure=failure, output=self.output)
-
-    def _is_gone(self) -> bool:
-        """Return whether the worker is gone, without waiting for it (see `kill`)."""
-        try:
-            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        except ChildProcessError:  # The system was asked to forget children at once.
-            return True
 
     def _send_job(self, pipe: int) -> bool:
         """Send the next part of the job; returns whether more is left. `outcome` finds a worker that died at once."""

@@ -1,6 +1,7 @@
 """``python -m harness.isolate.worker FD``: one job in a process of its own.
 
-It is started by `harness.isolate.isolation`, not by people.
+It is started by `harness.isolate.processes`, not by people: by this command, or as a fork of a template that has
+imported what workers need.
 
 The job comes by pickle on standard input, stages and the result go out as JSON lines on the file descriptor FD;
 standard output and error are left to the strategy.
@@ -24,8 +25,9 @@ LENGTH = struct.Struct("!Q")
 """The format of the pickled job's length, which goes before it, so that standard input can stay open."""
 
 
-def main() -> int:
-    messages = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
+def work(pipe: int) -> int:
+    """Do the job that comes on standard input, and tell of it on a pipe; returns the exit code."""
+    messages = os.fdopen(pipe, "w", encoding="utf-8")
 
     def send(kind: str, content: Any) -> None:
         print(json.dumps({kind: content}), file=messages, flush=True)
@@ -73,4 +75,4 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(work(int(sys.argv[1])))

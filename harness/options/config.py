@@ -32,7 +32,7 @@ from strategies.models.precision import DTYPES
 ENGINES = ("local", "ray")
 DECODINGS = ("exact", "fast")
 FORMATS = ("png", "coco")
-ISOLATIONS = ("spawn", "inline")
+ISOLATIONS = ("fork", "spawn", "inline")
 SCENARIOS = ("predict", "job")
 MOST_PROCESSES = 1000
 """A point's processes; so many take two hours for their imports alone."""

@@ -15,8 +15,13 @@ from strategies.models.devices import usable_device
 def resolve_device(device: str) -> torch.device:
     """Return a device; ``auto`` is the first CUDA device, else the CPU. Raises UserError where it is not usable."""
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cpu" if computes_on_cpu(device) else "cuda"
     return usable_device(device)
+
+
+def computes_on_cpu(device: str) -> bool:
+    """Return whether a device, which may be ``auto``, is the CPU."""
+    return device == "cpu" or (device == "auto" and not torch.cuda.is_available())
 
 
 def device_name(device: torch.device) -> str:

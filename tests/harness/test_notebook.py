@@ -24,7 +24,7 @@ BRIEFLY: dict[str, Any] = {
 CODE = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
 
 
-def in_this_process(job: Job, *, timeout: float | None, on_stage: Callable[[str], None]) -> Outcome:
+def in_this_process(job: Job, *, on_stage: Callable[[str], None], **_: Any) -> Outcome:
     """Do what a worker would do, which would import torch for seconds."""
     return run_inline(job, on_stage=on_stage)
 
@@ -32,7 +32,7 @@ def in_this_process(job: Job, *, timeout: float | None, on_stage: Callable[[str]
 @pytest.mark.slow
 def test_its_cells_lead_from_pictures_to_a_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("harness.sweep.run_spawned", in_this_process)
+    monkeypatch.setattr("harness.sweep.run_apart", in_this_process)
     monkeypatch.setattr("harness.api.run", lambda *words, **options: run(*words, **options | BRIEFLY))
     names: dict[str, Any] = {}
     for number, cell in enumerate(CODE):

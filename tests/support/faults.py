@@ -107,7 +107,7 @@ def own_strategies(folder: Path) -> str:
 def command(folder: Path, *strategies: str) -> list[str]:
     """Return the words of a small grid with a worker for each point."""
     search = f"hydra.searchpath=[file://{folder / 'my_conf'}]"
-    return [search, f"strategy={','.join(strategies)}", "batch=2", *REPORTED, *QUICK, "isolation=spawn"]
+    return [search, f"strategy={','.join(strategies)}", "batch=2", *REPORTED, *QUICK, "isolation=fork"]
 
 
 def goes_on(folder: Path, strategies: Sequence[str], patch: pytest.MonkeyPatch) -> int:

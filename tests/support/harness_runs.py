@@ -21,8 +21,9 @@ from typing import Any
 import pytest
 
 from harness.cli import main
-from harness.isolate.isolation import Outcome, run_inline, run_spawned
+from harness.isolate.isolation import Outcome, run_apart, run_inline
 from harness.isolate.jobs import EncodeJob, Job
+from harness.isolate.processes import Start
 from harness.options.config import DataConfig, HarnessConfig, ModelConfig, SyntheticConfig
 from harness.options.points import Point
 from harness.options.shipped import read_by_strategies, shipped
@@ -168,12 +169,12 @@ def fill_the_disk(patch: pytest.MonkeyPatch) -> None:
 def encode_here(patch: pytest.MonkeyPatch) -> None:
     """From here on, pictures are encoded in this process, which saves a worker; points are measured in theirs."""
 
-    def run_or_spawn(job: Job, *, timeout: float | None, on_stage: Callable[[str], None]) -> Outcome:
+    def here_or_apart(job: Job, *, timeout: float | None, on_stage: Callable[[str], None], start: Start) -> Outcome:
         if isinstance(job, EncodeJob):
             return run_inline(job, on_stage=on_stage)
-        return run_spawned(job, timeout=timeout, on_stage=on_stage)
+        return run_apart(job, timeout=timeout, on_stage=on_stage, start=start)
 
-    patch.setattr("harness.sweep.run_spawned", run_or_spawn)
+    patch.setattr("harness.sweep.run_apart", here_or_apart)
 
 
 # --- what a run leaves ---------------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 
 from harness.isolate.failures import Failure
-from harness.isolate.isolation import KEPT_OUTPUT, Outcome, run_inline, run_spawned
+from harness.isolate.isolation import KEPT_OUTPUT, Outcome, run_apart, run_inline
+from harness.isolate.processes import Start, fork, spawn
 from harness.isolate.tracebacks import last_frames
 from harness.result import PointResult
 from harness.row import Row
@@ -102,10 +103,13 @@ import sys
 from threading import Thread
 
 from faulty_jobs import Job
-from harness.isolate.isolation import run_spawned
+from harness.isolate.isolation import run_apart
+from harness.isolate.processes import fork, spawn
 
+start = {"fork": fork, "spawn": spawn}[sys.argv[2]]
 for what in ("hang", "hang_in_c"):
-    Thread(target=lambda job=Job(what, sys.argv[1]): run_spawned(job, timeout=None, on_stage=print)).start()
+    job = Job(what, sys.argv[1])
+    Thread(target=run_apart, args=[job], kwargs=dict(timeout=None, on_stage=print, start=start)).start()
 """
 
 
@@ -140,19 +144,22 @@ def noted(folder: Path) -> list[int]:
     return [int(path.name) for path in folder.iterdir()]
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doing]:
-    """All at once, because a worker takes seconds to import what it needs."""
+STARTS: dict[str, Start] = {"fork": fork, "spawn": spawn}
+
+
+@pytest.fixture(scope="module", params=STARTS)
+def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doing]:
+    """All at once, because a worker that is spawned takes seconds to import what it needs; a template has one."""
     folder = tmp_path_factory.mktemp("jobs")
     (folder / "faulty_jobs.py").write_text(JOBS)
     (folder / "parents_workers").mkdir()
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, folder / "parents_workers"],
+        [sys.executable, "-c", PARENT, folder / "parents_workers", request.param],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)]), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
     )
-    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(3) as pool:
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1 if request.param == "fork" else 3) as pool:
         patch.syspath_prepend(folder)
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setattr("harness.isolate.isolation.GRACE", 1.0)
@@ -162,7 +169,9 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doing]:
             def work() -> Done:
                 stages: list[str] = []
                 began = time.monotonic()
-                outcome = run_spawned(make(what, *arguments), timeout=240, on_stage=stages.append)
+                outcome = run_apart(
+                    make(what, *arguments), timeout=240, on_stage=stages.append, start=STARTS[request.param]
+                )
                 return Done(outcome=outcome, stages=stages, seconds=time.monotonic() - began)
 
             return what, pool.submit(work).result
@@ -273,7 +282,7 @@ class StandIn:
 
     def run(self, code: str, *, job: object = None, timeout: float | None = 20) -> Outcome:
         self(code)
-        return run_spawned(job, timeout=timeout, on_stage=self.stages.append)  # type: ignore[arg-type]
+        return run_apart(job, timeout=timeout, on_stage=self.stages.append)  # type: ignore[arg-type]
 
     def failure(self, code: str, *, job: object = None, timeout: float | None = 20) -> Failure:
         failure = self.run(code, job=job, timeout=timeout).failure
@@ -463,7 +472,7 @@ def test_whatever_ends_the_wait_the_worker_is_gone(stand_in: StandIn, error: typ
 
     stand_in('os.write(fd, b\'{"stage": "one"}\\n\'); time.sleep(60)')
     with pytest.raises(error, match="one"):
-        run_spawned(None, timeout=20, on_stage=fail)  # type: ignore[arg-type]
+        run_apart(None, timeout=20, on_stage=fail)  # type: ignore[arg-type]
     assert not stand_in.is_running
 
 
@@ -471,7 +480,7 @@ def test_a_worker_that_can_not_be_started_is_a_failure_like_others(
     stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    outcome = run_spawned(None, timeout=20, on_stage=print)  # type: ignore[arg-type]
+    outcome = run_apart(None, timeout=20, on_stage=print)  # type: ignore[arg-type]
     assert outcome.failure is not None
     assert outcome.failure.status == "crash"
     assert "/nowhere/python" in outcome.failure.reason

@@ -100,7 +100,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (["compare=perhaps"], ["compare=perhaps"]),
         (["name=a/b"], ["name=a/b"]),
         (["timeout=0"], ["timeout=0", "null"]),
-        (["isolation=vm"], ["isolation=vm", "spawn, inline"]),
+        (["isolation=vm"], ["isolation=vm", "fork, spawn, inline"]),
         (["resume=results/none"], ["resume=results/none", "folder of a run"]),
         (["timing.min_rounds=0"], ["timing.min_rounds=0"]),
         (["timing.width=nan"], ["timing.width=nan"]),
