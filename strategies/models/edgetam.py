@@ -25,6 +25,9 @@ class EdgeTamNetwork(EdgeTamVideoModel):
 
     Its ``forward`` takes ``run_mem_encoder`` without a word and runs memory encoder and perceiver for every target, in
     vain where nobody will see that memory. Speed-ups over such a session would flatter whatever leaves it out.
+
+    Its object scores have an axis more where they are predicted than where the frame is labelled, so that it fails on a
+    frame that labels some objects and not others. Here all have the axes of predicted ones.
     """
 
     def _run_single_frame_inference(
@@ -34,6 +37,7 @@ class EdgeTamNetwork(EdgeTamVideoModel):
         output: dict[str, Any] = super()._run_single_frame_inference(
             inference_session, *arguments, run_mem_encoder=wanted, **named
         )
+        output["object_score_logits"] = output["object_score_logits"].reshape(1, 1, 1)
         return output
 
 
@@ -41,6 +45,7 @@ class EdgeTamSession(Sam2Session):
     """EdgeTAM's session. It stores memory in the dtype of the features, so that nothing has to be widened."""
 
     hf_session = EdgeTamVideoInferenceSession
+    couples_objects = False  # It encodes one memory after another, and knows of each whether it is labelled.
 
     def predict(self, frame: int) -> tuple[Tensor, Tensor]:
         self.hf.run_mem_encoder = False
@@ -74,7 +79,12 @@ class EdgeTam(Sam2):
 
     # --- the memory bank ---------------------------------------------------------------------------------------
 
-    def spatial_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
+    @property
+    def memory_dtype(self) -> torch.dtype:
+        """Latents are stored as they are computed, and norms compute in fp32."""
+        return torch.float32
+
+    def stored_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
         features = self.encoded_memory(embedding, mask, visible).to(embedding.dtype)
         position = self.encoder_position.T.unflatten(1, features.shape[2:])
         latents = self._latents(features, position.expand_as(features))
