@@ -16,9 +16,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from harness.options.data import (
+    SOURCES,
     DataConfig,
-    DavisConfig,
-    FolderConfig,
+    DriftingConfig,
     SyntheticConfig,
     at_least,
     at_most,
@@ -293,10 +293,11 @@ class HarnessConfig:
 
 
 def effective_data(config: HarnessConfig) -> DataConfig:
-    """Return the data options that decide the pictures: synthetic specimens grow where more objects are asked for."""
+    """Return the data options that decide the pictures: there are more specimens where more objects are asked for."""
     data = config.data
-    if isinstance(data, SyntheticConfig) and config.objects is not None and config.objects > data.parts:
-        return SyntheticConfig(**{**vars(data), "parts": config.objects})
+    drawn = isinstance(data, SyntheticConfig | DriftingConfig)
+    if drawn and config.objects is not None and config.objects > data.parts:
+        return type(data)(**{**vars(data), "parts": config.objects})
     return data
 
 
@@ -305,5 +306,5 @@ def register() -> None:
     OmegaConf.register_new_resolver("device_folder", device_folder, replace=True)
     store = ConfigStore.instance()
     store.store(group="_schema/model", name="model", node=ModelConfig)
-    for name, node in (("synthetic", SyntheticConfig), ("davis", DavisConfig), ("folder", FolderConfig)):
+    for name, node in SOURCES.items():
         store.store(group="_schema/data", name=name, node=node)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from harness.options.data import SOURCES
 from harness.options.shipped import read_by_strategies, shipped
 
 INDECISIVE = (
@@ -88,7 +89,7 @@ def _own_options() -> tuple[str, ...]:
 def _defaults(source: str) -> dict[str, Any]:
     """Return the defaults by each option's full name, with those of a source of data."""
     found = {name: value for key in _own_options() for name, value in _flat(key, shipped().get(key, {}))}
-    if source in ("synthetic", "davis", "folder"):
+    if source in SOURCES:
         found |= dict(_flat("data", shipped(f"data/{source}.yaml")["data"]))
     return found | {"model.weights": None}
 
