@@ -16,7 +16,7 @@ from harness.stats.speedup import Verdict
 
 Status = Literal["ok", "oom", "timeout", "crash", "wrong", "skipped"]
 Masks = Literal["same", "differ"]
-Scenario = Literal["predict", "job"]
+Scenario = Literal["predict", "job", "stream"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 SPEEDUP = ("speedup", "speedup_lo", "speedup_hi", "verdict")
 """Columns that a point has only if its masks are right."""
@@ -52,7 +52,7 @@ class Row:
     )
     dtype: str = column("The model computes in this dtype.", identifies=True, setting=True, shown="where it varies")
     batch: int = column(
-        "The strategy predicts this many targets at once.",
+        "The strategy predicts this many targets at once; in a stream, one frame of so many videos.",
         unit="targets",
         format=".0f",
         identifies=True,
@@ -85,7 +85,8 @@ class Row:
         shown="where it varies",
     )
     scenario: Scenario = column(
-        "This is what was timed: `predict`, masks from features, or `job`, from pictures on disk to masks on disk.",
+        "This is what was timed: `predict`, masks from features; `job`, from pictures on disk to masks on disk; or "
+        "`stream`, videos frame by frame.",
         identifies=True,
         default="predict",
         setting=True,

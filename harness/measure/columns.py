@@ -28,7 +28,7 @@ def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
         "data": config.data.name,
         "dtype": config.dtype,
         "scenario": config.scenario,
-        "batch": config.batch,
+        "batch": config.videos if config.scenario == "stream" else config.batch,
         "objects": config.objects,
         "refs": config.refs,
         "targets": config.targets,

@@ -19,11 +19,12 @@ INDECISIVE = (
 """Options that do not influence what is measured."""
 HAVE_COLUMNS = (
     *("strategy", "baseline", "batch", "objects", "refs", "targets", "dtype", "device", "repeat", "scenario"),
+    "videos",
     *("model.name", "data.name"),
 )
 """Options that results show in columns of their own; strategies' options are shown in the variant."""
 BASELINE = "strategy@baseline"
-HOW = ("timing", "pictures", "monitor_interval", "project_to")
+HOW = ("timing", "pictures", "monitor_interval", "project_to", "camera_fps")
 """Options that decide how a point is measured, and not what: with other values it is still the same point."""
 
 

@@ -109,8 +109,10 @@ def _key(strategy: str, variant: str, options: Mapping[str, Any], point_words: S
     words += [f"{name}={options[name]}" for name in ("seed", "repeat") if options[name]]
     if (scenario := options.get("scenario", Row.scenario)) != Row.scenario:  # Old files have no other scenario.
         words.append(f"scenario={scenario}")
+    if scenario == "stream":
+        words.append(f"videos={options['videos']}")
     against = (options.get("baseline") or options["reference"])["_target_"]  # Old files call it a reference.
-    if against != strategies()[default_baseline()]["_target_"]:
+    if against != strategies()[default_baseline(scenario)]["_target_"]:
         words.append(f"against={against.rpartition('.')[2]}")
     words += [
         one for one in what_words(point_words) if option_of(one) not in IN_OWN_WORDS and not one.startswith("data.")
