@@ -34,7 +34,7 @@ class VisionFeatures:
     def __len__(self) -> int:
         return self.embedding.shape[0]
 
-    def __getitem__(self, index: slice) -> VisionFeatures:
+    def __getitem__(self, index: slice | Tensor) -> VisionFeatures:
         return self._each(lambda level: level[index])
 
     def to(self, device: torch.device | str) -> VisionFeatures:

@@ -83,10 +83,30 @@ def hypernetworks(model: Tracker, mask_tokens: Tensor) -> Tensor:
     return torch.stack([mlp(mask_tokens[:, index]) for index, mlp in enumerate(mlps)], dim=1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """The decoder's best masks of O*T pairs.
+
+    logits: ``[O, T, H, W]``, gated; scores: ``[O, T]``; ious: ``[O, T, K]``, predicted; candidates: of the pairs, one
+    after another.
+    """
+
+    logits: Tensor
+    scores: Tensor
+    ious: Tensor
+    candidates: Candidates
+
+
 def decode_best(
     model: Tracker, two_way: TwoWay, conditioned: Tensor, features: VisionFeatures, *, objects: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return logits ``[T, O, H, W]``, object scores ``[T, O]`` and predicted IoUs ``[T, O, K]`` of O*T pairs.
+    """Return `decode`'s logits ``[T, O, H, W]``, object scores ``[T, O]`` and predicted IoUs ``[T, O, K]``."""
+    decoded = decode(model, two_way, conditioned, features, objects=objects)
+    return decoded.logits.transpose(0, 1), decoded.scores.transpose(0, 1), decoded.ious.transpose(0, 1)
+
+
+def decode(model: Tracker, two_way: TwoWay, conditioned: Tensor, features: VisionFeatures, *, objects: int) -> Decoded:
+    """Decode the best masks of O objects in the T targets that the features are of.
 
     two_way: that of the model. conditioned: ``[O*T, C, h, w]`` (object-major), the output of memory attention.
     """
@@ -98,4 +118,4 @@ def decode_best(
     scores = candidates.object_scores.unflatten(0, (objects, -1))
     gated = torch.where((scores > 0)[..., None, None], logits, NO_OBJECT_LOGIT)
     ious = candidates.ious.unflatten(0, (objects, -1))
-    return gated.transpose(0, 1), scores.transpose(0, 1), ious.transpose(0, 1)
+    return Decoded(logits=gated, scores=scores, ious=ious, candidates=candidates)

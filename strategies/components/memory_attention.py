@@ -21,14 +21,20 @@ from strategies.models.tracker import Tracker
 
 @dataclass(frozen=True, kw_only=True)
 class SharedBank:
-    """The keys (rotated) and values of every layer's cross-attention, each ``[O, heads, M, d]``: a KV cache."""
+    """The keys (rotated) and values of every layer's cross-attention, each ``[O, heads, M, d]``: a KV cache.
+
+    bias: that of the `MemoryBank`.
+    """
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
+    bias: Tensor | None = None
 
     def objects(self, chosen: slice) -> SharedBank:
         return SharedBank(
-            keys=tuple(key[chosen] for key in self.keys), values=tuple(value[chosen] for value in self.values)
+            keys=tuple(key[chosen] for key in self.keys),
+            values=tuple(value[chosen] for value in self.values),
+            bias=None if self.bias is None else self.bias[chosen],
         )
 
 
@@ -50,7 +56,8 @@ def project_bank(model: Tracker, bank: MemoryBank) -> SharedBank:
     """Project the bank once per group and layer."""
     attentions = [layer.cross_attn_image for layer in model.memory_attention.layers]
     values = (_heads(attention.v_proj(bank.memory), attention.num_attention_heads) for attention in attentions)
-    return SharedBank(keys=project_keys(model, bank), values=tuple(value.contiguous() for value in values))
+    keys = project_keys(model, bank)
+    return SharedBank(keys=keys, values=tuple(value.contiguous() for value in values), bias=bank.bias)
 
 
 def project_keys(model: Tracker, bank: MemoryBank) -> tuple[Tensor, ...]:
@@ -65,13 +72,20 @@ def project_keys(model: Tracker, bank: MemoryBank) -> tuple[Tensor, ...]:
     return tuple(keys)
 
 
-def condition_shared(model: Tracker, embedding: Tensor, bank: SharedBank) -> Tensor:
-    """Condition embeddings ``[T, C, h, w]`` on every object's memory; returns ``[O*T, C, h, w]`` (object-major)."""
+def condition_shared(
+    model: Tracker, embedding: Tensor, bank: SharedBank, *, target_of_object: Tensor | None = None
+) -> Tensor:
+    """Condition embeddings ``[T, C, h, w]`` on every object's memory; returns ``[O*T, C, h, w]`` (object-major).
+
+    target_of_object: int64 ``[O]``, where each object is to be found in one of the targets alone; returns ``[O, ...]``.
+    """
     attention = model.memory_attention
     x = model.memory_attention_input(embedding)  # [T, L, C]: no object yet
-    for layer, key, value in zip(attention.layers, bank.keys, bank.values, strict=True):
+    for number, (layer, key, value) in enumerate(zip(attention.layers, bank.keys, bank.values, strict=True)):
         x = x + _self_attention(model, layer, x)
-        x = x + _cross_attention(model, layer, x, key, value)  # from layer 0 on: [O, T, L, C]
+        if number == 0 and target_of_object is not None:
+            x = x[target_of_object].unsqueeze(1)
+        x = x + _cross_attention(model, layer, x, key, value, bank.bias)  # from layer 0 on: [O, T, L, C]
         x = x + model.feed_forward(layer, x)
     x = attention.layer_norm(x).flatten(0, 1)
     return x.transpose(1, 2).unflatten(2, embedding.shape[-2:])
@@ -109,14 +123,17 @@ def _self_attention(model: Tracker, layer: MemoryAttentionLayer, x: Tensor) -> T
     return attention.o_proj(out.transpose(1, 2).flatten(2)).view_as(x)
 
 
-def _cross_attention(model: Tracker, layer: MemoryAttentionLayer, x: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def _cross_attention(
+    model: Tracker, layer: MemoryAttentionLayer, x: Tensor, key: Tensor, value: Tensor, bias: Tensor | None
+) -> Tensor:
     """Return ``[O, T, L, C]`` from queries of ``[T, L, C]`` (shared by all objects) or ``[O, T, L, C]``."""
     attention = layer.cross_attn_image
     cos, sin = model.rotary
     projected = attention.q_proj(layer.layer_norm2(x)).unflatten(-1, (attention.num_attention_heads, -1))
     query = rotate(projected.movedim(-2, -4), cos, sin)  # [heads, T, L, d] or [O, heads, T, L, d]
     query = _fold_targets(query, objects=key.shape[0])
-    out = F.scaled_dot_product_attention(query, key, value, scale=attention.scaling)
+    mask = None if bias is None else bias.to(query.dtype)
+    out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=attention.scaling)
     return attention.o_proj(out.transpose(1, 2).flatten(2)).unflatten(1, x.shape[-3:-1])
 
 

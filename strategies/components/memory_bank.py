@@ -7,7 +7,7 @@ section 3, traps 2 and 3).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,16 +21,23 @@ from strategies.vocabulary import References
 class MemoryBank:
     """The memory of one group: M tokens of an object, spatial memories followed by object pointers.
 
-    memory: ``[O, M, W]``; position: ``[1, M, W]``, the same for every object; pointer_tokens: how many of the last
-    tokens belong to pointers and take no rotary encoding.
+    memory: ``[O, M, W]``; position: ``[1, M, W]``, the same for every object, or ``[O, M, W]``; pointer_tokens: how
+    many of the last tokens belong to pointers and take no rotary encoding. bias: ``[O, 1, 1, M]``, what is added to
+    every score of a token, -inf where an object has no such token; None for nothing.
     """
 
     memory: Tensor
     position: Tensor
     pointer_tokens: int
+    bias: Tensor | None = None
 
     def objects(self, chosen: slice) -> MemoryBank:
-        return MemoryBank(memory=self.memory[chosen], position=self.position, pointer_tokens=self.pointer_tokens)
+        return replace(
+            self,
+            memory=self.memory[chosen],
+            position=self.position if len(self.position) == 1 else self.position[chosen],
+            bias=None if self.bias is None else self.bias[chosen],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +71,23 @@ def _encode_references(model: Tracker, references: References, *, chunk: int) ->
     spatial, pointers = [], []
     for start in range(0, frames * objects, chunk):
         embedding = references.features.embedding[frame_of_pair[start : start + chunk]]
-        mask = masks[start : start + chunk].to(model.device, torch.float32)
-        visible = mask.flatten(1).any(dim=1, keepdim=True)
-        spatial.append(model.spatial_memory(embedding, mask, visible))
-        pointers.append(_object_pointers(model, embedding, mask, visible))
+        memory, pointer = encode_labelled(model, embedding, masks[start : start + chunk])
+        spatial.append(memory)
+        pointers.append(pointer)
     return _EncodedReferences(
         spatial=torch.cat(spatial).unflatten(0, (frames, objects)),
         pointers=torch.cat(pointers).unflatten(0, (frames, objects)),
     )
+
+
+def encode_labelled(model: Tracker, embedding: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the spatial memories ``[N, memory tokens, W]`` and object pointers ``[N, C]`` of N labelled pairs.
+
+    embedding: of each pair's frame, ``[N, C, h, w]``; masks: ``[N, 1, S, S]``.
+    """
+    mask = masks.to(model.device, torch.float32)
+    visible = mask.flatten(1).any(dim=1, keepdim=True)
+    return model.spatial_memory(embedding, mask, visible), _object_pointers(model, embedding, mask, visible)
 
 
 def _object_pointers(model: Tracker, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:

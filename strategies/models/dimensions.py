@@ -52,7 +52,7 @@ class Dimensions:
     memory_width: of a token of memory; memory_tokens: of one spatial memory; pointer_tokens: of one object pointer, 0
     where pointers do not enter memory.
     conditioning_frames: the most that a target is conditioned on, None where there is no limit; recent_memories: the
-    most spatial memories of other frames that it sees besides.
+    most spatial memories of other frames that it sees besides; recent_pointers: the most of their object pointers.
     pointers_depend_on_time: whether how long ago a pointer was made is encoded into it.
     """
 
@@ -65,6 +65,7 @@ class Dimensions:
     pointer_tokens: int
     conditioning_frames: int | None
     recent_memories: int
+    recent_pointers: int
     pointers_depend_on_time: bool
     memory_attention: MemoryAttentionDimensions
     mask_decoder: MaskDecoderDimensions

@@ -41,6 +41,7 @@ class EdgeTamSession(Sam2Session):
     """EdgeTAM's session. It stores memory in the dtype of the features, so that nothing has to be widened."""
 
     hf_session = EdgeTamVideoInferenceSession
+    couples_objects = False  # It encodes one memory after another, and knows of each whether it is labelled.
 
     def predict(self, frame: int) -> tuple[Tensor, Tensor]:
         self.hf.run_mem_encoder = False
@@ -74,7 +75,12 @@ class EdgeTam(Sam2):
 
     # --- the memory bank ---------------------------------------------------------------------------------------
 
-    def spatial_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
+    @property
+    def memory_dtype(self) -> torch.dtype:
+        """Latents are stored as they are computed, and norms compute in fp32."""
+        return torch.float32
+
+    def stored_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
         features = self.encoded_memory(embedding, mask, visible).to(embedding.dtype)
         position = self.encoder_position.T.unflatten(1, features.shape[2:])
         latents = self._latents(features, position.expand_as(features))

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from transformers.models.sam2_video.modeling_sam2_video import get_1d_sine_pe
 
 from strategies.errors import UserError
 from strategies.models.casts import cast_once
@@ -113,9 +115,26 @@ class Sam2(Tracker):
     # --- the memory bank ---------------------------------------------------------------------------------------
 
     def spatial_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
-        """The model stores it rounded to bf16 whatever the dtype (DESIGN section 3, trap 7)."""
+        return self.stored_memory(embedding, mask, visible)
+
+    def tracked_memory(self, embedding: Tensor, logits: Tensor, present: Tensor) -> Tensor:
+        enlarged = F.interpolate(logits[:, None].float(), size=(self.side, self.side), mode="bilinear")
+        probabilities = self.remembered_logits(enlarged).to(logits.dtype).sigmoid_()
+        return self.stored_memory(embedding, probabilities, present)
+
+    def remembered_logits(self, logits: Tensor) -> Tensor:
+        """Return fp32 logits ``[N, 1, S, S]`` at the resolution at which masks enter memory."""
+        return logits
+
+    @property
+    def memory_dtype(self) -> torch.dtype:
+        """The model stores memory as bf16 whatever it computes in (DESIGN section 3, trap 7)."""
+        return torch.bfloat16
+
+    def stored_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
+        """Return `spatial_memory` of masks, of values from 0 to 1, at the resolution at which they enter memory."""
         features = self.encoded_memory(embedding, mask, visible)
-        rounded: Tensor = features.to(torch.bfloat16).flatten(2).transpose(1, 2).float()
+        rounded: Tensor = features.to(self.memory_dtype).flatten(2).transpose(1, 2).float()
         return rounded
 
     def encoded_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
@@ -167,22 +186,24 @@ class Sam2(Tracker):
         return position
 
     def pointer_memory(self, pointers: Tensor) -> tuple[Tensor, Tensor]:
+        frames = len(pointers)
+        ages = torch.arange(frames, 0, -1, device=pointers.device)
+        span = min(frames, self.dimensions.recent_pointers)
+        tokens, position = self.timed_pointers(pointers.transpose(0, 1), ages[None], span=span)
+        return tokens, position[0]
+
+    def timed_pointers(self, pointers: Tensor, ages: Tensor, *, span: int) -> tuple[Tensor, Tensor]:
         """There are no tokens at all where the model keeps pointers out of memory."""
-        network = self.network
-        frames, objects = pointers.shape[:2]
-        limit = network.config.max_object_pointers_in_encoder
-        if limit == 0:
-            empty = torch.zeros(objects, 0, network.mem_dim, device=pointers.device)
-            return empty, empty[0]
-        tokens, position = network._process_object_pointers(
-            list(range(frames, 0, -1)),
-            list(pointers),
-            min(frames + 1, limit),
-            objects,
-            network.hidden_dim,
-            pointers.device,
-        )
-        return tokens.transpose(0, 1), position[:, 0]
+        network, tokens = self.network, self.dimensions.pointer_tokens
+        if tokens == 0:
+            empty = pointers.new_zeros(len(pointers), 0, network.mem_dim)
+            return empty, empty[:1]
+        if network.config.enable_temporal_pos_encoding_for_object_pointers:
+            sine = get_1d_sine_pe(ages.float() / span, dim=network.hidden_dim).to(pointers.dtype)
+            position = network.temporal_positional_encoding_projection_layer(sine)
+        else:
+            position = pointers.new_zeros(*ages.shape, network.mem_dim)
+        return pointers.reshape(len(pointers), -1, network.mem_dim), position.repeat_interleave(tokens, dim=1)
 
     # --- memory attention --------------------------------------------------------------------------------------
 
@@ -308,6 +329,7 @@ def dimensions_of(config: PreTrainedConfig, *, memory_tokens: int, feed_forward:
         pointer_tokens=max(1, hidden // memory_width) if pointers else 0,
         conditioning_frames=None if limit == -1 else limit,
         recent_memories=config.num_maskmem - 1,
+        recent_pointers=max(0, config.max_object_pointers_in_encoder - 1),
         pointers_depend_on_time=config.enable_temporal_pos_encoding_for_object_pointers,
         memory_attention=MemoryAttentionDimensions(
             layers=config.memory_attention_num_layers,

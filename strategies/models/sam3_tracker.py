@@ -35,7 +35,14 @@ class Sam3Tracker(Sam2):
     session = Sam3TrackerSession
 
     def spatial_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
-        return super().spatial_memory(embedding, self._remembered_mask(mask, like=embedding), visible)
+        return self.stored_memory(embedding, self._remembered_mask(mask, like=embedding), visible)
+
+    def remembered_logits(self, logits: Tensor) -> Tensor:
+        return _resized(logits, self._memory_side)
+
+    @property
+    def _memory_side(self) -> tuple[int, ...]:
+        return tuple(4 * size for size in self.network.prompt_encoder.mask_input_size)
 
     def low_resolution_prompt(self, mask: Tensor) -> Tensor:
         """The network's convolution makes it a quarter of the side; the session enlarges that, in fp32."""
@@ -49,8 +56,7 @@ class Sam3Tracker(Sam2):
         an edge otherwise. like: the features whose dtype the logits have.
         """
         logits = mask * (POSITIVE - NEGATIVE) + NEGATIVE
-        side = tuple(4 * size for size in self.network.prompt_encoder.mask_input_size)
-        return (_resized(logits, side).to(like.dtype) > 0).to(mask.dtype)
+        return (_resized(logits, self._memory_side).to(like.dtype) > 0).to(mask.dtype)
 
 
 def _resized(masks: Tensor, size: tuple[int, ...]) -> Tensor:

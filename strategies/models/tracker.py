@@ -7,7 +7,7 @@ parts and how it prepares masks, pointers and memories is the affair of its fami
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,6 +23,7 @@ from strategies.models.dimensions import Dimensions
 from strategies.models.modules import MaskDecoder, MemoryAttention, MemoryAttentionLayer
 from strategies.models.precision import check_dtype, computing_in
 from strategies.preprocessing import Channels, image_to_pixels, label_map_to_masks
+from strategies.streams.vocabulary import Remembered
 from strategies.vocabulary import VOID, References, VisionFeatures
 
 
@@ -59,15 +60,35 @@ class TrackerSession(ABC):
         """Predict a frame's logits, fp32 ``[1, O, H, W]``, and object scores, ``[1, O]``, without remembering them."""
 
     @abstractmethod
-    def track(self, frame: int) -> tuple[Tensor, Tensor]:
+    def track(self, frame: int, masks: Tensor | None = None, object_ids: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """Predict as `predict` does, but remember the masks, so that later frames see them.
 
         The frame is announced as one of a stream, so that a session needs not know how many will come.
+
+        masks: bool ``[N, S, S]``, of the objects that are labelled on this frame, new ones among them. They are
+        remembered as they are; what comes back for them is no prediction. No object's memory depends on whether
+        another is labelled there (DESIGN section 3, trap 13).
         """
 
     @abstractmethod
     def forget(self, frame: int) -> None:
         """Drop what the session remembers of a target; harmless where it remembers none there."""
+
+    @abstractmethod
+    def forget_unseen(self, frame: int) -> None:
+        """Drop whatever no frame after this one can see, of a stream in which it is the newest."""
+
+    @abstractmethod
+    def remembered(self) -> tuple[Remembered, ...]:
+        """Return what the session remembers of each object and frame."""
+
+    @abstractmethod
+    def remember(self, frames: Sequence[Remembered]) -> None:
+        """Replace what the session remembers of its objects."""
+
+    @abstractmethod
+    def tensors(self) -> Iterator[Tensor]:
+        """Yield every tensor that the session keeps."""
 
     @abstractmethod
     def drop_features(self) -> None:
@@ -214,10 +235,22 @@ class Tracker(ABC):
     def spatial_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
         """Return ``[N, memory tokens, W]``: the memories of N references with one object's mask each.
 
-        They are rounded as the session stores them, in fp32.
+        They are rounded as the session stores them, in fp32 (`memory_dtype` holds them without loss).
         embedding: the references' image embeddings ``[N, C, h, w]``; mask: fp32 ``[N, 1, S, S]`` of 0 and 1; visible:
         bool ``[N, 1]``, whether the mask holds a pixel.
         """
+
+    @abstractmethod
+    def tracked_memory(self, embedding: Tensor, logits: Tensor, present: Tensor) -> Tensor:
+        """Return `spatial_memory` of N predictions, which keeps how sure they are: probabilities instead of signs.
+
+        logits: ``[N, H, W]``, gated; present: bool ``[N, 1]``, whether the object's gate is open.
+        """
+
+    @property
+    @abstractmethod
+    def memory_dtype(self) -> torch.dtype:
+        """The narrowest dtype that holds a spatial memory without loss."""
 
     @abstractmethod
     def mask_prompt(self, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -250,6 +283,14 @@ class Tracker(ABC):
         """Return the tokens ``[O, R * pointer tokens, W]`` of the references' object pointers ``[R, O, C]``.
 
         The second tensor holds their positions, ``[R * pointer tokens, W]``.
+        """
+
+    @abstractmethod
+    def timed_pointers(self, pointers: Tensor, ages: Tensor, *, span: int) -> tuple[Tensor, Tensor]:
+        """Return the tokens ``[P, K * pointer tokens, W]`` of pointers ``[P, K, C]`` of some ages, and their positions.
+
+        ages: ``[P, K]``, or ``[1, K]`` where those of all P are the same, in frames; positions are ``[P or 1, K *
+        pointer tokens, W]``. span: the age that is encoded as 1.
         """
 
     # --- memory attention --------------------------------------------------------------------------------------

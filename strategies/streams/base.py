@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar, Self
 
+import torch
+
 from strategies.errors import UserError
 from strategies.models.tracker import Tracker
 from strategies.streams.vocabulary import Labels, Remembered, StreamFrame, StreamReferences
-from strategies.vocabulary import Predictions
+from strategies.vocabulary import Predictions, VisionFeatures
 
 
 @dataclass(kw_only=True)
@@ -172,6 +174,11 @@ class StreamStrategy(ABC):
     @abstractmethod
     def _remember(self, video: str, frames: Sequence[Remembered]) -> None: ...
 
+    def _tracked(self, video: str, label: Labels | None) -> tuple[int, ...]:
+        """Return the objects that are predicted on a frame with that label."""
+        labelled = () if label is None else label.object_ids
+        return tuple(each for each in self._courses[video].objects if each not in labelled)
+
     # --- checks ------------------------------------------------------------------------------------------------
 
     def _begin(self, references: StreamReferences) -> None:
@@ -250,3 +257,15 @@ class StreamStrategy(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def nothing_predicted(features: VisionFeatures, model: Tracker) -> Predictions:
+    """Return the predictions of one target without objects."""
+    empty = features.embedding.new_zeros(1, 0, dtype=torch.float32)
+    height, width = features.stride4.shape[-2:]
+    return Predictions(
+        logits=empty[..., None, None].expand(1, 0, height, width),
+        object_scores=empty,
+        ious=empty[..., None].expand(1, 0, model.dimensions.mask_decoder.candidates),
+        object_ids=(),
+    )
