@@ -317,9 +317,11 @@ def _resolved(composed: DictConfig, key: str) -> dict[str, Any]:
 
 
 def _knob_word(name: str, value: Any, default: Any, *, ambiguous: bool) -> str:
-    """Return a knob as a word, which is empty for a switch that is off and for a choice that is left open."""
+    """Return a knob as a word: none for a switch that is off, a choice that is left open, a number as it always is."""
     if value is True:
         return name
+    if value == default and not isinstance(value, str | bool):
+        return ""
     if value is False and default is not True:
         return ""
     if isinstance(value, str) and not ambiguous:

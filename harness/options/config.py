@@ -304,8 +304,9 @@ class HarnessConfig:
 def effective_data(config: HarnessConfig) -> DataConfig:
     """Return the data options that decide the pictures: there are more specimens where more objects are asked for."""
     data = config.data
-    drawn = isinstance(data, SyntheticConfig | DriftingConfig)
-    if drawn and config.objects is not None and config.objects > data.parts:
+    if not isinstance(data, SyntheticConfig | DriftingConfig):
+        return data
+    if config.objects is not None and config.objects > data.parts:
         return type(data)(**{**vars(data), "parts": config.objects})
     return data
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from harness.masks.agreement import AgreementMeter
 from harness.masks.rule import Agreement, Limits, disagreement
 from harness.masks.scores import frame_scores
@@ -57,14 +55,19 @@ class FreeRun:
     scored: Sequence[Scored] = field(repr=False)
     steps: Sequence[tuple[dict[str, int], Step]] = field(repr=False)
 
-    def scores(self) -> dict[str, float]:
-        """Return ``j``, ``f`` and ``jf``, means over frames, then objects; nothing without truth."""
-        if not self.scored:
-            return {}
+    def of_objects(self) -> dict[str, tuple[float, float]]:
+        """Return each object's J and F, means over frames, by "video/id"."""
         by_object = defaultdict(list)
         for one in self.scored:
-            by_object[one.video, one.object_id].append((one.j, one.f))
-        j, f = (float(mean) for mean in np.mean([np.mean(found, axis=0) for found in by_object.values()], axis=0))
+            by_object[f"{one.video}/{one.object_id}"].append((one.j, one.f))
+        return {name: (fmean(j for j, _ in found), fmean(f for _, f in found)) for name, found in by_object.items()}
+
+    def scores(self) -> dict[str, float]:
+        """Return ``j``, ``f`` and ``jf``, means over objects; nothing without truth."""
+        found = self.of_objects().values()
+        if not found:
+            return {}
+        j, f = fmean(j for j, _ in found), fmean(f for _, f in found)
         return {"j": j, "f": f, "jf": (j + f) / 2}
 
 
@@ -82,9 +85,7 @@ def run_freely(strategy: StreamStrategy, videos: Sequence[EncodedVideo], *, at_o
         steps.append((numbers, {video: one.cpu() for video, one in found.items()}))
     peaks = memory.read()
     strategy.release()
-    return FreeRun(
-        peaks=peaks, bytes_per_pair=kept[-1] if kept else None, scored=_scored(videos, steps), steps=steps
-    )
+    return FreeRun(peaks=peaks, bytes_per_pair=kept[-1] if kept else None, scored=_scored(videos, steps), steps=steps)
 
 
 def _scored(videos: Sequence[EncodedVideo], steps: Sequence[tuple[dict[str, int], Step]]) -> list[Scored]:
@@ -134,7 +135,7 @@ def compare_with_oracle(
     limits, limit = Limits.above(floors.noise), mean_iou_limit(floors)
     forced = _forced(config, workload, videos) if exact else None
     fault = disagreement(forced, limits, oracle=ORACLE)
-    meter, by_place = AgreementMeter(), defaultdict(list)
+    meter, by_place = AgreementMeter(), defaultdict[int, list[float]](list)
     first = {video.name: video.first for video in videos}
     courses = [video.course(workload.model.device) for video in videos]
     with StreamSession(workload.model) as oracle:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 
 import numpy as np
 import torch
@@ -91,7 +92,7 @@ class EncodedVideo:
         return sum(level.nbytes for level in (features.embedding, features.stride4, features.stride8))
 
     def truth(self, number: int) -> np.ndarray | None:
-        """Return the true ids in a frame, ``[height, width]``; None where there is none, or the frame is a reference."""
+        """Return the true ids in a frame, ``[height, width]``; None where there are none, and for a reference."""
         labels = self._targets[number].labels if number in self._targets else None
         return None if labels is None else labels()
 
@@ -128,7 +129,7 @@ def _labels(references: References, numbers: Sequence[int]) -> tuple[Labels, ...
         Labels(
             frame=number,
             masks=references.masks[place][there],
-            object_ids=tuple(one for one, is_there in zip(references.object_ids, there.tolist(), strict=True) if is_there),
+            object_ids=tuple(compress(references.object_ids, there.tolist())),
         )
         for place, (number, there) in enumerate(zip(numbers, shown, strict=True))
         if there.any()

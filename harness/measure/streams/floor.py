@@ -82,8 +82,7 @@ def _measured(workload: Workload, videos: Sequence[EncodedVideo]) -> Floors:
         runs = (follow(strategy, courses, videos=len(clean)) for strategy, courses in ((oracle, clean), (free, freely)))
         for (numbers, expected), (_, of_free) in zip(*runs, strict=True):
             for video, number in numbers.items():
-                found = pair_ious(expected[video], of_free[video])
-                ious.setdefault(number - first[video], []).extend(found)
+                ious.setdefault(number - first[video], []).extend(pair_ious(expected[video], of_free[video]))
     result = fine.result()
     assert result is not None  # Every video predicts something after its first label.
     noise = NoiseFloor(
@@ -112,8 +111,9 @@ def in_lockstep(
 
     of_forced: the same videos as the strategy gets them. Yields the frames' numbers and both predictions of each step.
     """
-    runs = follow(oracle, courses, videos=videos), follow(
-        forced, of_forced, videos=videos, before=lambda video: forced.remember(video, oracle.remembered(video))
+    runs = (
+        follow(oracle, courses, videos=videos),
+        follow(forced, of_forced, videos=videos, before=lambda video: forced.remember(video, oracle.remembered(video))),
     )
     # The strategy takes a step before the oracle does, so that the oracle's memory is that of the step before.
     for (_, found), (numbers, expected) in zip(runs[1], runs[0], strict=True):
@@ -121,7 +121,7 @@ def in_lockstep(
 
 
 def compare(meter: AgreementMeter, expected: Step, found: Step) -> None:
-    """Compare one step's predictions, video by video; those of no object are left out, and a missing one is no answer."""
+    """Compare one step's predictions, video by video, but those of no object; a missing one is no answer."""
     for video, wanted in expected.items():
         if wanted.object_ids:
             meter.update(_labelled(video, wanted), wanted, found.get(video, wanted[:0]))

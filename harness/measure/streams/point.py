@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
-from harness.measure.columns import cost_columns, describe, speed_columns, speedup_columns, timing_details
+from harness.measure.columns import AGREED, cost_columns, describe, speed_columns, speedup_columns, timing_details
 from harness.measure.compared import OnStage
 from harness.measure.making import make_stream_strategy
 from harness.measure.speed import SpeedMeasurement, measure_speed, run_sustained
@@ -25,9 +25,6 @@ from harness.row import Masks, Row
 from harness.workload.encode import Workload
 from strategies.components.sdpa import observed
 from strategies.streams.base import StreamStrategy
-
-AGREED = ("iou_mean", "iou_p1", "iou_min", "max_abs_dlogit", "max_abs_dscore", "max_abs_diou", "gate_flips", "pick_flips")
-"""These columns are fields of the free run's `Agreement` by the same names."""
 
 
 def measure_stream(
@@ -69,6 +66,8 @@ def measure_stream(
     reason = fault if compared is None or compared.fault is None else compared.fault
     if not exact:
         reason = fault if scenario.work.changed_inputs else None
+    scores: dict[str, Any] = found.scores()
+    steps: dict[str, Any] = latency.columns()
     return PointResult(
         row=Row(
             **describe(point, workload),
@@ -82,8 +81,8 @@ def measure_stream(
             vram_peak_mb=found.peaks.allocated,
             vram_reserved_mb=found.peaks.reserved,
             **_masks_columns(compared, fault),
-            **found.scores(),
-            **latency.columns(),
+            **scores,
+            **steps,
             pair_mb=None if found.bytes_per_pair is None else found.bytes_per_pair / MEGABYTE,
         ),
         config=point.options,
@@ -124,9 +123,7 @@ def time_stream_again(
     )
 
 
-def stream_speed_columns(
-    point: Point, workload: Workload, timed: SpeedMeasurement, scenario: Stream
-) -> dict[str, Any]:
+def stream_speed_columns(point: Point, workload: Workload, timed: SpeedMeasurement, scenario: Stream) -> dict[str, Any]:
     """Return the columns of a stream's speed, without its speed-up."""
     config, fps = point.config, timed.pooled.fps
     columns = speed_columns(point, workload, timed)
@@ -156,6 +153,7 @@ def _details(found: FreeRun, compared: Compared | None, latency: Latency, scenar
     timed = scenario.work.meter.result()
     details: dict[str, Any] = {
         "drift": drift(found, compared),
+        "of_objects": found.of_objects(),
         "step_seconds": latency.seconds,
         "frames_of_a_video": scenario.work.most,
         "agreement_of_timed_blocks": None if timed is None else asdict(timed),

@@ -141,7 +141,9 @@ class StreamWork:
 
     def block(self, *, seconds_per_call: float, paired: bool) -> StreamBlock:
         longest = max(len(video.frames) for video in self._videos)
-        by_time = FIRST_STEPS * self._config.timing.block_seconds / seconds_per_call if seconds_per_call > 0 else longest
+        by_time = (
+            FIRST_STEPS * self._config.timing.block_seconds / seconds_per_call if seconds_per_call > 0 else longest
+        )
         bytes_per_step = sum(video.bytes_per_frame for video in self._videos)
         by_memory = self._config.timing.block_mb * 2**20 / bytes_per_step
         most = max(2, int(min(max(LEAST_STEPS, by_time), by_memory, longest)))
