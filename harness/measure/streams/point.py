@@ -63,9 +63,9 @@ def measure_stream(
         attention = _watch(candidate, scenario)
         fault = scenario.findings(timed, first=True).fault
         exact, pairs_at_once = candidate.exact, candidate.pairs_at_once
-    reason = fault if compared is None or compared.fault is None else compared.fault
-    if not exact:
-        reason = fault if scenario.work.changed_inputs else None
+    reason = fault
+    if exact and compared is not None and not scenario.work.changed_inputs:
+        reason = compared.fault or fault
     scores: dict[str, Any] = found.scores()
     steps: dict[str, Any] = latency.columns()
     return PointResult(
