@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from harness.masks.agreement import AgreementMeter
-from harness.masks.rule import Agreement, Limits, disagreement
+from harness.masks.rule import ALIKE, Agreement, Limits, disagreement
 from harness.masks.scores import frame_scores
 from harness.measure.making import make_stream_strategy
 from harness.measure.streams.courses import EncodedVideo, Step, follow
@@ -21,8 +21,8 @@ from harness.observe.memory import PeakMemory, Peaks
 from harness.options.config import HarnessConfig
 from harness.options.shipped import OF_STREAMS
 from harness.workload.encode import Workload
+from strategies.oracle import StreamOracle
 from strategies.streams.base import StreamStrategy
-from strategies.streams.session import StreamSession
 
 ORACLE = OF_STREAMS
 FORCED_FRAMES = 24
@@ -121,6 +121,13 @@ class Compared:
     fault: str | None
     limit: float
 
+    @property
+    def same(self) -> bool:
+        """Whether masks count as the oracle's; of a strategy with another memory, where all are alike in a free run."""
+        if self.forced is not None or self.free is None:
+            return self.fault is None
+        return self.fault is None and self.free.iou_min >= ALIKE
+
 
 def mean_iou_limit(floors: Floors) -> float:
     """Return the least mean IoU of an exact strategy's free run: a few times what rounding loses."""
@@ -138,7 +145,7 @@ def compare_with_oracle(
     meter, by_place = AgreementMeter(), defaultdict[int, list[float]](list)
     first = {video.name: video.first for video in videos}
     courses = [video.course(workload.model.device) for video in videos]
-    with StreamSession(workload.model) as oracle:
+    with StreamOracle(workload.model) as oracle:
         for (numbers, expected), (_, actual) in zip(
             follow(oracle, courses, videos=config.videos), found.steps, strict=True
         ):
@@ -176,7 +183,7 @@ def _forced(config: HarnessConfig, workload: Workload, videos: Sequence[EncodedV
     """Compare step by step: each step of the strategy starts from the oracle's memory."""
     meter, model = AgreementMeter(), workload.model
     courses = [video.course(model.device, most=FORCED_FRAMES) for video in videos]
-    with StreamSession(model) as oracle, make_stream_strategy(config.strategy, model) as strategy:
+    with StreamOracle(model) as oracle, make_stream_strategy(config.strategy, model) as strategy:
         for _, expected, actual in in_lockstep(oracle, strategy, courses, courses, videos=config.videos):
             compare(meter, expected, actual)
     return meter.result()

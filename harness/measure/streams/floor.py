@@ -22,8 +22,8 @@ from harness.masks.rule import ROUNDOFF, NoiseFloor
 from harness.measure.streams.courses import Course, EncodedVideo, Step, follow
 from harness.store.atomic import write_whole
 from harness.workload.encode import Workload
+from strategies.oracle import StreamOracle
 from strategies.streams.base import StreamStrategy
-from strategies.streams.session import StreamSession
 from strategies.vocabulary import Predictions
 
 FLOOR_VIDEOS = 2
@@ -72,7 +72,7 @@ def _measured(workload: Workload, videos: Sequence[EncodedVideo]) -> Floors:
     freely = [_rounded(course, (large,)) for course in clean]
     fine, ious = AgreementMeter(), dict[int, list[float]]()
     largest_score = largest_iou = 0.0
-    with StreamSession(model) as oracle, StreamSession(model) as forced, StreamSession(model) as free:
+    with StreamOracle(model) as oracle, StreamOracle(model) as forced, StreamOracle(model) as free:
         first = {course.video: course.frames[0].number for course in clean}
         for _, expected, of_forced in in_lockstep(oracle, forced, clean, stepwise, videos=len(clean)):
             compare(fine, expected, of_forced)

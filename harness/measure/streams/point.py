@@ -91,7 +91,7 @@ def measure_stream(
             **timing_details(timed),
             "sustained": None if sustained is None else asdict(sustained),
             "sdpa": dict(attention),
-            "stream": _details(found, compared, latency, scenario),
+            "stream": _details(found, compared, latency, scenario, exact=exact),
         },
     )
 
@@ -138,7 +138,7 @@ def stream_speed_columns(point: Point, workload: Workload, timed: SpeedMeasureme
 def _masks_columns(compared: Compared | None, fault: str | None) -> dict[str, Any]:
     if compared is None or compared.free is None:
         return {}
-    masks: Masks = "same" if compared.fault is None and fault is None else "differ"
+    masks: Masks = "same" if compared.same and fault is None else "differ"
     forced = compared.forced
     return {
         "masks": masks,
@@ -149,9 +149,12 @@ def _masks_columns(compared: Compared | None, fault: str | None) -> dict[str, An
     }
 
 
-def _details(found: FreeRun, compared: Compared | None, latency: Latency, scenario: Stream) -> dict[str, Any]:
+def _details(
+    found: FreeRun, compared: Compared | None, latency: Latency, scenario: Stream, *, exact: bool
+) -> dict[str, Any]:
     timed = scenario.work.meter.result()
     details: dict[str, Any] = {
+        "exact": exact,
         "drift": drift(found, compared),
         "of_objects": found.of_objects(),
         "step_seconds": latency.seconds,
