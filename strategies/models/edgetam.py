@@ -25,6 +25,9 @@ class EdgeTamNetwork(EdgeTamVideoModel):
 
     Its ``forward`` takes ``run_mem_encoder`` without a word and runs memory encoder and perceiver for every target, in
     vain where nobody will see that memory. Speed-ups over such a session would flatter whatever leaves it out.
+
+    Its object scores have an axis more where they are predicted than where the frame is labelled, so that it fails on a
+    frame that labels some objects and not others. Here all have the axes of predicted ones.
     """
 
     def _run_single_frame_inference(
@@ -34,6 +37,7 @@ class EdgeTamNetwork(EdgeTamVideoModel):
         output: dict[str, Any] = super()._run_single_frame_inference(
             inference_session, *arguments, run_mem_encoder=wanted, **named
         )
+        output["object_score_logits"] = output["object_score_logits"].reshape(1, 1, 1)
         return output
 
 
