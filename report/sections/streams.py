@@ -34,10 +34,10 @@ def streams_section(run: Run) -> Section | None:
         "`batch` is the videos that are followed at once, and `fps` frames per second of all of them together, the "
         "labelled ones too; `objects_per_s` counts (frame, object) pairs that are predicted. `step_*` are of steps "
         "with a frame of each video, `realtime` is how many times the camera's rate each video is followed at, and "
-        "`pair_mb` what is kept between steps for each (video, object). `iou_mean` compares free runs, in which each strategy "
-        "remembers its own predictions, and `floor_iou` is what rounding alone does there; `forced_iou_min` is of "
-        "steps that start from the session's memory, and empty for strategies with another memory. `lost` is what an "
-        "approximation loses, in points of 100, each object compared with itself."
+        "`pair_mb` what is kept between steps for each (video, object). `iou_mean` compares free runs, in which "
+        "each strategy remembers its own predictions, and `floor_iou` is what rounding alone does there; "
+        "`forced_iou_min` is of steps that start from the session's memory, and empty for strategies with another "
+        "memory. `lost` is what an approximation loses, in points of 100, each object compared with itself."
     )
     return Section.of("Streams", table, Paragraph(text=note, quiet=True), draw_drift(run), draw_losses(run, found))
 
