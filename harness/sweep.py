@@ -315,14 +315,26 @@ class _Sweep:
 def _reason_to_skip(point: Point) -> Failure | None:
     """Return why a point can't be measured, as far as that is known before anything is read."""
     try:
-        largest = max(len(group.targets) for group in open_groups(point.config))
+        groups = open_groups(point.config)
     except UserError as error:  # The data existed when the sweep began.
         return failure_of(error)
+    largest = max(len(group.targets) for group in groups)
+    if point.config.scenario == "stream":
+        return _too_few_videos(point, len(groups))
     if point.config.batch <= largest:
         return None
     reason = (
         f"batch={point.config.batch} is more than the {largest} targets of the largest group; "
         "raise targets= or lower batch="
+    )
+    return Failure(status="skipped", reason=reason)
+
+
+def _too_few_videos(point: Point, there: int) -> Failure | None:
+    if point.config.videos <= there:
+        return None
+    reason = (
+        f"videos={point.config.videos} is more than the {there} videos of the data; raise data.groups= or lower videos="
     )
     return Failure(status="skipped", reason=reason)
 

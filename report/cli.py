@@ -1,4 +1,4 @@
-"""``python -m report [results/<run>]``: write a run's report again.
+"""``python -m report [results/<run>] [--max-loss POINTS]``: write a run's report again.
 
 ``python -m report compare A B [C ...] [--on strategy,batch] [--output FILE]`` sets the points of runs side by side, and
 says what became of each against the first run. ``--on`` matches points by what it names alone, where runs differ in the
@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from harness.guard import guarded
 from report.compare import write_comparison
+from report.sections.stream_losses import MAX_LOSS
 from report.write import write_report
 from strategies.errors import UserError
 
@@ -51,7 +52,15 @@ def _report(arguments: list[str]) -> str:
         epilog="python -m report compare A B compares runs.",
     )
     parser.add_argument("run", type=Path, nargs="?", default=Path("results/latest"), help="the run's folder")
-    return str(write_report(parser.parse_args(arguments).run))
+    parser.add_argument(
+        "--max-loss",
+        type=_loss,
+        default=MAX_LOSS,
+        metavar="POINTS",
+        help="J&F points that the verdict lets an approximation of streams lose",
+    )
+    options = parser.parse_args(arguments)
+    return str(write_report(options.run, max_loss=options.max_loss))
 
 
 def _compare(arguments: list[str]) -> str:
@@ -65,6 +74,14 @@ def _compare(arguments: list[str]) -> str:
     parser.add_argument("--output", type=Path, metavar="FILE", help="a .md or .html file instead of the terminal")
     options = parser.parse_args(arguments)
     return write_comparison([options.first, options.second, *options.more], options.output, on=options.on)
+
+
+def _loss(text: str) -> float:
+    """Read a number of points; argparse tells what it is not."""
+    points = float(text)
+    if not points >= 0:  # so that NaN is refused too
+        raise argparse.ArgumentTypeError(f"{text} is no loss: give 0 or more points")
+    return points
 
 
 def _listed(names: str) -> tuple[str, ...]:

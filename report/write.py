@@ -22,6 +22,8 @@ from report.sections.scaling_with_memory_frames import memory_frames_section
 from report.sections.speed_against_batch import throughput_section
 from report.sections.speed_memory_and_agreement import pareto_section
 from report.sections.speedup_over_batch_and_objects import speedup_map_section
+from report.sections.stream_losses import MAX_LOSS
+from report.sections.streams import streams_section
 from report.sections.to_measure_a_point_again import reproduction_section
 from report.sections.verdict import verdict_section
 from report.sections.what_did_not_work import failures_section
@@ -33,13 +35,14 @@ from report.sections.whole_job import whole_job_section
 from report.sections.your_job import job_section
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, *, max_loss: float = MAX_LOSS) -> Path:
     """Write the report into a run's folder; returns the path of report.md.
 
+    max_loss: points of J&F that the verdict lets an approximation of streams lose.
     Each file is written whole or not at all, so that a full disk leaves the report before. Raises UserError where the
     folder holds no run, or a file can't be written.
     """
-    document = report_of(read_run(folder))
+    document = report_of(read_run(folder), max_loss=max_loss)
     drawings = (block for section in document.sections for block in section.blocks if isinstance(block, Drawing))
     shown: dict[str, str] = {}
     for drawing in drawings:
@@ -52,10 +55,10 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def report_of(run: Run) -> Document:
+def report_of(run: Run, *, max_loss: float = MAX_LOSS) -> Document:
     """Return the report: what to use comes first, then why, then how to check it."""
     sections: tuple[Section | None, ...] = (
-        verdict_section(run),
+        verdict_section(run, max_loss=max_loss),
         claims_section(run),
         all_points_section(run),
         throughput_section(run),
@@ -63,6 +66,7 @@ def report_of(run: Run) -> Document:
         memory_section(run),
         pareto_section(run),
         whole_job_section(run),
+        streams_section(run),
         stages_section(run),
         kernels_section(run),
         encoder_section(run),

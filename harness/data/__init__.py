@@ -1,1 +1,1 @@
-"""The sources of groups: synthetic specimens, DAVIS clips, a user's folder. May import: options, strategies."""
+"""The sources of groups: drawn specimens, videos of them, DAVIS clips, a folder. May import: options, strategies."""

@@ -29,6 +29,7 @@ def davis_groups(
     picking: str,
     seed: int,
     groups: int | Sequence[str] | None = None,
+    in_order: bool = False,
     on_broken: OnBroken | None = None,
 ) -> list[Group]:
     """Return one group for each of ``clips``, or for each clip in ``root``, sorted by name, where ``clips`` is None.
@@ -38,6 +39,8 @@ def davis_groups(
     groups: names, as ``clips``, or how many of the clips at most, evenly spread.
     targets: how many of the other frames are targets at most, evenly spaced over the clip because neighbouring frames
         are similar; all of them where it is None.
+    in_order: whether clips are streams: they begin with their first reference, targets are the frames that follow
+        without a gap, and the frames' numbers are those in their names, if all have one, or else their places.
 
     Only the masks of the references are read. Raises `UserError` where the files do not hold what is asked for; with
     ``on_broken``, where no clip does.
@@ -45,12 +48,14 @@ def davis_groups(
     if picking not in PICKINGS:
         raise UserError(f"data.picking={picking} is not known: choose one of {', '.join(PICKINGS)}")
     pictures, annotations = _folders(root)
-    opening = partial(_group, references=references, targets=targets, picking=picking, seed=seed)
+    opening = partial(_group, references=references, targets=targets, picking=picking, seed=seed, in_order=in_order)
     names = chosen(_clip_names(pictures, clips), groups, where=pictures)
     return opened(((clip, partial(opening, pictures / clip, annotations / clip)) for clip in names), on_broken)
 
 
-def _group(pictures: Path, masks: Path, *, references: int, targets: int | None, picking: str, seed: int) -> Group:
+def _group(
+    pictures: Path, masks: Path, *, references: int, targets: int | None, picking: str, seed: int, in_order: bool
+) -> Group:
     clip = pictures.name
     frames = sorted(
         path for path in pictures.iterdir() if path.suffix.lower() in (".jpg", ".jpeg") and path.name[0] != "."
@@ -63,11 +68,13 @@ def _group(pictures: Path, masks: Path, *, references: int, targets: int | None,
     check_count("refs", references, available=len(mask_of), what=f"annotated frames in {masks}")
 
     chosen = _pick(list(mask_of), references, picking=picking, seed=f"{seed}/{clip}")
+    if in_order:
+        frames = frames[frames.index(chosen[0]) :]
     others = [frame for frame in frames if frame not in set(chosen)]
     if not others:
         raise UserError(f"refs={references} leaves no target in {pictures}: ask for fewer of its {len(frames)} frames")
     if targets is not None and targets < len(others):
-        others = evenly(others, targets)
+        others = others[:targets] if in_order else evenly(others, targets)
 
     ids, binary = reference_objects([(frame, mask_of[frame]) for frame in chosen])
     object_ids = sorted(set().union(*ids))
@@ -82,12 +89,22 @@ def _group(pictures: Path, masks: Path, *, references: int, targets: int | None,
             mask=mask,
         )
 
+    number_of = _numbers(frames) if in_order else {}
     return Group(
         name=clip,
         object_ids=tuple(object_ids),
         references=tuple(as_frame(frame) for frame in chosen),
         targets=tuple(as_frame(frame) for frame in others),
+        reference_numbers=tuple(number_of[frame] for frame in chosen if in_order),
+        target_numbers=tuple(number_of[frame] for frame in others if in_order),
     )
+
+
+def _numbers(frames: Sequence[Path]) -> dict[Path, int]:
+    """Return the frames' numbers in their video."""
+    if all(frame.stem.isdecimal() for frame in frames):
+        return {frame: int(frame.stem) for frame in frames}
+    return {frame: place for place, frame in enumerate(frames)}
 
 
 def _pick(frames: list[Path], count: int, *, picking: str, seed: str) -> list[Path]:

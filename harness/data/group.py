@@ -34,12 +34,15 @@ class Group:
     """References with labels, and targets with or without; each of ``object_ids`` occurs in at least one reference.
 
     Other ids that a target's labels hold are background.
+    reference_numbers, target_numbers: the frames' numbers in a video, ascending; empty where frames have no order.
     """
 
     name: str
     object_ids: tuple[int, ...]
     references: tuple[Frame, ...] = field(repr=False)
     targets: tuple[Frame, ...] = field(repr=False)
+    reference_numbers: tuple[int, ...] = field(default=(), repr=False)
+    target_numbers: tuple[int, ...] = field(default=(), repr=False)
 
 
 def evenly(items: Sequence[Item], count: int) -> list[Item]:

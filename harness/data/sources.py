@@ -6,10 +6,13 @@ from functools import partial
 from pathlib import Path
 
 from harness.data.davis import davis_groups
+from harness.data.drifting import drifting_groups
 from harness.data.folder import folder_groups
 from harness.data.group import Group, OnBroken, opened
 from harness.data.synthetic import synthetic_groups
-from harness.options.config import DavisConfig, FolderConfig, HarnessConfig, SyntheticConfig, effective_data
+from harness.data.videos import checked_video
+from harness.options.config import HarnessConfig, effective_data
+from harness.options.data import DavisConfig, DriftingConfig, FolderConfig, SyntheticConfig
 from strategies.errors import UserError
 
 
@@ -32,6 +35,19 @@ def open_groups(config: HarnessConfig, on_broken: OnBroken | None = None) -> lis
                 seed=config.seed,
                 absent=data.absent,
             )
+        case DriftingConfig():
+            groups = drifting_groups(
+                count=data.groups,
+                frames=data.frames,
+                references=_given("refs", config.refs),
+                targets=config.targets,
+                objects=data.parts,
+                late=data.late,
+                strangers=data.strangers,
+                vary=data.vary,
+                size=(data.height, data.width),
+                seed=config.seed,
+            )
         case DavisConfig():
             groups = davis_groups(
                 root=Path(data.root),
@@ -41,6 +57,7 @@ def open_groups(config: HarnessConfig, on_broken: OnBroken | None = None) -> lis
                 picking=data.picking,
                 seed=config.seed,
                 groups=data.groups,
+                in_order=config.scenario == "stream",
                 on_broken=on_broken,
             )
         case FolderConfig():
@@ -53,18 +70,23 @@ def open_groups(config: HarnessConfig, on_broken: OnBroken | None = None) -> lis
             )
         case _:
             raise TypeError(f"no groups are known for {type(data).__name__}")
-    return opened(((group.name, partial(checked, group, config.objects)) for group in groups), on_broken)
+    streamed = config.scenario == "stream"
+    checking = ((group.name, partial(checked, group, config.objects, streamed=streamed)) for group in groups)
+    return opened(checking, on_broken)
 
 
-def checked(group: Group, objects: int | None) -> Group:
-    """Return the group. Raises UserError where more objects are asked for than its references show."""
+def checked(group: Group, objects: int | None, *, streamed: bool = False) -> Group:
+    """Return the group. Raises UserError where more objects are asked for than its references show.
+
+    streamed: raise it also where the group is no video that can be streamed.
+    """
     if objects is not None and objects > len(group.object_ids):
         ids = ", ".join(map(str, group.object_ids))
         raise UserError(
             f"objects={objects} is more than group {group.name} has: its references show {len(group.object_ids)} "
             f"(ids {ids}); lower objects="
         )
-    return group
+    return checked_video(group) if streamed else group
 
 
 def _given(option: str, value: int | None) -> int:

@@ -13,6 +13,7 @@ from harness.masks.pictures import PictureBook
 from harness.measure.again import time_again
 from harness.measure.compared import OnStage
 from harness.measure.point import measure_point
+from harness.measure.streams.point import measure_stream, time_stream_again
 from harness.observe.monitor import SUSTAINED, Monitor, Monitoring
 from harness.observe.nvml import memory_in_use_mb
 from harness.options.config import HarnessConfig
@@ -75,7 +76,10 @@ class MeasureJob:
                 on_stage(name)
                 monitor.phase(name)
 
-            if self.process == 0:
+            if config.scenario == "stream":
+                measure = measure_stream if self.process == 0 else time_stream_again
+                result = measure(self.point, workload, on_stage=stage)
+            elif self.process == 0:
                 result = measure_point(self.point, workload, pictures, on_stage=stage)
             else:
                 result = time_again(self.point, workload, on_stage=stage)

@@ -77,8 +77,8 @@ def measure_noise(model: Tracker, samples: Sequence[Sample]) -> NoiseFloor:
         for meter, share in ((fine, 0.0), (fine, max(roundoff, TIES)), (coarse, STORED)):
             with Oracle(model) as strategy:
                 strategy.prepare(disturbed(sample.references, share, generator))
-                noisy = _noisy(sample.targets, roundoff, generator)
-                meter.update(str(index), sample.expected, strategy.predict(noisy).cpu())
+                rounded = noisy(sample.targets, roundoff, generator)
+                meter.update(str(index), sample.expected, strategy.predict(rounded).cpu())
     finely, coarsely = fine.result(), coarse.result()
     assert finely is not None
     assert coarsely is not None
@@ -97,7 +97,7 @@ def measure_noise(model: Tracker, samples: Sequence[Sample]) -> NoiseFloor:
 
 def disturbed(references: References, share: float, generator: torch.Generator) -> References:
     """Return references whose features are off by this share."""
-    return replace(references, features=_noisy(references.features, share, generator)) if share else references
+    return replace(references, features=noisy(references.features, share, generator)) if share else references
 
 
 def _largest(values: Tensor) -> float:
@@ -106,7 +106,7 @@ def _largest(values: Tensor) -> float:
     return float(finite.abs().max()) if finite.numel() else 0.0
 
 
-def _noisy(features: VisionFeatures, share: float, generator: torch.Generator) -> VisionFeatures:
+def noisy(features: VisionFeatures, share: float, generator: torch.Generator) -> VisionFeatures:
     """Multiply features by 1 + share * normal, and round them to the dtype that they are stored in."""
 
     def disturb(level: Tensor) -> Tensor:

@@ -230,29 +230,29 @@ def measures(found: Differences, limits: Differences) -> list[Measure]:
     return sorted(listed, key=lambda one: -one.share)
 
 
-def disagreement(agreed: Agreement | None, limits: Limits | None) -> str | None:
-    """Say why an exact strategy's masks do not count as those of `sequential`; None where they do or were not compared.
+def disagreement(agreed: Agreement | None, limits: Limits | None, *, oracle: str = "sequential") -> str | None:
+    """Say why an exact strategy's masks do not count as those of the oracle; None where they do or were not compared.
 
-    What is not finite is beyond every limit, also where `sequential` itself is not finite.
+    What is not finite is beyond every limit, also where the oracle itself is not finite. oracle: its name.
     """
     if agreed is None or limits is None:
         return None
     if agreed.misfit is not None:
-        return f"predictions do not answer what sequential was asked: {agreed.misfit}"
+        return f"predictions do not answer what {oracle} was asked: {agreed.misfit}"
     if agreed.not_empty:
-        return f"{agreed.not_empty} masks of a closed gate are not empty, with logits of -1024, as those of sequential"
+        return f"{agreed.not_empty} masks of a closed gate are not empty, with logits of -1024, as those of {oracle}"
     for kind, flips, rate in (
         ("gate", agreed.gate_flips, limits.gate_rate),
         ("best-of-3", agreed.pick_flips, limits.pick_rate),
     ):
         most = most_flips(agreed.pairs, rate)
         if flips > most:
-            return f"{flips} {kind} flips against sequential in {agreed.pairs} masks, where noise makes {most} at most"
+            return f"{flips} {kind} flips against {oracle} in {agreed.pairs} masks, where noise makes {most} at most"
     for found, allowed in ((agreed.differences, limits.differences), (agreed.of_excused, limits.ties)):
-        if found is not None and (beyond := _beyond(found, allowed)) is not None:
+        if found is not None and (beyond := _beyond(found, allowed, oracle)) is not None:
             return beyond
     if not agreed.compared_iou_min > 0:
-        return "a mask shares no pixel with that of sequential, though it is of the same choice"
+        return f"a mask shares no pixel with that of {oracle}, though it is of the same choice"
     return None
 
 
@@ -286,11 +286,11 @@ WHERE = {
 }
 
 
-def _beyond(found: Differences, limits: Differences) -> str | None:
+def _beyond(found: Differences, limits: Differences, oracle: str) -> str | None:
     worst = measures(found, limits)[0]
     if worst.share <= 1:
         return None
     return (
-        f"{WHAT[worst.kind]} differ from sequential by {worst.value:.1e} {WHERE[worst.quantile]}, "
+        f"{WHAT[worst.kind]} differ from {oracle} by {worst.value:.1e} {WHERE[worst.quantile]}, "
         f"more than {worst.limit:.1e}"
     )

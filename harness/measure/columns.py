@@ -16,6 +16,11 @@ from harness.options.words import joined
 from harness.stats.speedup import SpeedUp, outliers, verdict
 from harness.workload.encode import Workload
 
+AGREED = (
+    *("iou_mean", "iou_p1", "iou_min", "max_abs_dlogit", "max_abs_dscore", "max_abs_diou", "gate_flips", "pick_flips"),
+)
+"""These columns are fields of an `Agreement` by the same names."""
+
 
 def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
     """Return the columns that say what the point is, and with its workload also how large that is."""
@@ -28,7 +33,7 @@ def describe(point: Point, workload: Workload | None = None) -> dict[str, Any]:
         "data": config.data.name,
         "dtype": config.dtype,
         "scenario": config.scenario,
-        "batch": config.batch,
+        "batch": config.videos if config.scenario == "stream" else config.batch,
         "objects": config.objects,
         "refs": config.refs,
         "targets": config.targets,

@@ -17,7 +17,7 @@ import torch
 from harness.masks.pictures import PictureBook
 from harness.masks.rule import Agreement, NoiseFloor, rarest_fault
 from harness.masks.scores import Scores
-from harness.measure.columns import cost_columns, describe, speed_columns, speedup_columns, timing_details
+from harness.measure.columns import AGREED, cost_columns, describe, speed_columns, speedup_columns, timing_details
 from harness.measure.compared import Compared, OnStage
 from harness.measure.correctness import Meters, Verified, verify
 from harness.measure.cost import measure_copy_rate, measure_matrix_rate
@@ -39,11 +39,6 @@ from strategies.components.sdpa import observed
 from strategies.errors import out_of_memory
 from strategies.models.tracker import Tracker
 from strategies.vocabulary import Predictions
-
-AGREED = (
-    *("iou_mean", "iou_p1", "iou_min", "max_abs_dlogit", "max_abs_dscore", "max_abs_diou", "gate_flips", "pick_flips"),
-)
-"""These columns are fields of an `Agreement` by the same names."""
 
 
 def measure_point(

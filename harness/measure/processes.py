@@ -115,6 +115,7 @@ def _of_fps(point: Point, first: PointResult, fps: float) -> dict[str, Any]:
             matrix_rate=None if row.matrix_gflop_per_s is None else row.matrix_gflop_per_s * 1e9,
         ),
         "objects_per_s": None if row.objects_per_s is None else row.objects_per_s / row.fps * fps,
+        "realtime": None if row.realtime is None else row.realtime / row.fps * fps,
     }
 
 

@@ -33,7 +33,7 @@ from harness.options.config import register
 from harness.options.flags import explicit, lists_values, only_prints, without_cfg_job
 from harness.options.own_conf import search_own_conf
 from harness.options.points import Point, as_yaml, distinct
-from harness.options.shipped import CONF
+from harness.options.shipped import CONF, OF_STREAMS
 from strategies.errors import UserError, did_you_mean
 
 RENAMED = {"strategy@reference": "strategy@baseline", "reference": "baseline", "check.baseline": "check.snapshot"}
@@ -86,6 +86,8 @@ def _jobs(arguments: list[str], module: str) -> list[Job]:
     register()
     search_own_conf()
     jobs: list[Job] = []
+    named = any(_option(word) == "strategy" and "glob(" not in word for word in arguments)
+    added = _baseline_of_streams(arguments)
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
     def collect(composed: DictConfig) -> None:
@@ -97,8 +99,9 @@ def _jobs(arguments: list[str], module: str) -> list[Job]:
                 baseline=baseline,
                 composed=composed,
                 usual=usual(runtime, composed, (strategy, baseline)),
-                overrides=tuple(_as_typed(word) for word in runtime.overrides.task),
+                overrides=tuple(_as_typed(word) for word in runtime.overrides.task if word not in added),
                 module=module,
+                named=named,
             )
         )
 
@@ -120,7 +123,7 @@ def _jobs(arguments: list[str], module: str) -> list[Job]:
     argv = sys.argv
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of being printed by Hydra
     with _scratch() as scratch:  # Hydra wants a folder before anything is checked
-        words = [word for word in arguments if word not in ("--multirun", "-m")]
+        words = [word for word in (*arguments, *added) if word not in ("--multirun", "-m")]
         scratch_dir = f"hydra.sweep.dir={scratch}"
         overrides = [word for word in words if "=" in word and not word.startswith("-")]
         others = [word for word in words if word not in overrides]  # Flags and their values may stand anywhere.
@@ -142,6 +145,12 @@ def _jobs(arguments: list[str], module: str) -> list[Job]:
         finally:
             sys.argv = argv
     return jobs
+
+
+def _baseline_of_streams(arguments: list[str]) -> list[str]:
+    """Return the words by which streams have a baseline strategy for streams where the command line names none."""
+    given = any(_option(word) == "strategy@baseline" for word in arguments)
+    return [f"strategy@baseline={OF_STREAMS}"] if "scenario=stream" in arguments and not given else []
 
 
 @contextmanager

@@ -27,7 +27,8 @@ class Job:
     """One job as Hydra composed it, not yet checked.
 
     strategy, baseline: names in ``conf/strategy``. usual: the nodes of both as their YAMLs alone give them, with their
-    interpolations. overrides: the words that set this job's options.
+    interpolations. overrides: the words that set this job's options. named: whether somebody chose the strategy, who
+    wants to know where it does not fit the scenario; a sweep over all strategies goes without it then.
     """
 
     strategy: str
@@ -36,6 +37,7 @@ class Job:
     usual: Mapping[str, Mapping[str, Any]]
     overrides: tuple[str, ...]
     module: str
+    named: bool = True
 
     @cached_property
     def nodes(self) -> tuple[Node, Node]:
@@ -46,6 +48,15 @@ class Job:
         """The options at the top level that the harness does not read, because they are meant for strategies."""
         options = cast(dict[str, Any], OmegaConf.to_container(self.composed, resolve=True))
         return {name: value for name, value in options.items() if name not in HarnessConfig.__dataclass_fields__}
+
+    @property
+    def scenario(self) -> str:
+        return str(self.composed.scenario)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the strategy is of the kind that the scenario measures."""
+        return self.nodes[0].fits
 
     def loose(self) -> DictConfig:
         """Return a copy of the options that takes any further one."""
@@ -69,6 +80,7 @@ class Job:
         strategy, baseline = self.nodes
         for node in self.nodes:
             node.check()
+            node.check_kind()
         knobs = self.knobs
         for knob in knobs.keys() - strategy.read - baseline.read:
             _check_unread(knob, knobs[knob])
@@ -136,6 +148,24 @@ class Node:
     @property
     def _yaml(self) -> Mapping[str, Any]:
         return self.job.usual[self.key]
+
+    @property
+    def fits(self) -> bool:
+        """Whether it is of the kind that the scenario measures; one that this machine can't have passes as such."""
+        return self.signature is None or self.signature.streams == (self.job.scenario == "stream")
+
+    def check_kind(self) -> None:
+        """Raise UserError where the scenario measures strategies of another kind."""
+        if self.fits:
+            return
+        option = "strategy" if self.key == "strategy" else "strategy@baseline"
+        given = f"{option}={self.name}"
+        if self.job.scenario != "stream":
+            raise UserError(
+                f"{given} follows streams, which scenario={self.job.scenario} has none of: add scenario=stream"
+            )
+        names = ", ".join(streaming())
+        raise UserError(f"{given} is no strategy for streams, which scenario=stream measures: choose one of {names}")
 
     def check(self) -> None:
         """Raise UserError where its constructor would not take its arguments."""
@@ -214,6 +244,7 @@ def points_of(jobs: Sequence[Job]) -> list[Point]:
     An option of a strategy, as ``strategy.piece=4``, applies to the strategies that have it. Raises UserError where
     none has it, or where an option can't have its value.
     """
+    jobs = [job for job in jobs if job.named or job.fits]
     nodes = [node for job in jobs for node in job.nodes]
     _check_added(jobs)
     for key in NODES:
@@ -223,6 +254,12 @@ def points_of(jobs: Sequence[Job]) -> list[Point]:
             if all(name in node.unknown for node in asked):
                 raise UserError(_no_option(f"{key}.{name}", asked))
     return [job.without([f"{node.key}.{name}" for node in job.nodes for name in node.unknown]).point() for job in jobs]
+
+
+def streaming() -> list[str]:
+    """Return the names of the strategies for streams that ship."""
+    found = {name: signature_of(node["_target_"], named=f"strategy={name}") for name, node in strategies().items()}
+    return [name for name, signature in found.items() if signature is not None and signature.streams]
 
 
 def _check_added(jobs: Sequence[Job]) -> None:
@@ -280,9 +317,11 @@ def _resolved(composed: DictConfig, key: str) -> dict[str, Any]:
 
 
 def _knob_word(name: str, value: Any, default: Any, *, ambiguous: bool) -> str:
-    """Return a knob as a word, which is empty for a switch that is off and for a choice that is left open."""
+    """Return a knob as a word: none for a switch that is off, a choice that is left open, a number as it always is."""
     if value is True:
         return name
+    if value == default and not isinstance(value, str | bool):
+        return ""
     if value is False and default is not True:
         return ""
     if isinstance(value, str) and not ambiguous:

@@ -16,16 +16,16 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from harness.options.data import (
+    SOURCES,
     DataConfig,
-    DavisConfig,
-    FolderConfig,
+    DriftingConfig,
     SyntheticConfig,
     at_least,
     at_most,
     check_ids,
 )
 from harness.options.devices import device_folder
-from harness.options.shipped import defaults_from
+from harness.options.shipped import defaults_from, shipped
 from strategies.errors import UserError, one_of
 from strategies.models.precision import DTYPES
 
@@ -33,7 +33,7 @@ ENGINES = ("local", "ray")
 DECODINGS = ("exact", "fast")
 FORMATS = ("png", "coco")
 ISOLATIONS = ("fork", "spawn", "inline")
-SCENARIOS = ("predict", "job")
+SCENARIOS = ("predict", "job", "stream")
 MOST_PROCESSES = 1000
 """A point's processes; so many take two hours for their imports alone."""
 TAKEN = ("environment", "plan")
@@ -225,6 +225,7 @@ class HarnessConfig:
     data: DataConfig = MISSING
     model: ModelConfig = MISSING
     batch: int = MISSING
+    videos: int = MISSING
     objects: int | None = MISSING
     refs: int | None = MISSING
     targets: int | None = MISSING
@@ -245,6 +246,7 @@ class HarnessConfig:
     compare: bool = MISSING
     pictures: int = MISSING
     project_to: int = MISSING
+    camera_fps: float = MISSING
     isolation: str = MISSING
     timeout: float | None = MISSING
     minutes: float | None = MISSING
@@ -256,6 +258,7 @@ class HarnessConfig:
 
     def __post_init__(self) -> None:
         at_least("batch", self.batch, 1)
+        at_least("videos", self.videos, 1)
         if self.objects is not None:
             check_ids("objects", self.objects)
         for option in ("objects", "refs", "targets"):
@@ -265,7 +268,9 @@ class HarnessConfig:
             at_least(option, getattr(self, option), 0)
         at_least("project_to", self.project_to, 1)
         at_most("project_to", self.project_to, 10**12)
-        for option in ("batch", "objects", "refs", "targets", "repeat", "pictures"):
+        if not self.camera_fps > 0:  # so that NaN is refused too
+            raise UserError(f"camera_fps={self.camera_fps} is no rate of a camera: give more than 0, as 30")
+        for option in ("batch", "videos", "objects", "refs", "targets", "repeat", "pictures"):
             at_most(option, getattr(self, option) or 0, 2**31 - 1)
         at_most("seed", self.seed, 2**63 - 1)
         if self.timeout is not None and not self.timeout > 0:
@@ -278,6 +283,10 @@ class HarnessConfig:
         one_of("scenario", self.scenario, SCENARIOS)
         if self.scenario == "job" and self.label.decode != "exact":
             raise UserError(f"label.decode={self.label.decode} is not measured by scenario=job: leave one of them out")
+        if self.scenario == "stream" and self.batch != shipped()["batch"]:
+            raise UserError(
+                f"batch={self.batch} means nothing with scenario=stream: videos= says how many videos go at once"
+            )
         if not isinstance(self.resume, bool | str | None):
             raise UserError(f"resume={self.resume} is not known; give true, or the folder of a run")
         one_of("dtype", self.dtype, tuple(DTYPES))
@@ -293,10 +302,12 @@ class HarnessConfig:
 
 
 def effective_data(config: HarnessConfig) -> DataConfig:
-    """Return the data options that decide the pictures: synthetic specimens grow where more objects are asked for."""
+    """Return the data options that decide the pictures: there are more specimens where more objects are asked for."""
     data = config.data
-    if isinstance(data, SyntheticConfig) and config.objects is not None and config.objects > data.parts:
-        return SyntheticConfig(**{**vars(data), "parts": config.objects})
+    if not isinstance(data, SyntheticConfig | DriftingConfig):
+        return data
+    if config.objects is not None and config.objects > data.parts:
+        return type(data)(**{**vars(data), "parts": config.objects})
     return data
 
 
@@ -305,5 +316,5 @@ def register() -> None:
     OmegaConf.register_new_resolver("device_folder", device_folder, replace=True)
     store = ConfigStore.instance()
     store.store(group="_schema/model", name="model", node=ModelConfig)
-    for name, node in (("synthetic", SyntheticConfig), ("davis", DavisConfig), ("folder", FolderConfig)):
+    for name, node in SOURCES.items():
         store.store(group="_schema/data", name=name, node=node)

@@ -62,6 +62,41 @@ class FolderConfig(DataConfig):
         check_groups(self.groups)
 
 
+@dataclass(kw_only=True)
+@defaults_from("data/drifting.yaml", "data")
+class DriftingConfig(DataConfig):
+    groups: int = MISSING
+    frames: int = MISSING
+    parts: int = MISSING
+    late: int = MISSING
+    strangers: int = MISSING
+    vary: float = MISSING
+    height: int = MISSING
+    width: int = MISSING
+
+    def __post_init__(self) -> None:
+        for option in ("groups", "parts"):
+            at_least(f"data.{option}", getattr(self, option), 1)
+        for option in ("late", "strangers"):
+            at_least(f"data.{option}", getattr(self, option), 0)
+        at_least("data.frames", self.frames, 2)
+        check_ids("data.parts", self.parts)
+        check_ids("data.strangers", self.parts + self.strangers)
+        for option in ("height", "width"):
+            at_least(f"data.{option}", getattr(self, option), 16)
+        if not 0 <= self.vary < 1:
+            raise UserError(f"data.vary={self.vary} is a share: give 0 or more and less than 1")
+
+
+SOURCES: dict[str, type[DataConfig]] = {
+    "synthetic": SyntheticConfig,
+    "drifting": DriftingConfig,
+    "davis": DavisConfig,
+    "folder": FolderConfig,
+}
+"""The options of each source of data, by the name of its YAML in ``conf/data/``."""
+
+
 def check_groups(groups: Any) -> None:
     """Refuse what is neither a number of groups nor their names; OmegaConf knows no type for either."""
     names = groups if isinstance(groups, list) else [groups]

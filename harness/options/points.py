@@ -48,7 +48,7 @@ class Point:
     @property
     def words(self) -> list[str]:
         """The options besides the strategy's that differ from their defaults and have no column of their own."""
-        baseline = [word(BASELINE, self.baseline)] if self.baseline != default_baseline() else []
+        baseline = [word(BASELINE, self.baseline)] if self.baseline != default_baseline(self.config.scenario) else []
         return [*words_of(self.options), *baseline, *self.baseline_words]
 
     @property
@@ -56,7 +56,9 @@ class Point:
         """A readable name that is distinct within any sweep and serves as a file name."""
         objects = "all" if self.config.objects is None else self.config.objects
         variant = re.sub(r"[^\w.=+-]+", ".", self.variant)[:LONGEST]
-        readable = [self.strategy.replace("/", "."), variant, f"b{self.config.batch}", f"o{objects}"]
+        streamed = self.config.scenario == "stream"
+        at_once = f"v{self.config.videos}" if streamed else f"b{self.config.batch}"
+        readable = [self.strategy.replace("/", "."), variant, at_once, f"o{objects}"]
         return "-".join([*filter(None, readable), self.digest[:8]])
 
     @property
@@ -70,7 +72,9 @@ class Point:
         """A hash of the options that decide the encoded features; points that share it share the features."""
         shared = ("model", "refs", "targets", "dtype", "device", "seed", "encode")
         options = asdict(self.config)
-        return _hash({**{key: options[key] for key in shared}, "data": vars(effective_data(self.config))})
+        streamed = {"streamed": True} if self.config.scenario == "stream" else {}  # Clips have other targets then.
+        data = vars(effective_data(self.config))
+        return _hash({**{key: options[key] for key in shared}, **streamed, "data": data})
 
     @property
     def command(self) -> str:

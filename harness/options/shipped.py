@@ -44,8 +44,14 @@ def read_by_strategies() -> set[str]:
     return {name for node in strategies().values() for name in interpolated(node)}
 
 
-def default_baseline() -> str:
+OF_STREAMS = "stream_session"
+"""The strategy that others for streams are timed against by default."""
+
+
+def default_baseline(scenario: str = "predict") -> str:
     """Return the name of the strategy that others are timed against by default."""
+    if scenario == "stream":
+        return OF_STREAMS
     choices = [choice for choice in shipped()["defaults"] if isinstance(choice, dict)]
     (name,) = [choice["strategy@baseline"] for choice in choices if "strategy@baseline" in choice]
     return str(name)

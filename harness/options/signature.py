@@ -27,13 +27,14 @@ class Signature:
     """The parameters of a strategy's constructor.
 
     types: each option's type, Any where the constructor does not say. defaults: those of the options that have one.
-    open: whether it takes any other name too (``**options``).
+    open: whether it takes any other name too (``**options``). streams: whether it makes a strategy for streams.
     """
 
     target: str
     types: Mapping[str, Any]
     defaults: Mapping[str, Any]
     open: bool
+    streams: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -106,7 +107,15 @@ def signature_of(target: str, *, named: str) -> Signature | None:
         types={one.name: hints.get(one.name, Any) for one in options if one.name not in GIVEN},
         defaults={one.name: one.default for one in options if one.name not in GIVEN and one.default is not one.empty},
         open=any(one.kind is one.VAR_KEYWORD for one in parameters),
+        streams=_streams(made),
     )
+
+
+def _streams(made: Any) -> bool:
+    """Return whether a class is a strategy for streams."""
+    from strategies.streams.base import StreamStrategy  # here, because it brings torch, as only strategies do
+
+    return isinstance(made, type) and issubclass(made, StreamStrategy)
 
 
 def _imported(target: str) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from harness.options.data import SOURCES
 from harness.options.shipped import read_by_strategies, shipped
 
 INDECISIVE = (
@@ -18,11 +19,12 @@ INDECISIVE = (
 """Options that do not influence what is measured."""
 HAVE_COLUMNS = (
     *("strategy", "baseline", "batch", "objects", "refs", "targets", "dtype", "device", "repeat", "scenario"),
+    "videos",
     *("model.name", "data.name"),
 )
 """Options that results show in columns of their own; strategies' options are shown in the variant."""
 BASELINE = "strategy@baseline"
-HOW = ("timing", "pictures", "monitor_interval", "project_to")
+HOW = ("timing", "pictures", "monitor_interval", "project_to", "camera_fps")
 """Options that decide how a point is measured, and not what: with other values it is still the same point."""
 
 
@@ -88,7 +90,7 @@ def _own_options() -> tuple[str, ...]:
 def _defaults(source: str) -> dict[str, Any]:
     """Return the defaults by each option's full name, with those of a source of data."""
     found = {name: value for key in _own_options() for name, value in _flat(key, shipped().get(key, {}))}
-    if source in ("synthetic", "davis", "folder"):
+    if source in SOURCES:
         found |= dict(_flat("data", shipped(f"data/{source}.yaml")["data"]))
     return found | {"model.weights": None}
 

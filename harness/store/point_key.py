@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.options.data import DavisConfig, FolderConfig, SyntheticConfig
+from harness.options.data import SOURCES
 from harness.options.shipped import default_baseline, strategies
 from harness.options.words import BASELINE, option_of, parted, what_words, words_of
 from harness.row import Row
@@ -22,10 +22,7 @@ from strategies.errors import UserError
 if TYPE_CHECKING:  # The points' module imports torch, which reading keys does not need.
     from harness.options.points import Point
 
-DATA_DEFAULTS = {
-    name: {option.name: option.default for option in fields(kind)}
-    for name, kind in (("synthetic", SyntheticConfig), ("davis", DavisConfig), ("folder", FolderConfig))
-}
+DATA_DEFAULTS = {name: {option.name: option.default for option in fields(kind)} for name, kind in SOURCES.items()}
 """Defaults of each source that are left out of keys, so that a new option of the data leaves old keys as they are."""
 IN_OWN_WORDS = ("seed", "model.weights", BASELINE)
 """Options that keys hold in words of their own, as they do ``data.*``."""
@@ -112,8 +109,10 @@ def _key(strategy: str, variant: str, options: Mapping[str, Any], point_words: S
     words += [f"{name}={options[name]}" for name in ("seed", "repeat") if options[name]]
     if (scenario := options.get("scenario", Row.scenario)) != Row.scenario:  # Old files have no other scenario.
         words.append(f"scenario={scenario}")
+    if scenario == "stream":
+        words.append(f"videos={options['videos']}")
     against = (options.get("baseline") or options["reference"])["_target_"]  # Old files call it a reference.
-    if against != strategies()[default_baseline()]["_target_"]:
+    if against != strategies()[default_baseline(scenario)]["_target_"]:
         words.append(f"against={against.rpartition('.')[2]}")
     words += [
         one for one in what_words(point_words) if option_of(one) not in IN_OWN_WORDS and not one.startswith("data.")

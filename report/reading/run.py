@@ -20,6 +20,7 @@ from harness.store.table import stored_points, summary_of
 
 if TYPE_CHECKING:
     from strategies.base import Strategy
+    from strategies.streams.base import StreamStrategy
 
 OURS = "strategies."
 
@@ -51,19 +52,20 @@ class Run:
         """Return the value at a place in the file of a row's point, or None where there is none."""
         return dig(self.points.get(row["point"]), *keys)
 
-    def strategy_class(self, row: pd.Series) -> type[Strategy] | None:
+    def strategy_class(self, row: pd.Series) -> type[Strategy | StreamStrategy] | None:
         """Return the strategy's class of a row's point, or None for one of another package, which is not imported."""
         target = self.of(row, "config", "strategy", "_target_")
         if not isinstance(target, str) or not target.startswith(OURS):
             return None
         module, _, name = target.rpartition(".")
         try:
-            from strategies.base import Strategy  # It imports torch, which a report does not need.
+            from strategies.base import Strategy  # These import torch, which a report does not need.
+            from strategies.streams.base import StreamStrategy
 
             found = getattr(importlib.import_module(module), name, None)
         except Exception:  # A strategy that is gone, or being worked on, may raise anything.
             return None
-        return found if isinstance(found, type) and issubclass(found, Strategy) else None
+        return found if isinstance(found, type) and issubclass(found, Strategy | StreamStrategy) else None
 
     def stored(self, *keys: str) -> list[Any]:
         """Return the value at a place in the points' files, for each point that has one there."""

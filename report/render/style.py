@@ -17,6 +17,8 @@ from report.render.document import UNPRINTABLE
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
 BASELINE, GREY = "sequential", "#7F7F7F"
 """The strategy that all others are compared with, which is grey."""
+BASELINES = (BASELINE, "stream_session")
+"""That of every scenario."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", ":", "-.")
 
@@ -33,13 +35,13 @@ class Style:
 def styles_of(summary: pd.DataFrame) -> dict[str, Style]:
     """Return the style of each label and family: a family has one colour, and its labels differ in mark and line."""
     found: dict[str, Style] = {}
-    families = sorted(summary["family"].unique(), key=lambda family: (family == BASELINE, family))
+    families = sorted(summary["family"].unique(), key=lambda family: (family in BASELINES, family))
     for at, family in enumerate(families):
         labels = sorted(summary["label"][summary["family"] == family].unique())
         for index, name in enumerate(dict.fromkeys([family, *labels])):
             place = max(0, index - (family not in labels))  # The first label has its family's style.
             found[name] = Style(
-                colour=GREY if family == BASELINE else COLOURS[at % len(COLOURS)],
+                colour=GREY if family in BASELINES else COLOURS[at % len(COLOURS)],
                 marker=MARKERS[(at + at // len(COLOURS) + place) % len(MARKERS)],
                 line=LINES[(at // len(COLOURS) + place) % len(LINES)],
             )

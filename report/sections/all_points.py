@@ -17,6 +17,7 @@ from report.sections.points_table import (
     column,
     column_cell,
     memory_column,
+    oracles,
     points_table,
     speedup_cell,
     starred,
@@ -141,7 +142,7 @@ def _about_stars(run: Run) -> str:
 def _about_masks(run: Run) -> str:
     sentences = []
     if run.summary["iou_min"].notna().any():
-        sentences.append("`masks` and `iou_min` compare with the masks of `sequential` on the same targets.")
+        sentences.append(f"`masks` and `iou_min` compare with the masks of {oracles(run)} on the same targets.")
     if run.summary["jf"].notna().any():
         sentences.append("`jf` is against the ground truth.")
     return " ".join(sentences)

@@ -11,7 +11,7 @@ from report.reading.mask_status import masks_in_own_dtype, masks_of
 from report.reading.run import Run, dig, finite
 from report.render.document import Block, Cell, Paragraph, Section, number, words
 from report.sections.mask_pictures import draw_masks
-from report.sections.points_table import PointColumn, column, points_table, text_column
+from report.sections.points_table import PointColumn, column, oracles, points_table, text_column
 from report.sections.where_they_agree_least import printable, worst_table
 
 WHY_DIFFERENT = {
@@ -73,7 +73,7 @@ def _about(run: Run) -> str:
     sentences = []
     if summary["iou_min"].notna().any():
         sentences.append(
-            "Each point's masks are compared with those of `sequential` on the same targets. `masks` are the same "
+            f"Each point's masks are compared with those of {oracles(run)} on the same targets. `masks` are the same "
             "where they pass the harness's test of an exact strategy, float noise allowed; flips count where 'is the "
             "object in the frame' and 'which of three masks is best' came out differently."
         )

@@ -61,6 +61,17 @@ def whole_job(row: pd.Series) -> bool:
     return bool(row["scenario"] == "job")
 
 
+def streamed(row: pd.Series) -> bool:
+    """Return whether a point followed streams, so that its batch are videos, and its targets frames in order."""
+    return bool(row["scenario"] == "stream")
+
+
+def oracles(run: Run) -> str:
+    """Name the strategies whose masks are expected, by the scenarios of the run."""
+    names = {"`stream_session`" if streamed(row) else "`sequential`" for _, row in run.summary.iterrows()}
+    return " or ".join(sorted(names))
+
+
 def memory_column(summary: pd.DataFrame) -> str:
     """Return the column that counts as the points' memory: the GPU's where any point has it, else the process's."""
     return "vram_peak_mb" if summary["vram_peak_mb"].notna().any() else "peak_rss_mb"

@@ -14,7 +14,7 @@ from report.reading.mask_status import masks_of
 from report.reading.run import Run, finite
 from report.render.document import Drawing, Paragraph, Section
 from report.render.style import Style, label_speeds, legend_columns, objects_title, plain, positive, styles_of, tidy
-from report.sections.points_table import column, memory_column, points_table, text_column
+from report.sections.points_table import column, memory_column, oracles, points_table, text_column
 
 ABOUT = {
     "cpu_s_per_1000": "`cpu_s_per_1000` is CPU seconds, of all cores, for 1,000 targets.",
@@ -117,7 +117,7 @@ def draw_pareto(run: Run) -> Drawing | None:
         alt="speed against peak memory, by strategy, objects and agreement of the masks",
         figure=figure,
         caption="Up and to the left is better; numbers are batches. The grey line joins the points with the masks of "
-        "`sequential` that no other beats in both; crossed points have other masks.",
+        f"{oracles(run)} that no other beats in both; crossed points have other masks.",
         tooltips=tuple(tooltips),
     )
 

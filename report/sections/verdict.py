@@ -14,10 +14,13 @@ from report.reading.mask_status import masks_of
 from report.reading.run import Run
 from report.render.document import Block, Cell, Code, Column, Paragraph, Section, filled, words
 from report.render.style import objects_title
-from report.sections.points_table import column_cell, memory_column, ratio, speedup_cell, whole_job
+from report.sections.points_table import column_cell, memory_column, oracles, ratio, speedup_cell, streamed, whole_job
+from report.sections.stream_losses import MAX_LOSS
+from report.sections.stream_verdict import approximations, stream_cost
 
 if TYPE_CHECKING:
     from strategies.base import Strategy
+    from strategies.streams.base import StreamStrategy
 
 COMPARED_IN = (*SETTING, "objects")
 """Columns that a user's job decides and not the strategy; only points that agree in them are compared."""
@@ -43,12 +46,14 @@ class Choice:
     firm: bool
 
 
-def verdict_section(run: Run) -> Section:
+def verdict_section(run: Run, *, max_loss: float = MAX_LOSS) -> Section:
     found = choices(run)
     if not found:
-        return Section(title="Verdict", blocks=(Paragraph(text=_nothing(run)),))
+        nothing = (Paragraph(text=_nothing(run)), approximations(run, max_loss))
+        return Section(title="Verdict", blocks=tuple(block for block in nothing if block is not None))
     main = found[-1]
-    sentences = [_which(run, main), _cost(run, main)]
+    cost = stream_cost(run, main.row) if streamed(main.row) else _cost(run, main)
+    sentences = [_which(run, main), cost]
     if not main.firm:
         sentences.insert(0, _doubt(run))
     blocks: list[Block | None] = [Paragraph(text=" ".join(sentences))]
@@ -57,6 +62,7 @@ def verdict_section(run: Run) -> Section:
             Paragraph(text=f"{_in_code(run, main)}This measures it again:"),
             Code(lines=(str(main.row["command"]),)),
         ]
+    blocks.append(approximations(run, max_loss))
     if len(found) > 1:
         blocks.append(_each(run, found))
     return Section(title="Verdict", blocks=tuple(block for block in blocks if block is not None))
@@ -129,7 +135,8 @@ def _which(run: Run, choice: Choice) -> str:
         if pd.isna(row["speedup"])
         else "other points were timed against other baselines, so a machine that wavered may have chosen it"
     )
-    return f"On {run.device}, {named} did the most {objects}, {row['fps']:.1f} targets/s, {masks}; {doubt}."
+    what = "frames" if streamed(row) else "targets"
+    return f"On {run.device}, {named} did the most {objects}, {row['fps']:.1f} {what}/s, {masks}; {doubt}."
 
 
 def _opponent(row: pd.Series) -> str:
@@ -164,11 +171,15 @@ def _in_code(run: Run, choice: Choice) -> str:
     ]
     made = f"{target.rpartition('.')[2]}({', '.join(['model', *given])})"
     batch = choice.row["batch"]
-    targets = f"{batch:.0f} target{'s' if batch != 1 else ''}"
-    return f"In a program of your own that is `{made}`, given {targets} at once. "
+    given_to = (
+        f"stepped with the next frame of each of {_videos(batch)}"
+        if streamed(choice.row)
+        else f"given {batch:.0f} target{'s' if batch != 1 else ''} at once"
+    )
+    return f"In a program of your own that is `{made}`, {given_to}. "
 
 
-def _defaults(made: type[Strategy] | None) -> dict[str, Any]:
+def _defaults(made: type[Strategy | StreamStrategy] | None) -> dict[str, Any]:
     """Return the defaults of a constructor's parameters; none for a class that is not known."""
     parameters = {} if made is None else inspect.signature(made).parameters
     return {name: one.default for name, one in parameters.items() if one.default is not inspect.Parameter.empty}
@@ -210,8 +221,8 @@ def _nothing(run: Run) -> str:
     ends = ", ".join(f"{count} {status}" for status, count in counts.items())
     if counts.get("ok", 0):
         return (
-            f"Nothing can be recommended on {run.device}: no point had the masks of `sequential` and a speed ({ends}). "
-            "The table of agreement tells how far they are apart."
+            f"Nothing can be recommended on {run.device}: no point had the masks of {oracles(run)} and a speed "
+            f"({ends}). The table of agreement tells how far they are apart."
         )
     return (
         f"Nothing can be recommended on {run.device}: no point ended well ({ends}). What did not work, and why, is "
@@ -230,7 +241,13 @@ def _objects(row: pd.Series) -> str:
 
 
 def _named(row: pd.Series) -> str:
+    if streamed(row):
+        return f"`{row['label']}` with {_videos(row['batch'])} at once"
     return f"`{row['label']}` with batch {row['batch']:.0f}"
+
+
+def _videos(count: float) -> str:
+    return f"{count:.0f} video{'s' if count != 1 else ''}"
 
 
 def _listed(points: tuple[str, ...]) -> str:

@@ -19,7 +19,8 @@ from harness.measure.correctness import Meters
 from harness.measure.job import BLOCK_TARGETS, PASSES, Job
 from harness.measure.job_masks import LEAST_LOSS, TIMES, filed, mean_iou_limit, pair_ious
 from harness.measure.point import measure_point
-from harness.options.config import EncodeConfig, FolderConfig, SyntheticConfig, TimingConfig
+from harness.options.config import EncodeConfig, SyntheticConfig, TimingConfig
+from harness.options.data import FolderConfig
 from harness.pipeline.meter import AROUND, NETWORK
 from harness.result import PointResult
 from harness.store.point_key import key_of

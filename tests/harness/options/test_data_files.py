@@ -20,9 +20,14 @@ from tests.support.pictures import write_mask, write_picture
 
 DATA = sorted(path.name.removesuffix(".yaml") for path in (files("conf") / "data").iterdir())
 MISSING = "???"
-GIVEN = {"synthetic": (), "davis": ("data.root=somewhere",), "folder": ("data.root=somewhere",)}
+GIVEN: dict[str, tuple[str, ...]] = {
+    "synthetic": (),
+    "drifting": (),
+    "davis": ("data.root=somewhere",),
+    "folder": ("data.root=somewhere",),
+}
 """What has to be typed with each of them."""
-NUMBERS = {"synthetic": (2, 16), "davis": (2, 16), "folder": (None, None)}
+NUMBERS = {"synthetic": (2, 16), "drifting": (1, None), "davis": (2, 16), "folder": (None, None)}
 """The references and targets of a group where the command does not say, with None for all of them."""
 
 

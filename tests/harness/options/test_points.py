@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.options.config import DavisConfig, EncodeConfig, FolderConfig, SyntheticConfig, TimingConfig
+from harness.options.config import EncodeConfig, SyntheticConfig, TimingConfig
+from harness.options.data import DavisConfig, FolderConfig
 from harness.options.points import Point, distinct
 from tests.support.harness_runs import point
 

@@ -10,15 +10,8 @@ from typing import Any
 
 import pytest
 
-from harness.options.config import (
-    CheckConfig,
-    DavisConfig,
-    EncodeConfig,
-    FolderConfig,
-    ModelConfig,
-    SyntheticConfig,
-    TimingConfig,
-)
+from harness.options.config import CheckConfig, EncodeConfig, ModelConfig, SyntheticConfig, TimingConfig
+from harness.options.data import DavisConfig, FolderConfig
 from harness.options.points import Point
 from harness.result import PointResult
 from harness.row import Row

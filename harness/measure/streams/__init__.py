@@ -1,0 +1,1 @@
+"""The scenario of streams: masks, speed, latency. May import: result, row, options, observe, data, masks, workload."""

@@ -1,0 +1,166 @@
+"""Encoded videos, and their way through a strategy for streams: so many at once, frame by frame."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import compress
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.data.group import Frame
+from harness.data.videos import in_order
+from harness.measure.blocks import moved
+from harness.workload.encode import EncodedGroup
+from strategies.streams.base import StreamStrategy
+from strategies.streams.vocabulary import Labels, StreamFrame, StreamReferences
+from strategies.vocabulary import Predictions, References, VisionFeatures
+
+Step = dict[str, Predictions]
+"""What one step predicts, by video."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """A video on the device, ready to be followed from its first frame to its last."""
+
+    references: StreamReferences
+    frames: Sequence[StreamFrame]
+
+    @property
+    def video(self) -> str:
+        return self.references.video
+
+    @property
+    def pairs(self) -> int:
+        """How many (frame, object) pairs are predicted: those of objects that have been labelled before."""
+        known: set[int] = set()
+        labelled = {label.frame: label.object_ids for label in self.references.labels}
+        pairs = 0
+        for frame in self.frames:
+            now = labelled.get(frame.number, ())
+            pairs += len(known.difference(now))
+            known.update(now)
+        return pairs
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedVideo:
+    """A video with its features, which are on the CPU, on disk.
+
+    objects: the ids that are followed. frames: with their numbers, in order, references included.
+    """
+
+    name: str
+    objects: tuple[int, ...]
+    frames: Sequence[tuple[int, Frame]]
+    labels: tuple[Labels, ...]
+    _features: dict[int, VisionFeatures] = field(repr=False)
+    _targets: dict[int, Frame] = field(repr=False)
+
+    @staticmethod
+    def of(encoded: EncodedGroup, objects: int | None) -> EncodedVideo:
+        """Return the video that a group is, with its first ``objects`` objects; with all where it is None."""
+        group, references = encoded.group, encoded.references(torch.device("cpu"), objects)
+        features = {
+            number: source[place : place + 1]
+            for source, numbers in (
+                (references.features, group.reference_numbers),
+                (encoded.targets, group.target_numbers),
+            )
+            for place, number in enumerate(numbers)
+        }
+        return EncodedVideo(
+            name=group.name,
+            objects=references.object_ids,
+            frames=in_order(group),
+            labels=_labels(references, group.reference_numbers),
+            _features=features,
+            _targets=dict(zip(group.target_numbers, group.targets, strict=True)),
+        )
+
+    @property
+    def first(self) -> int:
+        return self.frames[0][0]
+
+    @property
+    def bytes_per_frame(self) -> int:
+        features = self._features[self.first]
+        return sum(level.nbytes for level in (features.embedding, features.stride4, features.stride8))
+
+    def truth(self, number: int) -> np.ndarray | None:
+        """Return the true ids in a frame, ``[height, width]``; None where there are none, and for a reference."""
+        labels = self._targets[number].labels if number in self._targets else None
+        return None if labels is None else labels()
+
+    def course(self, device: torch.device, *, most: int | None = None, moves: int = 0) -> Course:
+        """Return the first ``most`` frames with their labels, with everything moved around the picture's edges.
+
+        moves: which of the places everything is moved to; 0 leaves it where it is.
+        """
+        numbers = [number for number, _ in self.frames[:most]]
+        labels = tuple(
+            Labels(frame=label.frame, masks=self._moved_masks(label.masks, moves), object_ids=label.object_ids)
+            for label in self.labels
+            if label.frame <= numbers[-1]
+        )
+        frames = [StreamFrame(number=number, features=self._moved(number, moves).to(device)) for number in numbers]
+        references = StreamReferences(video=self.name, labels=labels, first_frame=numbers[0], length=len(numbers))
+        return Course(references=references, frames=frames)
+
+    def _moved(self, number: int, moves: int) -> VisionFeatures:
+        features = self._features[number]
+        return moved(features, moves) if moves else features.clone()
+
+    def _moved_masks(self, masks: Tensor, moves: int) -> Tensor:
+        height, width = self._features[self.first].embedding.shape[-2:]
+        down, right = divmod(moves % (height * width), width)
+        stride = masks.shape[-1] // width
+        return masks.roll((down * stride, right * stride), dims=(-2, -1))
+
+
+def _labels(references: References, numbers: Sequence[int]) -> tuple[Labels, ...]:
+    """Return the label of each frame, of the objects that it shows: others go on as they were."""
+    shown = references.masks.flatten(2).any(dim=2)
+    return tuple(
+        Labels(
+            frame=number,
+            masks=references.masks[place][there],
+            object_ids=tuple(compress(references.object_ids, there.tolist())),
+        )
+        for place, (number, there) in enumerate(zip(numbers, shown, strict=True))
+        if there.any()
+    )
+
+
+def follow(
+    strategy: StreamStrategy,
+    courses: Sequence[Course],
+    *,
+    videos: int,
+    before: Callable[[str], None] = lambda _: None,
+) -> Iterator[tuple[dict[str, int], Step]]:
+    """Take videos through a strategy, so many at once; one that ends frees its slot, and the next one takes it.
+
+    before: called with each video before each of its frames but the first. Yields after each step the number of each
+    video's frame, and what was predicted.
+    """
+    waiting, under_way = deque(courses), list[tuple[Course, int]]()
+    while waiting or under_way:
+        while waiting and len(under_way) < videos:
+            course = waiting.popleft()
+            strategy.prepare([course.references])
+            under_way.append((course, 0))
+        frames = {course.video: course.frames[place] for course, place in under_way}
+        for course, place in under_way:
+            if place > 0:
+                before(course.video)
+        found = strategy.step(frames)
+        yield {video: frame.number for video, frame in frames.items()}, found
+        for course, place in under_way:
+            if place + 1 == len(course.frames):
+                strategy.finish(course.video)
+        under_way = [(course, place + 1) for course, place in under_way if place + 1 < len(course.frames)]
