@@ -33,6 +33,10 @@ LATENT_GAIN = 6.0
 """Of random weights, in what latents ask of a memory, take from it, and are asked by an image."""
 ENCODER = "repvit_m1"
 
+EdgeTamVisionConfig.has_no_defaults_at_init = True
+"""transformers 5.17 takes its default from the hub, and makes the default whenever it checks a configuration: it prints
+what differs from it. Without a network no such configuration could be made at all."""
+
 PERCEIVER_NO_EFFECT = frozenset({"perceiver_resampler_hidden_dropout", "perceiver_resampler_attention_dropout"})
 """Fields of the configuration that change no mask, because only training drops anything."""
 TIMM_NO_EFFECT = frozenset(
