@@ -24,7 +24,7 @@ from transformers.models.edgetam_video.configuration_edgetam_video import (
 from strategies.models.drawn import centre, spread
 from strategies.models.edgetam import EdgeTam, EdgeTamNetwork
 from strategies.models.family import Family
-from strategies.models.sam2_family import HIERA_NO_EFFECT, NO_EFFECT, TOY_FOLDER, VERSIONS
+from strategies.models.sam2_family import HIERA_NO_EFFECT, NO_EFFECT, SWITCHED, TOY_FOLDER, VERSIONS
 
 PUBLISHED, TOY = NAMES = ("edgetam", "edgetam_toy")
 WIDTH = 128
@@ -112,6 +112,7 @@ EDGETAM = Family(
     drawn=frozenset({TOY}),
     packages={PUBLISHED: "timm"},
     no_effect=NO_EFFECT | HIERA_NO_EFFECT | PERCEIVER_NO_EFFECT | TIMM_NO_EFFECT,
+    switched=SWITCHED,
     spread=spread_with_latents,
     centre=centre,
 )
