@@ -25,9 +25,10 @@ LATER = {"decode": "exact", "encode.compile": "false", "encode.channels_last": "
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """options: in words, by their names. weights: a hash of the network's. threads: the network's. groups: a hash of
-    each group's references, by its name. chosen: how strategy and batch were chosen, in words, where the user left them
-    open. decoding: how alike masks are to those of ``decode=exact``, in words, where that was measured."""
+    """options: in words, by their names. weights: a hash of those of the network's stages. other_weights: one of all
+    others, which older jobs do not name. threads: the network's. groups: a hash of each group's references, by its
+    name. chosen: how strategy and batch were chosen, in words, where the user left them open. decoding: how alike masks
+    are to those of ``decode=exact``, in words, where that was measured."""
 
     options: dict[StrictStr, StrictStr]
     weights: StrictStr
@@ -35,6 +36,7 @@ class Fingerprint:
     groups: dict[StrictStr, StrictStr]
     chosen: StrictStr = ""
     decoding: StrictStr = ""
+    other_weights: StrictStr = ""
 
     def write(self, out: Path) -> None:
         write_whole(out / NAME, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
@@ -78,12 +80,21 @@ def options_of(point: Point, device: torch.device) -> dict[str, str]:
 
 
 def weights_of(model: Tracker) -> str:
-    """Return a hash of the network's weights, wherever they were read from."""
+    """Return a hash of the weights of the network's stages, wherever they were read from."""
+    stages = vars(model.stage_modules).values()
+    return _hash_of(named for stage in stages for named in stage.state_dict().items())
+
+
+def other_weights_of(model: Tracker) -> str:
+    """Return a hash of the network's other weights."""
+    return _hash_of(model.other_weights.items())
+
+
+def _hash_of(tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
     digest = hashlib.sha256()
-    for stage in vars(model.stage_modules).values():
-        for name, tensor in stage.state_dict().items():
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    for name, tensor in tensors:
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -101,7 +112,13 @@ def references_of(group: Group) -> str:
 
 
 def check_same(
-    before: Fingerprint, *, options: Mapping[str, str], weights: str, threads: int | None, out: Path
+    before: Fingerprint,
+    *,
+    options: Mapping[str, str],
+    weights: str,
+    other_weights: str,
+    threads: int | None,
+    out: Path,
 ) -> None:
     """Raise UserError where a job's masks were made with other options or another network.
 
@@ -115,7 +132,7 @@ def check_same(
     if names:
         differing = _listed(f"{name} was {earlier.get(name)} and is {options.get(name)}" for name in names)
         raise UserError(f"the masks in {out} were made with other options ({differing}): give those, or {OTHER_FOLDER}")
-    if before.weights != weights:
+    if before.weights != weights or before.other_weights not in ("", other_weights):
         raise UserError(
             f"the masks in {out} were made with other weights: give those as model.weights=, or {OTHER_FOLDER}"
         )

@@ -193,9 +193,16 @@ def _begun(
     point, config = chosen.point, chosen.point.config
     strategy = make_strategy(config.strategy, model)
     options = fingerprint.options_of(point, model.device)
-    weights = fingerprint.weights_of(model)
+    weights, other_weights = fingerprint.weights_of(model), fingerprint.other_weights_of(model)
     if before is not None:
-        fingerprint.check_same(before, options=options, weights=weights, threads=config.label.threads, out=out)
+        fingerprint.check_same(
+            before,
+            options=options,
+            weights=weights,
+            other_weights=other_weights,
+            threads=config.label.threads,
+            out=out,
+        )
     kept = before.threads if before else None
     shared = cores_of(config.label, plan, model, strategy, cores=cores, kept=kept)
     whole = plan
@@ -212,7 +219,13 @@ def _begun(
             decoding = difference_of_masks(whole, encoder, strategy, batch=config.batch)
     known = dict(sorted({**(before.groups if before else {}), **references}.items()))
     Fingerprint(
-        options=options, weights=weights, threads=shared.threads, groups=known, chosen=chosen.why, decoding=decoding
+        options=options,
+        weights=weights,
+        other_weights=other_weights,
+        threads=shared.threads,
+        groups=known,
+        chosen=chosen.why,
+        decoding=decoding,
     ).write(out)
     if auto is not None and chosen.why:
         bar.say(f"chosen{' before' if before is not None else ''}: {chosen.why}")

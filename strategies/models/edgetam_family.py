@@ -24,7 +24,7 @@ from transformers.models.edgetam_video.configuration_edgetam_video import (
 from strategies.models.drawn import centre, spread
 from strategies.models.edgetam import EdgeTam, EdgeTamNetwork
 from strategies.models.family import Family
-from strategies.models.sam2_family import HIERA_NO_EFFECT, NO_EFFECT, TOY_FOLDER, VERSIONS
+from strategies.models.sam2_family import HIERA_NO_EFFECT, NO_EFFECT, SWITCHED, TOY_FOLDER, VERSIONS
 
 PUBLISHED, TOY = NAMES = ("edgetam", "edgetam_toy")
 WIDTH = 128
@@ -32,6 +32,10 @@ WIDTH = 128
 LATENT_GAIN = 6.0
 """Of random weights, in what latents ask of a memory, take from it, and are asked by an image."""
 ENCODER = "repvit_m1"
+
+EdgeTamVisionConfig.has_no_defaults_at_init = True
+"""transformers 5.17 takes its default from the hub, and makes the default whenever it checks a configuration: it prints
+what differs from it. Without a network no such configuration could be made at all."""
 
 PERCEIVER_NO_EFFECT = frozenset({"perceiver_resampler_hidden_dropout", "perceiver_resampler_attention_dropout"})
 """Fields of the configuration that change no mask, because only training drops anything."""
@@ -108,6 +112,7 @@ EDGETAM = Family(
     drawn=frozenset({TOY}),
     packages={PUBLISHED: "timm"},
     no_effect=NO_EFFECT | HIERA_NO_EFFECT | PERCEIVER_NO_EFFECT | TIMM_NO_EFFECT,
+    switched=SWITCHED,
     spread=spread_with_latents,
     centre=centre,
 )

@@ -27,6 +27,7 @@ class Family:
     network knows the names that its tensors have there.
     packages: what a model needs besides the project's own dependencies; there is an extra of the model's name.
     no_effect: fields of the configuration that change no mask, by dotted path.
+    switched: by a part of a tensor's name, the field of the configuration that says whether the network has it.
     spread: draws the weights of a network anew, so that every part of it changes the masks.
     centre: shifts the heads of such a model, in fp32, so that some gates open and others close.
     """
@@ -43,5 +44,6 @@ class Family:
     within: Mapping[str, str] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
     no_effect: frozenset[str] = frozenset()
+    switched: Mapping[str, str] = field(default_factory=dict)
     spread: Callable[[Any], None]
     centre: Callable[[Any], None]

@@ -68,7 +68,8 @@ def _check_packages(name: str, family: Family) -> None:
     package = family.packages.get(name)
     if package is not None and importlib.util.find_spec(package) is None:
         raise UnavailableError(
-            f"model={name} needs the package {package}, which is not installed: pip install 'sambatch[{name}]'"
+            f"model={name} needs the package {package}, which is not installed: pip install 'sambatch[{name}]', with "
+            "torch's own index of CPU builds where torch is from there (pytorch.org says how)"
         )
 
 

@@ -102,6 +102,13 @@ class Sam2(Tracker):
             mask_decoder=network.mask_decoder,
         )
 
+    @property
+    def other_weights(self) -> dict[str, Tensor]:
+        stages = vars(self.stage_modules).values()
+        within = {id(tensor) for stage in stages for tensor in (*stage.parameters(), *stage.buffers())}
+        every = self.network.state_dict(keep_vars=True)
+        return {name: tensor for name, tensor in every.items() if id(tensor) not in within}
+
     # --- sizes and times ---------------------------------------------------------------------------------------
 
     @property

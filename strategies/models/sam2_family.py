@@ -48,6 +48,11 @@ HIERA: dict[str, dict[str, Any]] = {
 FLAGS = ("enable_temporal_pos_encoding_for_object_pointers", "enable_occlusion_spatial_embedding")
 VERSIONS: dict[str, dict[str, bool]] = {"sam2.1": dict.fromkeys(FLAGS, True), "sam2": dict.fromkeys(FLAGS, False)}
 """The fields in which the published configs of the two versions differ, as the converter of transformers sets them."""
+SWITCHED = {
+    "temporal_positional_encoding_projection_layer": FLAGS[0],
+    "occlusion_spatial_embedding_parameter": FLAGS[1],
+}
+"""By a part of a tensor's name, the field that says whether the network has it."""
 
 NAMES = ("toy", *(f"{version}_hiera_{size}" for version in VERSIONS for size in HIERA))
 
@@ -117,6 +122,7 @@ SAM2 = Family(
     repository=repository,
     shipped={"toy": TOY_FOLDER / "model.safetensors"},
     no_effect=NO_EFFECT | HIERA_NO_EFFECT,
+    switched=SWITCHED,
     spread=spread,
     centre=centre,
 )

@@ -16,7 +16,7 @@ from transformers.models.sam3_tracker_video.configuration_sam3_tracker_video imp
 
 from strategies.models.drawn import centre, spread
 from strategies.models.family import Family
-from strategies.models.sam2_family import NO_EFFECT
+from strategies.models.sam2_family import NO_EFFECT, SWITCHED
 from strategies.models.sam3_tracker import Sam3Tracker
 
 PUBLISHED, TOY = NAMES = ("sam3_tracker", "sam3_tracker_toy")
@@ -78,6 +78,7 @@ SAM3_TRACKER = Family(
     drawn=frozenset({TOY}),
     within={Sam3VideoConfig.model_type: "tracker_config"},
     no_effect=NO_EFFECT | ENCODER_NO_EFFECT,
+    switched=SWITCHED,
     spread=spread,
     centre=centre,
 )

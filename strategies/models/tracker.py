@@ -7,7 +7,7 @@ parts and how it prepares masks, pointers and memories is the affair of its fami
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -208,6 +208,11 @@ class Tracker(ABC):
     @property
     @abstractmethod
     def stage_modules(self) -> StageModules: ...
+
+    @property
+    @abstractmethod
+    def other_weights(self) -> Mapping[str, Tensor]:
+        """The network's weights outside `stage_modules`, by name, such as those of the prompt encoder."""
 
     # --- sizes and times ---------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +13,9 @@ import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from huggingface_hub.utils import logging as hub_logging
+from safetensors import safe_open
 from safetensors.torch import load_file
+from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -52,6 +56,7 @@ def pretrained(name: str, family: Family, source: str, *, local: bool) -> PreTra
         fields = _section(name, family, source, fields)
         config = family.config.from_dict(fields)
         _check_architecture(name, family, source, config)
+        _check_switches(name, family, source, config)
         # A checkpoint saved in another dtype would load in that; and a tensor of another shape is reported below.
         network, info = family.network.from_pretrained(
             source,
@@ -94,6 +99,30 @@ def _check_architecture(name: str, family: Family, source: str, config: PreTrain
     raise UserError(f"the weights in {source} are not those of model {name} ({differences}); {advice}")
 
 
+def _check_switches(name: str, family: Family, source: str, config: PreTrainedConfig) -> None:
+    """Refuse a folder with tensors that its configuration denies: they would be left out, and nobody told of it.
+
+    transformers does not count SAM2.1's among the unexpected ones where a configuration is SAM2's.
+    """
+    denied = {part: field for part, field in family.switched.items() if not getattr(config, field)}
+    for tensor in _tensors_in(Path(source)) if denied else ():
+        for part, field in denied.items():
+            if part in tensor:
+                raise UserError(
+                    f"the weights in {source} are not those of model {name} ({tensor} is among them, and {field} is "
+                    "False in their config.json); give another folder as model.weights=FOLDER"
+                )
+
+
+def _tensors_in(folder: Path) -> list[str]:
+    """Return the names of the tensors that from_pretrained finds in a folder; none where that is no folder."""
+    whole, parts = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.is_file():
+        with safe_open(whole, framework="pt") as file:
+            return list(file.keys())
+    return list(json.loads(parts.read_text(encoding="utf-8"))["weight_map"]) if parts.is_file() else []
+
+
 def _differences(family: Family, config: PreTrainedConfig, expected: PreTrainedConfig) -> list[tuple[str, Any, Any]]:
     """Return field, value and expected value, wherever the two compute something else."""
     found, wanted = _fields(family, config), _fields(family, expected)
@@ -134,12 +163,17 @@ def _check_complete(name: str, source: str, *, missing: Collection[str], mismatc
 
 def check_finite(name: str, source: str, network: PreTrainedModel) -> None:
     """Refuse weights that are no numbers: every mask would be empty, and every comparison infinite."""
-    broken = [path for path, tensor in network.state_dict().items() if not bool(tensor.isfinite().all())]
+    broken = [path for path, tensor in network.state_dict().items() if not _finite(tensor)]
     if broken:
         raise UserError(
             f"the weights of model {name} in {source} hold NaN or infinities (tensors: {len(broken)}, such as "
             f"{min(broken)}); give another folder as model.weights=FOLDER"
         )
+
+
+def _finite(tensor: Tensor) -> bool:
+    """NaN is the least and the largest of whatever holds it, so one pass tells, in a twentieth of `isfinite`'s time."""
+    return tensor.numel() == 0 or all(bool(value.isfinite()) for value in tensor.aminmax())
 
 
 @contextmanager
@@ -171,7 +205,7 @@ def _quiet(*, downloading: bool) -> Iterator[None]:
     levels = transformers_logging.get_verbosity(), hub_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     hub_bars = not are_progress_bars_disabled()
-    transformers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity(logging.CRITICAL)  # What it logs as an error, it raises as well.
     hub_logging.set_verbosity_error()
     if bars:
         transformers_logging.disable_progress_bar()  # the hub's as well

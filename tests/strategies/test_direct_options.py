@@ -32,7 +32,7 @@ from strategies.direct import BANKS
 from strategies.multi_session import MultiSession
 from strategies.vocabulary import VisionFeatures
 from tests.support.harness_runs import ROOT, TINY, only_run, run_here, strict_json, summary
-from tests.support.models import TOKENS, Pictures, assert_same_masks, draw_pictures, group, masks_of
+from tests.support.models import TOKENS, Pictures, assert_same_masks, draw_pictures, group, masks_of, other_families
 
 BATCH = 4
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
@@ -462,7 +462,28 @@ def shallow(model: Sam2) -> Sam2:
     network = copy.deepcopy(model.network)
     for module in (network.memory_attention, network.mask_decoder.transformer):
         module.layers = module.layers[:1]
-    return Sam2(network, name="toy")
+    return type(model)(network, name=model.name)
+
+
+@pytest.mark.slow
+@other_families
+@every_bank
+def test_what_is_compiled_of_another_family_gives_the_same_masks(
+    shallow: Sam2, pictures: Pictures, bank: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = without_code(monkeypatch)
+    asked = references(shallow, pictures, frames=6)
+    masks = compiled_masks(Direct(shallow, bank=bank, compile=True), asked, pictures.targets)
+    assert_same_masks(masks, masks_of(Sequential(shallow), asked, pictures.targets))
+    assert len(made) == 1
+
+
+@pytest.mark.compiler
+@other_families
+def test_compiled_code_of_another_family_gives_the_same_masks(shallow: Sam2, pictures: Pictures) -> None:
+    asked = references(shallow, pictures)
+    masks = compiled_masks(Direct(shallow, compile=True), asked, pictures.targets)
+    assert_same_masks(masks, masks_of(Sequential(shallow), asked, pictures.targets))
 
 
 @pytest.mark.slow

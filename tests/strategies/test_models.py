@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -332,6 +333,25 @@ def test_weights_of_the_other_version_are_answered_with_its_name(published_folde
     assert f"the weights in {folder} are not those of model {other} (" in sentence
     assert all(f"{flag} is {name.startswith('sam2.1')}" in sentence for flag in FLAGS)
     assert f"use model={name} with it" in sentence
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("published_folder", ["sam2.1"], indirect=True)
+@pytest.mark.parametrize("flags", [FLAGS[:1], FLAGS[1:], FLAGS])
+def test_a_config_that_denies_tensors_of_its_folder_is_refused(
+    published_folder: tuple[str, Path], tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    """transformers reports none of them as unexpected; without them the masks are others."""
+    folder = shutil.copytree(published_folder[1], tmp_path / "weights")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | dict.fromkeys(flags, False)))
+    sentence = refusal("sam2_hiera_tiny", weights=str(folder))
+    if flags == FLAGS:
+        assert f"{folder} are not those of model sam2_hiera_tiny (" in sentence
+        assert "_positional_encoding_projection_layer" in sentence or "occlusion_spatial_embedding_par" in sentence
+        assert "is False in their config.json" in sentence
+    else:
+        assert "is True, not False" in sentence
 
 
 OTHER_FAMILIES = (Sam3VideoConfig, Sam3TrackerVideoConfig, EdgeTamVideoConfig, Sam2Config)

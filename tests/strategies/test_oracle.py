@@ -15,20 +15,22 @@ from strategies import References, Sam2, Sequential
 from strategies.components.memory_attention import condition_per_pair, condition_shared, project_bank
 from strategies.components.memory_bank import MemoryBank
 from strategies.models.sam2_family import VERSIONS
-from tests.support.models import SAM3_TRACKER_TOY, Pictures, draw_pictures, group, lively, lively_model
+from tests.support.models import EDGETAM_TOY, TWINS, Pictures, draw_pictures, group, lively, lively_model
 from tests.support.oracle import Array, MemoryAttention
 
 pytestmark = pytest.mark.slow
 
 TARGETS, OBJECTS = 2, 3
+MEMORIES = {EDGETAM_TOY: (8, (4, 4))}
+"""Of models whose memories are no grid of image tokens: how many latents have no place, and the grid of the others."""
 LAYERS = 2
 TOLERANCE = 1e-5
 """fp32 against float64, relative to the largest value; 1e-6 was observed."""
 
 
-@pytest.fixture(scope="module", params=[*VERSIONS, SAM3_TRACKER_TOY])
+@pytest.fixture(scope="module", params=[*VERSIONS, *TWINS])
 def model(request: pytest.FixtureRequest) -> Sam2:
-    """The lively network of either version of SAM2 or of SAM3's tracker, in place of the one that all tests share."""
+    """The lively network of either version of SAM2 or of another family, in place of the one that all tests share."""
     return lively_model(version=request.param) if request.param in VERSIONS else lively(request.param)
 
 
@@ -82,7 +84,14 @@ def remembered(calls: list[tuple[dict[str, Any], Tensor]]) -> MemoryBank:
 
 def oracle_output(model: Sam2, given: dict[str, Any], layers: int) -> Array:
     height, width = model.network.backbone_feature_sizes[-1]
-    oracle = MemoryAttention.of(model.network.memory_attention, grid=(height, width), layers=layers)
+    unturned, on_grid = MEMORIES.get(model.name, (0, (height, width)))
+    oracle = MemoryAttention.of(
+        model.network.memory_attention,
+        grid=(height, width),
+        memory_grid=on_grid,
+        unturned=unturned,
+        layers=layers,
+    )
 
     def tokens(name: str) -> Array:
         values: Tensor = given[name]
@@ -142,7 +151,7 @@ def test_the_oracle_would_notice(
     layers, changed = LAYERS, dict(given)
     match fault:
         case "angles":
-            monkeypatch.setattr(MemoryAttention, "_turned", lambda _self, tokens: tokens)
+            monkeypatch.setattr(MemoryAttention, "_turned", lambda _self, tokens, _grid: tokens)
         case "pointers":
             changed["num_object_pointer_tokens"] = 0
             changed["memory"] = given["memory"][: -given["num_object_pointer_tokens"]]

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -19,7 +20,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 from strategies import (
     ExtendedSession,
@@ -40,6 +40,7 @@ from tests.support.models import (
     Pictures,
     assert_same_masks,
     conditioned_session,
+    every_family,
     group,
     logit_error,
     masks_of,
@@ -78,8 +79,12 @@ VIDEO = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 2, 5, 8, 11, 14, 3,
 
 @pytest.fixture(scope="module")
 def video(model: Sam2, pictures: Pictures) -> VisionFeatures:
-    """Encoded one at a time, as a session does."""
-    return VisionFeatures.concatenate([model.encode_pixels(pictures.pixels[index : index + 1]) for index in VIDEO])
+    return encoded_alone(model, pictures.pixels[list(VIDEO)])
+
+
+def encoded_alone(model: Sam2, pixels: Tensor) -> VisionFeatures:
+    """Encoded one at a time, as a session does: a batch has other roundings in some families."""
+    return VisionFeatures.concatenate([model.encode_pixels(one[None]) for one in pixels])
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +95,7 @@ def as_shipped(model: Sam2, pictures: Pictures) -> tuple[Tensor, Tensor]:
 
 def shipped_masks(model: Sam2, references: References, targets: Tensor) -> tuple[Tensor, Tensor]:
     """targets: pixels ``[T, 3, S, S]``."""
-    session = Sam2VideoInferenceSession(
+    session = model.session.hf_session(
         video=torch.cat([references.pixels, targets]),
         video_height=model.side,
         video_width=model.side,
@@ -109,16 +114,21 @@ def shipped_masks(model: Sam2, references: References, targets: Tensor) -> tuple
 
 
 @pytest.mark.slow
+@every_family
 @pytest.mark.parametrize("batch", [1, 9, len(VIDEO)])
 def test_propagate_gives_what_the_session_as_shipped_gives(
     model: Sam2, pictures: Pictures, video: VisionFeatures, as_shipped: tuple[Tensor, Tensor], batch: int
 ) -> None:
-    masks = masks_of(Propagate(model), references_of(model, pictures), video, batch=batch)
+    references = references_of(model, pictures)
+    assert references.pixels is not None
+    references = replace(references, features=encoded_alone(model, references.pixels))
+    masks = masks_of(Propagate(model), references, video, batch=batch)
     assert torch.equal(masks.logits, as_shipped[0])
     assert torch.equal(masks.object_scores, as_shipped[1])
 
 
 @pytest.mark.slow
+@every_family
 def test_propagate_differs_from_sequential(model: Sam2, pictures: Pictures, video: VisionFeatures) -> None:
     assert not Propagate(model).exact
     references = references_of(model, pictures)
@@ -163,6 +173,7 @@ def test_propagate_holds_no_more_after_many_targets(model: Sam2, pictures: Pictu
 
 
 @pytest.mark.slow
+@every_family
 @pytest.mark.parametrize("targets", [1, 3, 12])
 def test_propagates_flops_are_torchs_but_for_the_memory_encoder_and_some_pointers(
     model: Sam2, pictures: Pictures, video: VisionFeatures, targets: int
@@ -171,7 +182,11 @@ def test_propagates_flops_are_torchs_but_for_the_memory_encoder_and_some_pointer
         strategy.prepare(references_of(model, pictures))
         with FlopCounterMode(display=False) as counter:
             strategy.predict(video[:targets])
-        encoder = sum(counter.get_flop_counts()["Sam2VideoModel.memory_encoder"].values())
+        encoder = sum(
+            sum(of_module.values())
+            for name, of_module in counter.get_flop_counts().items()
+            if name.endswith((".memory_encoder", ".spatial_perceiver"))
+        )
         counted = counter.get_total_flops() - encoder
         assert encoder > 0
         if targets <= 7:  # no frame is remembered by its pointer alone

@@ -14,8 +14,10 @@ import numpy as np
 from PIL import Image
 
 from harness.commands.label import main
+from harness.data.group import Group
 from harness.data.synthetic import synthetic_groups
 from harness.pipeline.finish import Finished, finish
+from strategies import Direct, Tracker
 from tests.support.harness_runs import complaint, run_here
 
 SIZE = (96, 128)
@@ -88,3 +90,16 @@ def masks_in(out: Path) -> dict[str, bytes]:
 def table_in(out: Path) -> list[dict[str, str]]:
     with (out / "labels.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def by_hand(model: Tracker, group: Group, *, batch: int) -> list[np.ndarray]:
+    """What the library gives for a group, in a user's own loop."""
+    with Direct(model) as strategy:
+        labels = [frame.labels() for frame in group.references if frame.labels is not None]
+        strategy.prepare(model.references([frame.image() for frame in group.references], labels, group.object_ids))
+        found = []
+        for start in range(0, len(group.targets), batch):
+            images = [target.image() for target in group.targets[start : start + batch]]
+            predictions = strategy.predict(model.encode(images))
+            found += [predictions.label_map(at, size=SIZE).numpy() for at in range(len(images))]
+    return found

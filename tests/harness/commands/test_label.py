@@ -13,35 +13,19 @@ from PIL import Image
 from harness.commands.label import main
 from harness.data import folder as folders
 from harness.data.folder import folder_groups
-from harness.data.group import Group
 from harness.masks.scores import ScoreMeter
 from harness.store.lock import locked
-from strategies import Direct, load_model
+from strategies import load_model
 from tests.support.harness_runs import complaint, run_here
-from tests.support.jobs import PALETTE, SIZE, draw, error_of, label, masks_in, table_in
+from tests.support.jobs import PALETTE, SIZE, by_hand, draw, error_of, label, masks_in, table_in
 from tests.support.pictures import halve
-
-
-def by_hand(group: Group, *, batch: int) -> list[np.ndarray]:
-    """What the library gives for a group, in a user's own loop."""
-    model = load_model("toy")
-    with Direct(model) as strategy:
-        labels = [frame.labels() for frame in group.references if frame.labels is not None]
-        strategy.prepare(model.references([frame.image() for frame in group.references], labels, group.object_ids))
-        found = []
-        for start in range(0, len(group.targets), batch):
-            images = [target.image() for target in group.targets[start : start + batch]]
-            predictions = strategy.predict(model.encode(images))
-            found += [predictions.label_map(at, size=SIZE).numpy() for at in range(len(images))]
-    return found
-
 
 # --- what is written -----------------------------------------------------------------------------------------------
 
 
 def test_every_target_gets_the_mask_that_the_library_gives(finished_job: Path) -> None:
     for group in folder_groups(root=finished_job / "my_data", references=None, targets=None):
-        for target, expected in zip(group.targets, by_hand(group, batch=2), strict=True):
+        for target, expected in zip(group.targets, by_hand(load_model("toy"), group, batch=2), strict=True):
             with Image.open(finished_job / "my_data-masks" / group.name / f"{target.name}.png") as mask:
                 assert (mask.mode, mask.format) == ("P", "PNG")
                 assert bytes(mask.getpalette() or []) == PALETTE

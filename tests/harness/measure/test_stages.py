@@ -16,7 +16,7 @@ from harness.options.config import TimingConfig
 from strategies import Direct, MultiSession, Rebuild, References, Sam2, Sequential, Strategy
 from strategies.components.stages import watched
 from tests.support.harness_runs import row
-from tests.support.models import Pictures, group
+from tests.support.models import Pictures, every_family, group
 from tests.support.report_runs import table_cells, written_report_of
 
 TARGETS, OBJECTS = 3, 2
@@ -49,6 +49,7 @@ def stages_entered(strategy: Strategy, references: References, pictures: Picture
     return watcher.names
 
 
+@every_family
 def test_a_session_enters_memory_attention_and_decoder_for_every_target_and_object(
     model: Sam2, references: References, pictures: Pictures
 ) -> None:
@@ -58,12 +59,14 @@ def test_a_session_enters_memory_attention_and_decoder_for_every_target_and_obje
     )
 
 
+@every_family
 def test_rebuilding_encodes_the_references_again(model: Sam2, references: References, pictures: Pictures) -> None:
     names = stages_entered(Rebuild(model), references, pictures)
     of_a_target = ["vision_encoder", "memory_bank", *["memory_attention", "mask_decoder"] * OBJECTS]
     assert names == of_a_target * TARGETS
 
 
+@every_family
 @pytest.mark.parametrize("bank", ["shared", "expand", "repeat"])
 def test_direct_enters_each_stage_once_a_chunk_whatever_it_is_made_of(
     model: Sam2, references: References, pictures: Pictures, bank: str

@@ -6,12 +6,16 @@ import shlex
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
+from itertools import product
+from pathlib import Path
 
 import pytest
 
 from harness.options.compose import compose
 from harness.options.points import Point
 from strategies.errors import UserError
+from strategies.models.loading import FAMILIES
+from tests.support.harness_runs import TINY, only_run, run_here, summary
 
 pytestmark = pytest.mark.slow
 
@@ -65,12 +69,36 @@ def test_the_fields_claims_have_the_points_that_they_are_about(of_experiment: Ca
     assert {point.variant for point in points if point.strategy == "direct"} == {"shared", "repeat"}
 
 
+def test_families_are_compared_by_the_toys_of_all_or_by_the_models_that_are_named(
+    of_experiment: Callable[[str], list[Point]],
+) -> None:
+    points = of_experiment("families")
+    toys = {one for family in FAMILIES for one in family.names if one.endswith("toy")}
+    assert len(toys) == len(FAMILIES)
+    kinds = {(point.config.model.name, point.strategy, point.config.objects) for point in points}
+    assert kinds == set(product(toys, ("sequential", "direct"), (1, 4)))
+    named = compose(["+experiment=families", "model=sam3_tracker,edgetam", "model.weights=random", "objects=1"])
+    assert {point.config.model.name for point in named} == {"sam3_tracker", "edgetam"}
+    assert {point.config.model.weights for point in named} == {"random"}
+
+
+def test_families_are_told_pairs_a_second_and_memory(tmp_path: Path) -> None:
+    ended = run_here(tmp_path, "+experiment=families", "batch=2", *TINY)
+    assert ended.returncode == 0, ended.stderr
+    rows = summary(only_run(tmp_path / "results"))
+    assert len(rows) == 2 * len(FAMILIES), "with one number of objects"
+    for row in rows:
+        assert (row["status"], row["masks"]) == ("ok", "same")
+        assert float(row["objects_per_s"]) > 0
+        assert float(row["peak_rss_mb"]) > 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["sweeps=['strategy=direct \"batch=1']"], "can't be split into words"),
         (["sweeps=['strategy=drect']"], "strategy=drect is not known; did you mean direct?"),
-        (["+experiment=claims"], "experiment=claims is not known; .*valid: field_claims"),
+        (["+experiment=claims"], "experiment=claims is not known; .*valid: families, field_claims"),
     ],
 )
 def test_a_bad_sweep_is_refused_in_a_sentence(words: list[str], message: str) -> None:
