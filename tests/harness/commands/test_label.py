@@ -144,6 +144,23 @@ def test_names_of_users_are_kept_and_reach_the_page_as_text(tmp_path: Path) -> N
     assert "&lt;script&gt;alert(1)&lt;" in page
 
 
+def test_an_id_beyond_the_first_references_palette_is_in_the_mask(tmp_path: Path) -> None:
+    """Programs cut a palette at the last index of a mask, and a PNG of three colours has two bits for a pixel."""
+    references = draw(tmp_path / "my_data", targets=3) / "specimen000" / "refs"
+    for name, third in (("0.png", 0), ("1.png", 200)):
+        labels = np.array(Image.open(references / name))
+        labels[labels == 3] = third
+        mask = Image.fromarray(labels)
+        mask.putpalette(PALETTE[: 3 * (int(labels.max()) + 1)])
+        mask.save(references / name)
+    assert label(tmp_path).returncode == 0
+    rows = table_in(tmp_path / "my_data-masks")
+    assert max(int(row["area"]) for row in rows if row["object"] == "200") > 0
+    for row in rows:
+        mask = Image.open(tmp_path / "my_data-masks" / row["mask"])
+        assert np.count_nonzero(np.array(mask) == int(row["object"])) == int(row["area"])
+
+
 @pytest.mark.slow
 def test_a_preview_shows_some_targets_of_every_group_and_leaves_the_job_alone(tmp_path: Path) -> None:
     draw(tmp_path / "my_data", groups=2, targets=3)
