@@ -127,6 +127,14 @@ def out_of(config: HarnessConfig) -> Path:
     return out
 
 
+def preview_of(out: Path) -> Path:
+    """Return the folder of a preview, beside that of the masks. Raises UserError where that has no name."""
+    named = out if out.name not in ("", "..") else out.resolve()
+    if not named.name:
+        raise UserError(f"out={out} has no name to make that of a preview of: give another folder")
+    return named.with_name(f"{named.name}-preview")
+
+
 def work_of(groups: Sequence[Group], objects: int | None, out: Path) -> list[Work]:
     """Return the groups' work. Raises UserError where masks of two targets would be one file, or a group none."""
     seen: set[str] = set()
