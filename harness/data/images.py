@@ -5,7 +5,6 @@ A picture is read as it is displayed: its EXIF rotation is applied, and its mask
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +14,6 @@ from PIL import ExifTags, Image, ImageOps
 
 from strategies.errors import UserError
 from strategies.vocabulary import VOID
-
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
-"""What Pillow's decoders raise for damaged files."""
 
 BAND = 64
 """Rows that are copied at once."""
@@ -199,7 +195,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise UserError(
             f"{path} has more pixels than Pillow agrees to read ({2 * (Image.MAX_IMAGE_PIXELS or 0):,}): scale it down"
         ) from error
-    except UNREADABLE as error:
+    except UserError:
+        raise
+    except MemoryError as error:
+        raise UserError(f"{path} takes more memory than there is: scale it down") from error
+    except Exception as error:  # Damaged bytes lead Pillow's decoders to errors of nearly every kind.
         if isinstance(error, OSError) and error.strerror:  # Only errors of the operating system have one.
             raise UserError(f"{path} cannot be opened ({error.strerror}): check it and its permissions") from error
         raise UserError(

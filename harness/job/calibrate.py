@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -18,6 +19,7 @@ from harness.options.points import Point
 from harness.pipeline.plan import Work
 from harness.pipeline.references import references_of
 from harness.stats.speedup import SpeedUp, verdict
+from strategies.errors import UserError
 from strategies.models.tracker import Tracker
 from strategies.vocabulary import References
 
@@ -102,7 +104,7 @@ def _inverse(speedup: SpeedUp) -> SpeedUp:
 
 
 class Calibration:
-    """Comparisons on the first targets of a group. Raises UserError where these can't be read."""
+    """Comparisons on the first targets of a group that can be read. Raises UserError where there is none."""
 
     def __init__(self, work: Work, model: Tracker, *, targets: int, seconds: float | None, seed: int) -> None:
         """targets: the job's. seconds: that measuring may take; None for a share of the job's own time."""
@@ -110,8 +112,11 @@ class Calibration:
         self._clock: Clock = device_clock(model.device)
         self._began = self._clock()
         self._references: References = references_of(work, model)
-        self._one = model.pixels(work.group.targets[0].image())[None]
         self._frames = work.group.targets[:LARGEST]
+        first = next(self._readable(), None)
+        if first is None:
+            raise UserError(f"group {work.group.name} has no target among the first that can be read")
+        self._one = first[None]
         self._targets, self._seconds = targets, seconds
         self._pixels: Tensor | None = None
 
@@ -160,6 +165,8 @@ class Calibration:
             return None
         if challenger.batch > best.batch and not self._fits(best, challenger.batch):
             return None
+        if challenger.batch > len(self._read()):
+            return None
         duel = Duel(best, challenger, self._references, self._read())
         timed = measure_speed(Contest(duel=duel), TIMING, seed=self._seed, clock=self._clock)
         return timed.pooled.speedup
@@ -196,5 +203,11 @@ class Calibration:
     def _read(self) -> Tensor:
         """Return the targets' pixels, ``[targets, 3, S, S]``."""
         if self._pixels is None:
-            self._pixels = torch.stack([self._model.pixels(frame.image()) for frame in self._frames])
+            self._pixels = torch.stack(list(self._readable()))
         return self._pixels
+
+    def _readable(self) -> Iterator[Tensor]:
+        """Yield the pixels of each target that can be read; of the others the job itself tells."""
+        for frame in self._frames:
+            with suppress(UserError):
+                yield self._model.pixels(frame.image())

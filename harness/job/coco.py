@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from harness.data.images import read_labels
+from harness.pipeline.finish import box_of
 from harness.pipeline.ledger import Labelled, Ledger
 from harness.store.atomic import whole_file
 from strategies.errors import UserError
@@ -30,7 +31,8 @@ def write_coco(ledger: Ledger, out: Path) -> None:
     """Write the file, an image at a time. A category is an object of a group, because ids mean nothing across groups.
 
     ``file_name`` is ``<group>/<picture>``; a category's ``object`` is the id in the masks. Objects that are absent have
-    no annotation. Masks that were removed since are left out.
+    no annotation. Areas and boxes are those of the masks as they are, which people may have corrected meanwhile; masks
+    that were removed since are left out. Raises UserError where a mask can't be read.
     """
     categories: dict[tuple[str, int], int] = {}
     with whole_file(out / "annotations.json") as file:
@@ -72,23 +74,32 @@ def _annotations(ledger: Ledger, out: Path, categories: dict[tuple[str, int], in
 
     number = 0
     for image, rows in enumerate(_targets(ledger, out), start=1):
-        labels = read_labels(out / rows[0].mask)
+        labels = _labels(out / rows[0].mask)
         for row in rows:
             category = categories.setdefault((row.group, row.object), len(categories) + 1)
-            if not row.area:
+            mask = labels == row.object
+            area, *box = box_of(mask)
+            if not area:
                 continue
             number += 1
-            packed = encode(np.asfortranarray(labels == row.object, dtype=np.uint8))
+            packed = encode(np.asfortranarray(mask, dtype=np.uint8))
             yield {
                 "id": number,
                 "image_id": image,
                 "category_id": category,
                 "segmentation": {"size": packed["size"], "counts": packed["counts"].decode("ascii")},
-                "area": row.area,
-                "bbox": [row.x, row.y, row.width, row.height],
+                "area": area,
+                "bbox": box,
                 "iscrowd": 0,
                 "score": row.confidence,
             }
+
+
+def _labels(mask: Path) -> np.ndarray:
+    try:
+        return read_labels(mask)
+    except UserError as error:
+        raise UserError(f"{error}, or remove it, and the same command makes it again") from error
 
 
 def _joined(entries: Iterator[dict[str, Any]]) -> Iterator[str]:

@@ -143,7 +143,7 @@ def check_references(before: Fingerprint, groups: Mapping[str, str], out: Path) 
     changed = [name for name, found in groups.items() if before.groups.get(name, found) != found]
     if changed:
         raise UserError(
-            f"the masks in {out} were made from other references of group {_listed(changed)}: remove that folder to "
+            f"the masks in {out} were made from other references of group {_listed(changed)}: remove {out} to "
             f"begin anew, or {OTHER_FOLDER}"
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from harness.pipeline.decoding import difference_of_masks
 from harness.pipeline.ledger import Labelled, Ledger
 from harness.pipeline.meter import NETWORK, Meter, bottleneck
 from harness.pipeline.pipeline import Pipeline
-from harness.pipeline.plan import Chunk, Work, out_of, root_of, targets_of, work_of
+from harness.pipeline.plan import Chunk, Work, out_of, preview_of, root_of, targets_of, work_of
 from harness.pipeline.rehearse import cores_of
 from harness.store.atomic import remove_unfinished
 from harness.workload.encode import encoder_of
@@ -82,7 +82,7 @@ def label(point: Point, *, auto: Auto | None = None, preview: int | None = None)
         check_coco()
     shard = None if config.label.shard is None or preview is not None else Shard.parsed(config.label.shard)
     if preview is not None:
-        out = out.with_name(f"{out.name}-preview")
+        out = preview_of(out)
     fingerprint.stored(out)  # so that nothing is written into a foreign folder, not even its lock
     with job_lock(out, out, otherwise=OTHER_FOLDER, shared=shard is not None), ExitStack() as stack, JobBar() as bar:
         if preview is not None:
@@ -155,7 +155,7 @@ def label(point: Point, *, auto: Auto | None = None, preview: int | None = None)
             if broken is None:
                 return summary
             with Ledger(out) as ledger:
-                return _written(summary, config, out, plan, ledger, broken)
+                return _written(summary, config, out, plan, ledger, [*broken, *_missed(plan, ledger, broken)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,6 +292,21 @@ def _missing(begun: _Begun, ledger: Ledger) -> list[Chunk]:
     return [chunk for chunk in left if chunk is not None]
 
 
+def _missed(
+    plan: Sequence[Work], ledger: Ledger, broken: Sequence[tuple[str, str, str]]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the targets that no part of a job had, with the reason: parts may have seen other pictures or options."""
+    told = {(group, target) for group, target, _ in broken}
+    for work in plan:
+        if (work.group.name, "") in told:
+            continue
+        done = work.done(ledger.done(work.group.name))
+        for target in work.group.targets:
+            if target.name not in done and (work.group.name, target.name) not in told:
+                why = "no part had it, as they saw other pictures or had other options: go on without shard="
+                yield work.group.name, target.name, why
+
+
 def _written(
     summary: Summary,
     config: HarnessConfig,
@@ -315,7 +330,7 @@ def _emptied(out: Path) -> None:
     """Remove an earlier preview, which is known by its fingerprint to be one of ours."""
     if fingerprint.stored(out) is not None:
         for path in out.iterdir():
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             elif path.name[0] != ".":
                 path.unlink()

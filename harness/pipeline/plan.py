@@ -44,10 +44,17 @@ class Work:
             yield self.group.targets[start : start + size]
 
     def palette(self) -> bytes:
-        """Return the references' colours, three bytes for each index; distinct ones where they have none."""
-        mask = self.group.references[0].mask
-        found = read_palette(mask) if mask is not None else None
-        return found or distinct_colours()
+        """Return the references' colours, three bytes for each index up to the highest id; distinct ones where none is.
+
+        A reference's palette may end at the last index of its own mask. A PNG with too short a palette has too few bits
+        for the other ids, so indices beyond it have the colours of later references.
+        """
+        needed = 3 * (max(self.object_ids) + 1)
+        colours = b""
+        for mask in (frame.mask for frame in self.group.references):
+            if mask is not None and len(colours) < needed:
+                colours += (read_palette(mask) or b"")[len(colours) :]
+        return colours if len(colours) >= needed else colours + distinct_colours()[len(colours) :]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +125,14 @@ def out_of(config: HarnessConfig) -> Path:
     if out.resolve().is_relative_to(root):
         raise UserError(f"out={out} is in data.root={root}, where pictures are read from: give another folder")
     return out
+
+
+def preview_of(out: Path) -> Path:
+    """Return the folder of a preview, beside that of the masks. Raises UserError where that has no name."""
+    named = out if out.name not in ("", "..") else out.resolve()
+    if not named.name:
+        raise UserError(f"out={out} has no name to make that of a preview of: give another folder")
+    return named.with_name(f"{named.name}-preview")
 
 
 def work_of(groups: Sequence[Group], objects: int | None, out: Path) -> list[Work]:

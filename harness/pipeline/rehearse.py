@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import torch
 
+from harness.data.group import Frame
 from harness.options.config import LabelConfig
 from harness.pipeline.cores import Cores, computing_with, shared
 from harness.pipeline.decoding import read_target, side_of
@@ -40,17 +42,29 @@ def cores_of(
 def _rehearsed(options: LabelConfig, plan: Sequence[Work], model: Tracker, strategy: Strategy, *, cores: int) -> Cores:
     """Take the first target that can be read; where there is none, the sharing does not matter."""
     for work in plan:
+        target = _readable(work, side=side_of(model, options.decode))
+        if target is None:
+            continue
         try:
-            return _on(work, model, strategy, cores=cores, decode=options.decode)
+            return _on(work, target, model, strategy, cores=cores, decode=options.decode)
         except UserError:  # The job itself tells what is broken.
             continue
     return Cores(threads=cores, workers=1)
 
 
-def _on(work: Work, model: Tracker, strategy: Strategy, *, cores: int, decode: str) -> Cores:
+def _readable(work: Work, *, side: int | None) -> Frame | None:
+    """Return a group's first target that can be read."""
+    for target in work.group.targets:
+        with suppress(UserError):
+            read_target(target, side=side)
+            return target
+    return None
+
+
+def _on(work: Work, target: Frame, model: Tracker, strategy: Strategy, *, cores: int, decode: str) -> Cores:
     with computing_with(1):
         strategy.prepare(references_of(work, model))
-        target, side = work.group.targets[0], side_of(model, decode)
+        side = side_of(model, decode)
         image, size = read_target(target, side=side)
         predicted = strategy.predict(model.encode([image])).cpu()  # It warms up, and what it makes is enlarged below.
         network = _seconds(lambda: strategy.predict(model.encode([image])))

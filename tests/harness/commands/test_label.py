@@ -91,6 +91,26 @@ def test_coco_holds_the_masks(tmp_path: Path, finished: Path) -> None:
             assert one["area"] == expected.sum()
 
 
+def test_coco_holds_the_masks_that_people_corrected(tmp_path: Path, finished: Path) -> None:
+    tools = pytest.importorskip("pycocotools.coco")
+    corrected = finished / "specimen000" / "1.png"
+    mask = Image.open(corrected)
+    mask.paste(3, (0, 0, 20, 10))
+    mask.save(corrected)
+    assert label(tmp_path, "format=png,coco").returncode == 0
+    coco = tools.COCO(str(finished / "annotations.json"))
+    (image,) = (one["id"] for one in coco.imgs.values() if one["file_name"] == "specimen000/1.jpg")
+    (category,) = (one["id"] for one in coco.cats.values() if one["name"] == "specimen000/3")
+    (found,) = (one for one in coco.imgToAnns[image] if one["category_id"] == category)
+    assert found["area"] == np.count_nonzero(np.array(mask) == 3) == coco.annToMask(found).sum()
+    assert found["bbox"][:2] == [0, 0]
+    corrected.write_bytes(b"half")
+    refused = label(tmp_path, "format=png,coco")
+    assert refused.returncode == 2
+    assert f"{corrected} cannot be read" in refused.stderr
+    assert "remove it" in refused.stderr
+
+
 def test_parquet_holds_the_table(finished_job: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     out = finished_job / "my_data-masks"
@@ -128,6 +148,23 @@ def test_names_of_users_are_kept_and_reach_the_page_as_text(tmp_path: Path) -> N
     assert "&lt;script&gt;alert(1)&lt;" in page
 
 
+def test_an_id_beyond_the_first_references_palette_is_in_the_mask(tmp_path: Path) -> None:
+    """Programs cut a palette at the last index of a mask, and a PNG of three colours has two bits for a pixel."""
+    references = draw(tmp_path / "my_data", targets=3) / "specimen000" / "refs"
+    for name, third in (("0.png", 0), ("1.png", 200)):
+        labels = np.array(Image.open(references / name))
+        labels[labels == 3] = third
+        mask = Image.fromarray(labels)
+        mask.putpalette(PALETTE[: 3 * (int(labels.max()) + 1)])
+        mask.save(references / name)
+    assert label(tmp_path).returncode == 0
+    rows = table_in(tmp_path / "my_data-masks")
+    assert max(int(row["area"]) for row in rows if row["object"] == "200") > 0
+    for row in rows:
+        mask = Image.open(tmp_path / "my_data-masks" / row["mask"])
+        assert np.count_nonzero(np.array(mask) == int(row["object"])) == int(row["area"])
+
+
 @pytest.mark.slow
 def test_a_preview_shows_some_targets_of_every_group_and_leaves_the_job_alone(tmp_path: Path) -> None:
     draw(tmp_path / "my_data", groups=2, targets=3)
@@ -160,6 +197,19 @@ def test_objects_and_references_may_be_fewer(tmp_path: Path) -> None:
     draw(tmp_path / "my_data", targets=1)
     assert label(tmp_path, "objects=1", "refs=1").returncode == 0
     assert {row["object"] for row in table_in(tmp_path / "my_data-masks")} == {"1"}
+
+
+def test_a_preview_needs_a_name_and_takes_no_link_for_a_folder(tmp_path: Path) -> None:
+    draw(tmp_path / "my_data", targets=1)
+    work = tmp_path / "work"
+    work.mkdir()
+    assert "out=/ has no name" in error_of(tmp_path, "out=/", "--preview", "1")
+    words = ("data.root=../my_data", "out=.", "--preview", "1")
+    assert label(work, *words).returncode == 0
+    assert len(masks_in(tmp_path / "work-preview")) == 1
+    (tmp_path / "work-preview" / "mine").symlink_to(tmp_path / "my_data")
+    assert label(work, *words).returncode == 0
+    assert (tmp_path / "my_data" / "specimen000").is_dir()
 
 
 # --- what is refused -----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +130,36 @@ def test_unreadable_files_are_one_sentence(
     with pytest.raises(UserError) as error:
         read(path)
     assert_one_sentence(error.value, str(path), named)
+
+
+@pytest.mark.parametrize("read", [read_image, read_labels, picture_size])
+def test_a_damaged_header_is_one_sentence_whatever_error_it_leads_to(
+    tmp_path: Path, read: Callable[[Path], object]
+) -> None:
+    """Where the place of its pixels is a fraction, Pillow raises TypeError."""
+    path = tmp_path / "broken.tif"
+    Image.fromarray(labels_with(1)).save(path)
+    place, whole, fraction = (struct.pack("<H", number) for number in (273, 4, 11))
+    assert place + whole in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(place + whole, place + fraction))
+    with pytest.raises(UserError) as error:
+        read(path)
+    assert_one_sentence(error.value, str(path), "damaged")
+
+
+def test_a_picture_that_memory_is_not_enough_for_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "large.png"
+    write_picture(path)
+
+    def refuse(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(UserError) as error:
+        read_image(path)
+    assert_one_sentence(error.value, str(path), "memory")
 
 
 def test_huge_pictures_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

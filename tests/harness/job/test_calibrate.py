@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
-from harness.job.calibrate import LARGEST, named, search
+from harness.data.folder import folder_groups
+from harness.job.calibrate import LARGEST, Calibration, named, search
 from harness.options.points import Point
+from harness.pipeline.plan import work_of
 from harness.stats.speedup import SpeedUp
+from strategies import Sam2
+from strategies.errors import UserError
 from tests.support.harness_runs import point
+from tests.support.jobs import draw
 
 
 def resized(one: Point, batch: int) -> Point:
@@ -70,3 +76,20 @@ def test_smaller_batches_are_tried_where_larger_ones_are_no_faster_only() -> Non
 def test_a_given_batch_stays() -> None:
     found = search(point("direct", batch=8), [], resized=None, compare=lambda *_: None)
     assert (named(found.point), found.tried, found.untried) == ("direct batch=8", (), ())
+
+
+@pytest.mark.slow
+def test_pictures_that_can_not_be_read_are_left_out_of_what_is_measured_on(tmp_path: Path, model: Sam2) -> None:
+    root = draw(tmp_path / "my_data", targets=4)
+    targets = sorted((root / "specimen000" / "targets").iterdir())
+    for path in (targets[0], targets[2]):
+        path.write_bytes(b"")
+    (work,) = work_of(folder_groups(root=root, references=None, targets=None), None, tmp_path / "masks")
+    calibration = Calibration(work, model, targets=4, seconds=1000.0, seed=0)
+    assert calibration.worth_it(point("direct", batch=1))
+    assert calibration.compare(point("rebuild", batch=1), point("direct", batch=1)) is not None
+    assert calibration.compare(point("rebuild", batch=1), point("direct", batch=3)) is None, "two can be read"
+    for path in targets:
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="no target"):
+        Calibration(work, model, targets=4, seconds=1000.0, seed=0)

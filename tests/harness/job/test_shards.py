@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -116,6 +117,22 @@ def test_what_parts_left_out_is_in_one_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_target_that_no_part_had_is_told(tmp_path: Path) -> None:
+    targets = draw(tmp_path / "my_data", targets=5) / "specimen000" / "targets"
+    assert label(tmp_path, "shard=2/2").returncode == 0
+    for name in ("00.jpg", "000.jpg", "0000.jpg", "00000.jpg"):  # The other part sees longer halves.
+        shutil.copy(targets / "0.jpg", targets / name)
+    ended = label(tmp_path, "shard=1/2")
+    assert ended.returncode == 1
+    there = {Path(name).stem for name in masks_in(tmp_path / "my_data-masks")}
+    broken = (tmp_path / "my_data-masks" / "broken.csv").read_text(encoding="utf-8")
+    lost = {path.stem for path in targets.iterdir()} - there
+    assert lost
+    assert [name for name in lost if f'specimen000,{name},"no part had it' not in broken] == []
+    assert label(tmp_path).returncode == 0
+    assert not (tmp_path / "my_data-masks" / "broken.csv").exists()
+
+
 def test_parts_run_beside_each_other_and_not_beside_an_undivided_run(tmp_path: Path) -> None:
     draw(tmp_path / "my_data", groups=3, targets=2)
     out = tmp_path / "parts"

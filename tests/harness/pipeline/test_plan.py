@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from harness.data.group import Frame, Group
 from harness.job.run import spread
@@ -67,6 +69,30 @@ def test_a_chunk_whose_targets_are_remembered_begins_with_the_first_and_is_not_c
 def test_names_that_would_meet_or_can_not_be_are_refused(groups: list[Group], named: str) -> None:
     with pytest.raises(UserError, match=named):
         work_of(groups, None, Path("out"))
+
+
+def reference(folder: Path, name: str, colours: list[int] | None) -> Frame:
+    """A reference whose mask has a palette of these colours, or none."""
+    mask = Image.new("L" if colours is None else "P", (8, 8))
+    if colours is not None:
+        mask.putpalette(colours)
+    path = folder / f"{name}.png"
+    mask.save(path)
+    return Frame(name=name, image=picture, mask=path)
+
+
+def test_a_palette_has_a_colour_for_every_id_from_the_first_reference_that_has_one(tmp_path: Path) -> None:
+    few, more = [0, 0, 0, 255, 0, 0], [9, 9, 9, 9, 9, 9, 0, 255, 0]
+    references = [reference(tmp_path, "none", None), reference(tmp_path, "few", few), reference(tmp_path, "more", more)]
+    whole = replace(group("wings", "a"), references=tuple(references))
+
+    def palette_for(highest: int) -> list[int]:
+        (work,) = work_of([replace(whole, object_ids=(1, highest))], None, Path("out"))
+        return list(work.palette())
+
+    assert palette_for(2) == few + more[6:]
+    assert palette_for(5)[:9] == few + more[6:]
+    assert palette_for(5)[9:] == list(distinct_colours())[9:]
 
 
 def test_a_preview_spreads_over_all_targets() -> None:
