@@ -4,6 +4,8 @@
 says what became of each against the first run. ``--on`` matches points by what it names alone, where runs differ in the
 rest; what keeps points from matching is said.
 
+``python -m report site [RESULTS] [--output FOLDER] [--address URL]`` renders all runs of a folder as a static site.
+
 Exit codes: 0 written; 2 bad input, or a report that can't be written.
 """
 
@@ -18,10 +20,11 @@ from typing import NoReturn
 from harness.guard import guarded
 from report.compare import write_comparison
 from report.sections.stream_losses import MAX_LOSS
+from report.site import write_site
 from report.write import write_report
 from strategies.errors import UserError
 
-COMPARE = "compare"
+COMPARE, SITE = "compare", "site"
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: list[str]) -> int:
     try:
-        written = _compare(given[1:]) if given[:1] == [COMPARE] else _report(given)
+        written = COMMANDS[given[0]](given[1:]) if given[:1] and given[0] in COMMANDS else _report(given)
     except OSError as error:
         raise UserError(f"the report can't be written ({error})") from error
     print(written)
@@ -49,7 +52,7 @@ def _report(arguments: list[str]) -> str:
     parser = Parser(
         prog="python -m report",
         description="Write report.md and report.html of a run.",
-        epilog="python -m report compare A B compares runs.",
+        epilog="python -m report compare A B compares runs; python -m report site RESULTS makes a site of all.",
     )
     parser.add_argument("run", type=Path, nargs="?", default=Path("results/latest"), help="the run's folder")
     parser.add_argument(
@@ -82,6 +85,19 @@ def _loss(text: str) -> float:
     if not points >= 0:  # so that NaN is refused too
         raise argparse.ArgumentTypeError(f"{text} is no loss: give 0 or more points")
     return points
+
+
+def _site(arguments: list[str]) -> str:
+    parser = Parser(prog=f"python -m report {SITE}", description="Render all runs of a folder as a static site.")
+    parser.add_argument("results", type=Path, nargs="?", default=Path("results"), help="the folder that holds the runs")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="the site's folder; else site in that folder")
+    parser.add_argument("--address", default="", metavar="URL", help="where the site will be, for previews of links")
+    options = parser.parse_args(arguments)
+    return str(write_site(options.results, options.output, address=options.address))
+
+
+COMMANDS = {COMPARE: _compare, SITE: _site}
+"""What a first word asks for; any other is a run's folder."""
 
 
 def _listed(names: str) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from harness.store.atomic import write_whole
 from report.reading.run import Run, read_run
-from report.render.document import Document, Drawing, Section
+from report.render.card import draw_card
+from report.render.document import CARD, Document, Drawing, Section
 from report.render.figures import rendered
 from report.render.html import render_html
 from report.render.markdown import render_markdown
@@ -16,6 +17,7 @@ from report.sections.encoder import encoder_section
 from report.sections.environment import environment_section
 from report.sections.field_claims import claims_section
 from report.sections.from_run_to_run import trends_section
+from report.sections.headline import document_of
 from report.sections.how_far_to_trust_it import caveats_section
 from report.sections.kernels import kernels_section
 from report.sections.scaling_with_memory_frames import memory_frames_section
@@ -43,16 +45,25 @@ def write_report(folder: Path, *, max_loss: float = MAX_LOSS) -> Path:
     folder holds no run, or a file can't be written.
     """
     document = report_of(read_run(folder), max_loss=max_loss)
-    drawings = (block for section in document.sections for block in section.blocks if isinstance(block, Drawing))
-    shown: dict[str, str] = {}
-    for drawing in drawings:
-        shown[drawing.name], files = rendered(drawing)
-        for name, content in files.items():
-            write_whole(folder / name, content)
+    shown, files = shown_in(document)
+    for name, content in files.items():
+        write_whole(folder / name, content)
+    if document.headline is not None:
+        write_whole(folder / CARD, draw_card(document))
     write_whole(folder / "report.html", render_html(document, shown))
     path = folder / "report.md"
     write_whole(path, render_markdown(document))
     return path
+
+
+def shown_in(document: Document) -> tuple[dict[str, str], dict[str, bytes]]:
+    """Return a document's figures as HTML, by their names, and the contents of their files by the files' names."""
+    shown: dict[str, str] = {}
+    files: dict[str, bytes] = {}
+    for drawing in (block for section in document.sections for block in section.blocks if isinstance(block, Drawing)):
+        shown[drawing.name], of_drawing = rendered(drawing)
+        files |= of_drawing
+    return shown, files
 
 
 def report_of(run: Run, *, max_loss: float = MAX_LOSS) -> Document:
@@ -81,4 +92,4 @@ def report_of(run: Run, *, max_loss: float = MAX_LOSS) -> Document:
         environment_section(run),
         reproduction_section(run),
     )
-    return Document(title=run.name, sections=tuple(section for section in sections if section is not None))
+    return document_of(run, [section for section in sections if section is not None])

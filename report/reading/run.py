@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from strategies.streams.base import StreamStrategy
 
 OURS = "strategies."
+MEASURED = ("ok", "wrong")
+"""Statuses of points that counted what they worked on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,16 +112,17 @@ def _counted(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.Dat
         return json.dumps([options.get("data"), options["objects"]])
 
     questions = pd.Series([asked(row) for _, row in summary.iterrows()], index=summary.index, dtype=object)
-    finished = summary["objects"].where(summary["status"].isin(["ok", "wrong"]))
+    finished = summary["objects"].where(summary["status"].isin(MEASURED))
     learned = {question: counts.iloc[0] for question, counts in finished.groupby(questions) if counts.nunique() == 1}
     return summary.assign(objects=summary["objects"].fillna(questions.map(learned).astype(float)))
 
 
 def _labelled(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """Add the columns ``family``, ``label`` and ``any_refs``.
+    """Add the columns ``family``, ``label``, ``any_refs`` and ``in_setting``.
 
     ``family`` is the strategy with its variant, ``label`` also names what else differs between points, and ``any_refs``
-    is the label without the number of references.
+    is the label without the number of references. ``in_setting`` leaves out all that says what strategies are compared
+    on, so that it tells points of one setting apart.
     """
     differing = unlike(["" if pd.isna(text) else str(text) for text in summary["options"]])
     varying = [column for column in SETTING if _asked(summary, column, points).nunique() > 1]
@@ -138,13 +141,18 @@ def _labelled(summary: pd.DataFrame, points: dict[str, dict[str, Any]]) -> pd.Da
         family=[family(row) for row in rows],
         label=[label(row, varying) for row in rows],
         any_refs=[label(row, others) for row in rows],
+        in_setting=[label(row, ()) for row in rows],
     )
 
 
 def _asked(summary: pd.DataFrame, column: str, points: dict[str, dict[str, Any]]) -> pd.Series:
-    """Return a column; for counts the values that were asked for, which a point that failed stores too."""
+    """Return a column; for counts the values that were asked for, which a point that failed stores too.
+
+    What a point that failed counted is not known where its file is gone.
+    """
     if not CATALOGUE[column].format:
         return summary[column]
     asked = [dig(points.get(row["point"]), "config", column) for _, row in summary.iterrows()]
-    known = [value if isinstance(value, int) else row for value, row in zip(asked, summary[column], strict=True)]
+    counted = summary[column].where(summary["status"].isin(MEASURED))
+    known = [value if isinstance(value, int) else row for value, row in zip(asked, counted, strict=True)]
     return pd.Series(known)

@@ -17,6 +17,10 @@ from matplotlib.figure import Figure
 SpanStyle = Literal["plain", "code", "strong"]
 MARKED = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
 
+CUT_OFF = 1.3
+"""An interval is drawn up to so many times the largest value with a bar."""
+CARD = "card.png"
+"""The picture of a document's headline, by the name that it has beside the document."""
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Control characters but tabs and ends of lines."""
 
@@ -51,18 +55,27 @@ class Code:
 class Cell:
     """A table's cell.
 
-    key: the value by which its column is sorted; a cell without one comes last in either order.
+    key: the value by which its column is sorted; a cell without one comes last in either order. link: where the text
+    leads, an address relative to the page.
     """
 
     text: str = ""
     key: float | str | None = None
+    link: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
+    """A table's column.
+
+    words: whether its cells are words, which are aligned to the left and sorted as text, and not numbers. label: what a
+    page shows instead of the title, which is in its tooltip then, before ``about``, a sentence that explains it.
+    """
+
     title: str
     words: bool = False
-    """Whether its cells are words, which are aligned to the left and sorted as text, and not numbers."""
+    label: str = ""
+    about: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +117,64 @@ class Section:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rank:
+    """One of those that are ranked.
+
+    value: what its bar shows, with the ends ``lo`` and ``hi`` of its interval; None where it has no bar, and ``text``
+    says why. detail: what belongs to its name, in smaller letters. best: whether it is the one that the headline is of.
+    sound: whether it may be chosen; the bars of others are pale, and ``note`` says why.
+    """
+
+    name: str
+    text: str
+    value: float | None = None
+    lo: float | None = None
+    hi: float | None = None
+    detail: str = ""
+    note: str = ""
+    best: bool = False
+    sound: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """What a page begins with: one large figure, and the ranks of everything that it was compared with.
+
+    of: what the figure is of, as "as fast as sequential". facts: a few words each, of what goes with it. doubt: why it
+    is no result yet; empty where it is one. scale: what the bars are of. even: the value at which a bar means no
+    difference, which a line marks; None where there is none. left_out: how many more there are than ``ranks`` has.
+    """
+
+    figure: str
+    of: str
+    facts: tuple[str, ...]
+    doubt: str
+    scale: str
+    ranks: tuple[Rank, ...]
+    even: float | None = None
+    left_out: int = 0
+
+    @property
+    def longest(self) -> float:
+        """The value at which a bar is as long as there is room; interval ends far beyond all bars are cut off there."""
+        values = [rank.value for rank in self.ranks if rank.value is not None]
+        ends = [rank.hi for rank in self.ranks if rank.hi is not None]
+        return min(max([*values, *ends]), CUT_OFF * max(values)) if values else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Document:
+    """A page.
+
+    about: what it is of, below its title. headline: None for a page that begins with its sections. back: the address,
+    relative to the page, of one that lists it beside others; empty where there is none.
+    """
+
     title: str
     sections: tuple[Section, ...]
+    about: str = ""
+    headline: Headline | None = None
+    back: str = ""
 
 
 def printable(text: str) -> str:

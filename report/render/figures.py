@@ -16,6 +16,8 @@ DPI = 130
 MARGIN = 0.12
 """Inches around the figure and between panels: a browser's letters may be wider than those of the layout."""
 FONTS = ["DejaVu Sans", "Verdana", "Arial"]
+WHITE_GROUND = re.compile(r'(<g id="[^"]*patch_\d+">\s*<path d="[^"]*"\s+style=")fill: #ffffff')
+"""What matplotlib puts behind a figure and each of its panels."""
 NO_DATE = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
@@ -56,6 +58,7 @@ def _inline(svg: str, drawing: Drawing) -> str:
     body = re.sub(r' xmlns(:xlink)?="[^"]*"', "", body)
     body = body.replace("xlink:href=", "href=")
     body = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{drawing.name}-", body)
+    body = WHITE_GROUND.sub(r"\g<1>fill: none", body)  # The page's own ground is dark where its reader wants that.
     # Without this, the style that matplotlib writes for its figure would apply to the whole page.
     body = body.replace('<style type="text/css">*{', f'<style type="text/css">#{drawing.name} *{{', 1)
     return body.replace("<svg ", f'<svg id="{drawing.name}" role="img" aria-label="{escape(drawing.alt)}" ', 1)

@@ -8,15 +8,23 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from report.render.document import Bullets, Code, Document, Drawing, Paragraph, Table, printable, spans
+from report.render.document import CARD, Bullets, Code, Document, Drawing, Paragraph, Table, printable, spans
 
 TEMPLATES = files("report.render") / "templates"
 
 
-def render_html(document: Document, shown: Mapping[str, str]) -> str:
-    """Render a document as a page. shown: each figure as HTML, by its name; figures that are missing are left out."""
+FOLDED_FROM = 60
+"""A table of more rows shows the first 40 (report.css) until a reader asks for all."""
+
+
+def render_html(document: Document, shown: Mapping[str, str], *, address: str = "") -> str:
+    """Render a document as a page.
+
+    shown: each figure as HTML, by its name; figures that are missing are left out. address: of the page's folder, with
+    a slash at its end, for previews of links, which may not find the card by its name alone.
+    """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"spans": spans, "sortable": _sortable}
+    environment.filters |= {"spans": spans, "sortable": _sortable, "percent": lambda share: f"{100 * share:.2f}%"}
     environment.tests |= {
         "paragraph": lambda block: isinstance(block, Paragraph),
         "bullets": lambda block: isinstance(block, Bullets),
@@ -27,6 +35,8 @@ def render_html(document: Document, shown: Mapping[str, str]) -> str:
     template = environment.from_string(_text("report.html"))
     page = template.render(
         document=document,
+        card=address + CARD if document.headline else "",
+        folded_from=FOLDED_FROM,
         shown={name: Markup(html) for name, html in shown.items()},
         style=Markup(_text("report.css")),
         script=Markup(_text("report.js")),

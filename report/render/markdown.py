@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import re
 
-from report.render.document import Block, Bullets, Code, Document, Drawing, Paragraph, Span, Table, printable, spans
+from report.render.document import (
+    CARD,
+    Block,
+    Bullets,
+    Cell,
+    Code,
+    Document,
+    Drawing,
+    Paragraph,
+    Span,
+    Table,
+    printable,
+    spans,
+)
 
 SPECIAL = re.compile(r"[\\<\[\]*`~]|(?<![^\W_])_|_(?![^\W_])")
 """Characters that could begin a tag, a link, a picture, or emphasis; an underscore within a word can't."""
@@ -12,7 +25,9 @@ SPECIAL = re.compile(r"[\\<\[\]*`~]|(?<![^\W_])_|_(?![^\W_])")
 
 def render_markdown(document: Document, *, figures: bool = True) -> str:
     """Render a document as Markdown. figures: whether they lie beside the text; else they are left out."""
-    parts = [f"# {_text(document.title)}"]
+    parts = [f"# {_plain(document.title)}", *([_plain(document.about)] if document.about else [])]
+    if figures and document.headline is not None:
+        parts.append(f"![{_plain(_one_line(document.title))}]({CARD})")
     for section in document.sections:
         blocks = [block for block in section.blocks if figures or not isinstance(block, Drawing)]
         parts += [f"## {_text(section.title)}", *map(_block, blocks)]
@@ -35,12 +50,16 @@ def _block(block: Block) -> str:
 
 
 def _table(table: Table) -> str:
-    header = [column.title for column in table.columns]
-    lines = [header, *([cell.text for cell in row] for row in table.rows)]
-    escaped = ["| " + " | ".join(_text(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
+    header = tuple(Cell(text=column.title) for column in table.columns)
+    escaped = ["| " + " | ".join(map(_cell, line)) + " |" for line in (header, *table.rows)]
     rule = "|" + "".join("---|" if column.words else "---:|" for column in table.columns)
     titled = [f"### {_text(table.title)}", ""] if table.title else []
     return "\n".join([*titled, escaped[0], rule, *escaped[1:]])
+
+
+def _cell(cell: Cell) -> str:
+    text = _text(cell.text).replace("|", "\\|")
+    return f"[{text}]({cell.link})" if cell.link else text
 
 
 def _text(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -81,16 +82,17 @@ def batch_axis(panel: Axes, values: Sequence[float], title: str = "batch (target
     panel.set_xlabel(title)
 
 
-def label_speeds(panel: Axes) -> None:
-    """Label a logarithmic y axis with numbers, however much or little it spans."""
-    low, high = panel.get_ylim()
+def label_speeds(panel: Axes, axis: Literal["x", "y"] = "y") -> None:
+    """Label a logarithmic axis with numbers, however much or little it spans."""
+    lined = panel.yaxis if axis == "y" else panel.xaxis
+    low, high = lined.get_view_interval()
     powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     steps = (1,) if len(powers) > 5 else (1, 2, 5)
     ticks = [step * power for power in powers for step in steps if low <= step * power <= high]
     if len(ticks) < 3:
         ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
-    panel.set_yticks(ticks, [f"{tick:.4g}" for tick in ticks])
-    panel.yaxis.set_minor_locator(NullLocator())
+    lined.set_ticks(ticks, labels=[f"{tick:.4g}" for tick in ticks])
+    lined.set_minor_locator(NullLocator())
 
 
 def legend(figure: Figure, panels: Sequence[Axes]) -> None:

@@ -30,13 +30,13 @@ ALIKE = 1.1
 
 def all_points_section(run: Run) -> Section | None:
     columns = [
-        text_column("status"),
-        PointColumn(title="fps", cell=lambda row: column_cell(row, "fps", starred(row, "fps"))),
         PointColumn(title="speedup", cell=speedup_cell),
         text_column("verdict"),
+        PointColumn(title="masks", cell=lambda row: words(masks_of(run, row)), words=True),
+        PointColumn(title="fps", cell=lambda row: column_cell(row, "fps", starred(row, "fps"))),
         column("objects_per_s"),
         column(memory_column(run.summary)),
-        PointColumn(title="masks", cell=lambda row: words(masks_of(run, row)), words=True),
+        text_column("status"),
         column("iou_min"),
         column("jf"),
     ]
@@ -54,8 +54,8 @@ def _what_was_measured(run: Run) -> str:
     summary = run.summary
     counts = ", ".join(f"{count} {status}" for status, count in summary["status"].value_counts().items())
     sentences = [
-        f"{len(summary)} points ({counts}) of model {_all(summary, 'model')} on {_all(summary, 'data')} data, "
-        f"{_all(summary, 'dtype')}, on {run.device}.",
+        f"{len(summary):,} points, the fastest first ({counts}), of model {_all(summary, 'model')} on "
+        f"{_all(summary, 'data')} data, {_all(summary, 'dtype')}, on {run.device}.",
     ]
     encode = summary["encode_fps"].dropna()
     if not encode.empty:

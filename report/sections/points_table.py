@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from harness.row import CATALOGUE, STAR, doubtful_column
 from harness.stats.interval import Interval
 from report.reading.run import Run
-from report.render.document import Cell, Column, Table, filled, number, words
+from report.render.document import Cell, Table, filled, number, words
+from report.sections.labels import labelled
 
 KEYS = ("batch", "objects", "repeat")
 """The columns of every table that, together with the label, identify a row's point."""
@@ -35,25 +36,48 @@ def text_column(name: str) -> PointColumn:
 
 
 def column_cell(row: pd.Series, name: str, mark: str = "") -> Cell:
-    """Return the number of a column of summary.csv in the column's format; ``mark`` stands behind it."""
-    return number(row.get(name), f"{{:{CATALOGUE[name].format}}}", mark)
+    """Return the number of a column of summary.csv in the column's format, digits grouped; ``mark`` is behind it."""
+    return number(row.get(name), f"{{:,{CATALOGUE[name].format}}}", mark)
 
 
 def points_table(run: Run, columns: list[PointColumn], title: str = "", *, every: bool = False) -> Table | None:
-    """Make a table of the points that have a value in any column, or of every point; empty columns are left out."""
-    summary = run.summary
+    """Make a table of the points that have a value in any column, or of every point; empty columns are left out.
+
+    The fastest point comes first. What narrow screens have to show stands in front: the strategy, then the speed-up.
+    """
+    summary = fastest_first(run.summary)
     repeated = summary["repeat"].nunique() > 1
     keys = [name for name in KEYS if summary[name].notna().any() and (name != "repeat" or repeated)]
     rows = [row for _, row in summary.iterrows() if every or any(one.cell(row).text for one in columns)]
-    return filled(
+    table = filled(
         [
-            (Column(title="strategy", words=True), [words(row["label"]) for row in rows]),
-            *((Column(title=name), [column_cell(row, name) for row in rows]) for name in keys),
-            *((Column(title=one.title, words=one.words), [one.cell(row) for row in rows]) for one in columns),
+            (labelled("strategy", words=True), [words(row["label"]) for row in rows]),
+            *((labelled(name), [column_cell(row, name) for row in rows]) for name in keys),
+            *((labelled(one.title, words=one.words), [one.cell(row) for row in rows]) for one in columns),
         ],
         title,
         keep=1 + len(keys),
     )
+    return None if table is None else _in_front(table, "speedup")
+
+
+def _in_front(table: Table, title: str) -> Table:
+    """Move a column, where the table has it, behind the first."""
+    titles = [column.title for column in table.columns]
+    if title not in titles:
+        return table
+    at = titles.index(title)
+    order = [0, at, *(other for other in range(1, len(titles)) if other != at)]
+    return replace(
+        table,
+        columns=tuple(table.columns[one] for one in order),
+        rows=tuple(tuple(row[one] for one in order) for row in table.rows),
+    )
+
+
+def fastest_first(summary: pd.DataFrame) -> pd.DataFrame:
+    """Sort rows by speed-up, then those without one by targets per second; what has neither keeps its order."""
+    return summary.sort_values(["speedup", "fps"], ascending=False, kind="stable", na_position="last")
 
 
 def whole_job(row: pd.Series) -> bool:

@@ -1,4 +1,7 @@
-"""Speed against batch, a panel for each object count: frames per second, and speed-up, with their intervals."""
+"""Speed against batch, a panel for each object count: frames per second, and speed-up, with their intervals.
+
+One batch is no line: where a run has no other, each strategy has a line of its own on which its speed and interval lie.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,15 @@ APART = 0.06
 """Octaves between points of one batch, so that their error bars do not cover each other."""
 FURTHEST = 0.3
 """A point is drawn at most so many octaves away from its batch."""
+MOST_NAMES = 40
+"""At most so many strategies of one batch have a line, the fastest ones."""
 MOST_PANELS = 4
 """At most so many panels are side by side."""
 
 
 def throughput_section(run: Run) -> Section | None:
-    return Section.of("Speed against batch", draw_throughput(run), draw_speedups(run))
+    title = "Speed of each strategy" if run.summary["batch"].nunique() == 1 else "Speed against batch"
+    return Section.of(title, draw_throughput(run), draw_speedups(run))
 
 
 def draw_throughput(run: Run) -> Drawing | None:
@@ -44,11 +50,12 @@ def draw_throughput(run: Run) -> Drawing | None:
         interval = f" ({row['lo']:.1f}-{row['hi']:.1f})" if finite(row["lo"]) else ""
         return f"{_which(row)}: {row['fps']:.1f} targets/s{interval}"
 
-    figure, _, tooltips = _plot(_spread(ends), styles_of(summary), "targets per second", tooltip)
+    against = "" if _one_batch(ends) else " against batch"
+    figure, _, tooltips = _plot(ends, styles_of(summary), "targets per second", tooltip)
     bars = "Bars are 95% intervals of the median block, from the raw samples. " if any(intervals) else ""
     return Drawing(
         name="throughput",
-        alt="targets per second against batch, by strategy and objects",
+        alt=f"targets per second{against}, by strategy and objects",
         figure=figure,
         caption=f"{bars}Hollow points did not converge.",
         tooltips=tooltips,
@@ -65,20 +72,23 @@ def draw_speedups(run: Run) -> Drawing | None:
     def tooltip(row: pd.Series) -> str:
         return f"{_which(row)}: {with_interval(row)} times {row['reference']}, {row['verdict']}"
 
-    figure, panels, tooltips = _plot(_spread(ends), styles_of(run.summary), "speed-up", tooltip)
+    one_batch = _one_batch(ends)
+    against = "" if one_batch else " against batch"
+    figure, panels, tooltips = _plot(ends, styles_of(run.summary), "speed-up", tooltip)
     bands = same_bands(run)
     band = bands[0] if len(bands) == 1 else None
     for panel in panels:
-        panel.axhline(1, color="0.4", linewidth=1, zorder=0)
+        line, span = (panel.axvline, panel.axvspan) if one_batch else (panel.axhline, panel.axhspan)
+        line(1, color="0.4", linewidth=1, zorder=0)
         if band is not None:
-            panel.axhspan(1 / (1 + band), 1 + band, color="0.88", zorder=-1)
-        label_speeds(panel)
+            span(1 / (1 + band), 1 + band, color="0.88", zorder=-1)
+        label_speeds(panel, "x" if one_batch else "y")
     shaded = ""
     if band is not None:
         shaded = f"the shaded band ({ratio(1 / (1 + band))}-{ratio(1 + band)}) counts as the same speed, "
     return Drawing(
         name="speedup",
-        alt="speed-up over the baseline against batch, by strategy and objects",
+        alt=f"speed-up over the baseline{against}, by strategy and objects",
         figure=figure,
         caption=f"Bars are 95% intervals, {shaded}and hollow points did not converge.",
         tooltips=tooltips,
@@ -96,8 +106,11 @@ def same_bands(run: Run) -> list[float]:
 def _plot(
     measured: pd.DataFrame, styles: dict[str, Style], title: str, tooltip: Callable[[pd.Series], str]
 ) -> tuple[Figure, list[Axes], tuple[tuple[str, str], ...]]:
-    """Return the figure, its panels, and the tooltips of its points. measured: has columns place, value, lo and hi."""
-    counts = sorted(measured["objects"].dropna().unique()) or [float("nan")]
+    """Return the figure, its panels, and the tooltips of its points. measured: has columns value, lo and hi."""
+    if _one_batch(measured):
+        return _one_line_each(measured, styles, title, tooltip)
+    measured = _spread(measured)
+    counts = _counts(measured)
     across = min(len(counts), MOST_PANELS)
     down = -(-len(counts) // across)
     figure = Figure(figsize=(1.5 + 3.6 * across, 0.6 + 3.0 * down), layout="constrained")
@@ -120,6 +133,45 @@ def _plot(
     for row in grid:
         row[0].set_ylabel(title)
     legend(figure, panels)
+    return figure, panels, tuple(tooltips)
+
+
+def _one_batch(measured: pd.DataFrame) -> bool:
+    return measured["batch"].nunique() <= 1
+
+
+def _counts(measured: pd.DataFrame) -> list[float]:
+    """Return the numbers of objects, of which each has a panel; one that is no number where none is known."""
+    return sorted(measured["objects"].dropna().unique()) or [float("nan")]
+
+
+def _one_line_each(
+    measured: pd.DataFrame, styles: dict[str, Style], title: str, tooltip: Callable[[pd.Series], str]
+) -> tuple[Figure, list[Axes], tuple[tuple[str, str], ...]]:
+    """Draw the points of one batch, the fastest strategy on top; returns what `_plot` does."""
+    counts = _counts(measured)[-MOST_PANELS:]
+    names = list(measured.groupby("label")["value"].max().sort_values(ascending=False).index)[:MOST_NAMES]
+    figure = Figure(figsize=(2.6 + 3.0 * len(counts), 0.9 + 0.3 * len(names)), layout="constrained")
+    panels = list(figure.subplots(1, len(counts), sharex=True, sharey=True, squeeze=False)[0])
+    tooltips: list[tuple[str, str]] = []
+    for panel, objects in zip(panels, counts, strict=True):
+        panel.set_xscale("log")
+        here = measured[measured["objects"] == objects] if objects == objects else measured
+        for _, row in here[here["label"].isin(names)].iterrows():
+            gid, style, place = f"mark{len(tooltips)}", styles[row["label"]], names.index(row["label"])
+            panel.plot([row["lo"], row["hi"]], [place, place], color=style.colour, linewidth=1.6, alpha=0.8)
+            fill = "white" if row["converged"] is False else style.colour
+            mark = {"marker": style.marker, "color": style.colour, "markerfacecolor": fill, "markersize": 7}
+            panel.plot(row["value"], place, gid=gid, **mark)
+            tooltips.append((gid, tooltip(row)))
+        if objects == objects:
+            panel.set_title(objects_title(objects), fontsize=10)
+        panel.set_xlabel(title)
+        tidy(panel)
+    panels[0].set_yticks(range(len(names)), [plain(name) for name in names])
+    panels[0].set_ylim(len(names) - 0.4, -0.6)
+    for panel in panels:
+        label_speeds(panel, "x")
     return figure, panels, tuple(tooltips)
 
 

@@ -28,7 +28,8 @@ WIDE = 4.0
 MOST_NAMED = 24
 """Batches are written beside the marks of a panel with at most so many points."""
 LEAST_SPAN = 0.05
-"""The memory axis spans at least this share of its largest value, because smaller differences are noise."""
+"""The memory axis spans at least this share of its largest value, because smaller differences are noise; where all
+points differ by less, there is nothing to draw."""
 BESIDE = (6.0, 4.0)
 """The way from a mark to its batch, to the right and up, in points (1/72 inch)."""
 LETTER = (5.0, 9.0)
@@ -77,21 +78,41 @@ def pareto_section(run: Run) -> Section | None:
     )
     notes = [about for name, about in ABOUT.items() if run.summary[name].notna().any()]
     note = Paragraph(text=" ".join(notes), quiet=True) if notes else None
-    return Section.of("Speed, memory and agreement", draw_pareto(run), table, note)
+    return Section.of("Speed, memory and agreement", draw_pareto(run), _same_memory(run), table, note)
+
+
+def _same_memory(run: Run) -> Paragraph | None:
+    """Say that memory does not tell points apart, where it would make no picture."""
+    measured, memory, _ = _measured(run)
+    if len(measured) < 2 or _apart(measured[memory]):
+        return None
+    low, high = measured[memory].min(), measured[memory].max()
+    took = f"{high:,.0f} MB" if f"{low:.0f}" == f"{high:.0f}" else f"{low:,.0f} to {high:,.0f} MB"
+    return Paragraph(text=f"All points took about the same memory, {took} (`{memory}`), so it does not decide.")
+
+
+def _measured(run: Run) -> tuple[pd.DataFrame, str, str]:
+    """Return the points that have a speed and a memory, and the columns of both."""
+    summary, memory = run.summary, memory_column(run.summary)
+    speed = "speedup" if positive(summary["speedup"]).any() else "fps"
+    known = positive(summary[speed]) & positive(summary[memory])
+    return summary[(summary["status"] == "ok") & known], memory, speed
+
+
+def _apart(values: pd.Series) -> bool:
+    return bool(values.max() - values.min() >= LEAST_SPAN * values.max())
 
 
 def draw_pareto(run: Run) -> Drawing | None:
-    """Return None where fewer than two points have a speed and a memory."""
-    summary, memory = run.summary, memory_column(run.summary)
-    speed = "speedup" if positive(summary["speedup"]).any() else "fps"
-    measured = summary[(summary["status"] == "ok") & positive(summary[speed]) & positive(summary[memory])]
-    if len(measured) < 2:
+    """Return None where fewer than two points have a speed and a memory, or all have about the same memory."""
+    measured, memory, speed = _measured(run)
+    if len(measured) < 2 or not _apart(measured[memory]):
         return None
     measured = measured.assign(masks=[masks_of(run, row) or "not compared" for _, row in measured.iterrows()])
     counts = sorted(measured["objects"].unique())[-MOST_PANELS:]
     figure = Figure(figsize=(1.5 + 3.6 * len(counts), 3.7), layout="constrained")
     panels = list(figure.subplots(1, len(counts), sharey=True, squeeze=False)[0])
-    styles, tooltips = styles_of(summary), list[tuple[str, str]]()
+    styles, tooltips = styles_of(run.summary), list[tuple[str, str]]()
     for panel, objects in zip(panels, counts, strict=True):
         here = measured[measured["objects"] == objects]
         panel.set_yscale("log")

@@ -29,7 +29,7 @@ def speedup_map_section(run: Run) -> Section | None:
         _cell,
         name="speedup-map",
         alt="speed-up over batch and objects, by strategy",
-        caption="Speed-up over the baseline: violet is faster, orange slower, the paler the nearer to 1.",
+        caption="Speed-up over the baseline: violet is faster, orange slower, the fainter the nearer to 1.",
     )
     return Section.of("Speed-up over batch and objects", drawing)
 

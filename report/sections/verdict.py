@@ -14,6 +14,7 @@ from report.reading.mask_status import masks_of
 from report.reading.run import Run
 from report.render.document import Block, Cell, Code, Column, Paragraph, Section, filled, words
 from report.render.style import objects_title
+from report.sections.labels import labelled
 from report.sections.points_table import column_cell, memory_column, oracles, ratio, speedup_cell, streamed, whole_job
 from report.sections.stream_losses import MAX_LOSS
 from report.sections.stream_verdict import approximations, stream_cost
@@ -192,13 +193,13 @@ def _each(run: Run, found: list[Choice]) -> Block | None:
     varying = [name for name in COMPARED_IN if pd.Series([row[name] for row in rows]).nunique(dropna=False) > 1]
     return filled(
         [
-            *(_setting(name, rows) for name in varying),
             (Column(title="best", words=True), [words(row["family"]) for row in rows]),
-            (Column(title="batch"), [column_cell(row, "batch") for row in rows]),
-            (Column(title="speedup"), map(speedup_cell, rows)),
+            (labelled("speedup"), map(speedup_cell, rows)),
+            (labelled("batch"), [column_cell(row, "batch") for row in rows]),
+            *(_setting(name, rows) for name in varying),
             (Column(title="clearly faster", words=True), [words(_clearly(one)) for one in found]),
             (Column(title="perhaps as fast", words=True), [words(_listed(one.similar)) for one in found]),
-            (Column(title=column), [column_cell(row, column) for row in rows]),
+            (labelled(column), [column_cell(row, column) for row in rows]),
         ],
         "For each setting",
     )
@@ -212,8 +213,8 @@ def _clearly(choice: Choice) -> str:
 
 def _setting(name: str, rows: list[pd.Series]) -> tuple[Column, list[Cell]]:
     if CATALOGUE[name].format:
-        return Column(title=name), [column_cell(row, name) for row in rows]
-    return Column(title=name, words=True), [words(row[name]) for row in rows]
+        return labelled(name), [column_cell(row, name) for row in rows]
+    return labelled(name, words=True), [words(row[name]) for row in rows]
 
 
 def _nothing(run: Run) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from report.reading.run import Run, dig, finite
 from report.render.document import Column, Table, filled, number, words
+from report.sections.labels import labelled
 from report.sections.points_table import KEYS, column_cell
 
 MOST_ROWS = 10
@@ -75,8 +76,8 @@ def worst_table(run: Run) -> Table | None:
     worst = taken_in_turns([[one for one in queue if id(one) in kept] for queue in of_points], MOST_ROWS)
     keys = [name for name in KEYS if name != "repeat" or run.summary["repeat"].nunique() > 1]
     columns = [
-        (Column(title="strategy", words=True), [words(one.row["label"]) for one in worst]),
-        *((Column(title=name), [column_cell(one.row, name) for one in worst]) for name in keys),
+        (labelled("strategy", words=True), [words(one.row["label"]) for one in worst]),
+        *((labelled(name), [column_cell(one.row, name) for one in worst]) for name in keys),
         (Column(title="group", words=True), [words(one.group) for one in worst]),
         (Column(title="target"), [number(one.target, "{:.0f}") for one in worst]),
         (Column(title="object"), [number(one.object_id, "{:.0f}") for one in worst]),

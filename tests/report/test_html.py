@@ -53,9 +53,9 @@ class Page(HTMLParser):
             self.tables[-1].append([])
         elif tag == "td":
             key = {"key": found["data-key"]} if "data-key" in found else {}
-            self.tables[-1][-1].append({"dataset": key, "text": ""})
+            self.tables[-1][-1].append({"dataset": key, "textContent": ""})
         elif tag == "th":
-            self.headers[-1].append("")
+            self.headers[-1].append(found["data-title"])
         if tag not in VOID:
             self._open.append(tag)
 
@@ -70,9 +70,7 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.text += data
         if "td" in self._open:
-            self.tables[-1][-1][-1]["text"] += data
-        elif "th" in self._open:
-            self.headers[-1][-1] += data
+            self.tables[-1][-1][-1]["textContent"] += data
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +108,7 @@ def test_the_page_says_what_the_markdown_says(html: str, tmp_path: Path) -> None
     rows = [row("one", **FASTER), row("two", batch=8)]
     text = written_report_of(tmp_path / "run", rows)
     page = Page((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
-    said = [dict(zip(page.headers[0], [cell["text"] for cell in line], strict=True)) for line in page.tables[0]]
+    said = [dict(zip(page.headers[0], [cell["textContent"] for cell in line], strict=True)) for line in page.tables[0]]
     assert said == table_cells(text)
     for title in re.findall(r"^## (.*)$", text, flags=re.MULTILINE):
         assert title in page.text
@@ -141,7 +139,7 @@ def node(program: str, argument: Any) -> Any:
 SORT = """
   const body = {rows: given.rows.map((cells) => ({cells})), append(...rows) { this.rows = rows; }};
   sortRows({tBodies: [body]}, given.column, given.descending);
-  return body.rows.map((row) => row.cells[given.column].text);
+  return body.rows.map((row) => row.cells[given.column].textContent);
 """
 
 
@@ -186,8 +184,9 @@ const faults = [];
 window.addEventListener("error", (event) => faults.push(event.message));
 document.addEventListener("securitypolicyviolation", (event) => faults.push(event.blockedURI));
 window.addEventListener("load", () => {
-  const table = [...document.querySelectorAll("table")].find((one) => one.textContent.includes("verdict"));
-  const column = [...table.tHead.rows[0].cells].findIndex((cell) => cell.textContent.trim() === "batch");
+  const table = [...document.querySelectorAll("table")].find((one) => /verdict/i.test(one.tHead.textContent));
+  const titles = [...table.tHead.rows[0].cells].map((cell) => cell.dataset.title ?? cell.textContent.trim());
+  const column = titles.indexOf("batch");
   const shown = () => [...table.tBodies[0].rows].map((row) => row.cells[column].textContent.trim());
   table.tHead.rows[0].cells[column].querySelector("button").click();
   const ascending = shown();

@@ -14,16 +14,21 @@ from matplotlib.axes import Axes
 from harness.result import Block
 from report.reading.run import read_run
 from report.render.style import COLOURS, styles_of
+from report.sections.speed_against_batch import draw_speedups
 from report.sections.speed_memory_and_agreement import draw_pareto
 from tests.support.harness_runs import ended, row
-from tests.support.report_runs import AGREED, CONFIG, FASTER, report_of, run_folder, size_of, written_report_of
+from tests.support.report_runs import AGREED, CONFIG, FASTER, report_of, run_folder, size_of, text_of, written_report_of
 
-MEMORY = {"peak_rss_mb": 500.0, "encode_fps": 80.0}
+MEMORY = {"encode_fps": 80.0}
+
+
+def memory_of(batch: int) -> dict[str, float]:
+    return MEMORY | {"peak_rss_mb": 480.0 + 20 * batch}
 
 
 def grid(**changes: Any) -> list[dict[str, Any]]:
     return [
-        row(f"b{batch}o{objects}", batch=batch, objects=objects, **FASTER | AGREED | MEMORY | changes)
+        row(f"b{batch}o{objects}", batch=batch, objects=objects, **memory_of(batch) | FASTER | AGREED | changes)
         for batch in (1, 8)
         for objects in (1, 4)
     ]
@@ -47,9 +52,9 @@ def test_plots_come_in_the_order_of_the_questions(tmp_path: Path) -> None:
     text = written_report_of(
         tmp_path / "run", [*grid(), ended("gone", "oom", "80 GB", batch=64, objects=4)], config=CONFIG
     )
-    shown = ["throughput", "speedup", "speedup-map", "memory-frontier", "pareto", "stages"]
+    shown = ["card", "throughput", "speedup", "speedup-map", "memory-frontier", "pareto", "stages"]
     assert re.findall(r"\((\S+)\.png\)", text) == shown
-    for name in shown:
+    for name in shown[1:]:
         assert min(size_of(tmp_path / "run" / f"{name}.png")) > 100
         ElementTree.parse(tmp_path / "run" / f"{name}.svg")
     titles = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
@@ -104,7 +109,7 @@ def test_the_frontier_shows_what_did_not_fit(tmp_path: Path) -> None:
     )
     shown = svg_text(tmp_path / "run" / "memory-frontier.svg")
     assert shown.split().count("oom") == 4, "in two cells and in their tooltips"
-    assert "500" in shown
+    assert "640" in shown
     assert "sequential" not in shown, "it always fits"
 
 
@@ -218,9 +223,11 @@ def test_a_failed_point_does_not_rename_the_others(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("status", ["ok", "wrong"])
 def test_points_with_other_masks_are_crossed(tmp_path: Path, status: str) -> None:
-    odd = row("odd", strategy="propagate", variant="", batch=8, **AGREED | MEMORY | {"iou_min": 0.2}, status=status)
+    odd = row(
+        "odd", strategy="propagate", variant="", batch=8, **AGREED | memory_of(8) | {"iou_min": 0.2}, status=status
+    )
     written_report_of(
-        tmp_path / "run", [*grid(), odd, row("odd2", **FASTER | MEMORY | AGREED | {"pick_flips": 3}, batch=4)]
+        tmp_path / "run", [*grid(), odd, row("odd2", **FASTER | memory_of(4) | AGREED | {"pick_flips": 3}, batch=4)]
     )
     assert "masks differ" in svg_text(tmp_path / "run" / "pareto.svg")
 
@@ -234,14 +241,37 @@ def drawn_pareto(folder: Path, rows: list[dict[str, Any]]) -> Axes:
     return drawing.figure.axes[0]
 
 
-def test_memories_that_are_almost_the_same_do_not_span_the_axis(tmp_path: Path) -> None:
+def test_memories_that_are_almost_the_same_make_no_picture(tmp_path: Path) -> None:
     rows = [row(f"b{batch}", batch=batch, fps=10.0 * batch, peak_rss_mb=514 + batch) for batch in (1, 2, 4)]
-    low, high = drawn_pareto(tmp_path / "run", rows).get_xlim()
-    assert high - low == pytest.approx(0.05 * 518)
-    assert (low + high) / 2 == pytest.approx(516.5, abs=0.1)
+    text = report_of(tmp_path / "run", rows)
+    assert "All points took about the same memory, 515 to 518 MB (`peak_rss_mb`), so it does not decide." in text
+    assert "pareto" not in text
     wide = [one | {"peak_rss_mb": 100.0 * one["batch"]} for one in rows[:2]]
     low, high = drawn_pareto(tmp_path / "wide", wide).get_xlim()
     assert high - low < 150
+
+
+def test_memories_that_are_almost_the_same_do_not_span_a_panel(tmp_path: Path) -> None:
+    alike = [row(f"b{batch}", batch=batch, objects=1, fps=10.0, peak_rss_mb=514 + batch) for batch in (1, 2, 4)]
+    other = row("other", batch=4, objects=4, fps=10.0, peak_rss_mb=700.0)
+    low, high = drawn_pareto(tmp_path / "run", [*alike, other]).get_xlim()
+    assert high - low == pytest.approx(0.05 * 518)
+    assert (low + high) / 2 == pytest.approx(516.5, abs=0.1)
+
+
+def test_one_batch_is_no_line(tmp_path: Path) -> None:
+    rows = [
+        row(name, strategy=name, variant="", batch=8, **FASTER | {"speedup": speedup})
+        for name, speedup in (("slow", 0.5), ("fast", 4.5))
+    ]
+    run = read_run(run_folder(tmp_path / "run", rows))
+    drawing = draw_speedups(run)
+    assert drawing is not None
+    (panel,) = drawing.figure.axes
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["fast", "slow"], "the fastest is on top"
+    assert panel.get_xscale() == "log"
+    assert panel.get_xlabel() == "speed-up"
+    assert "## Speed of each strategy" in text_of(tmp_path / "run")
 
 
 def test_batches_of_marks_that_coincide_are_written_as_one(tmp_path: Path) -> None:

@@ -1,0 +1,75 @@
+"""The picture of a page's finding, for those who see its link before they open it."""
+
+from __future__ import annotations
+
+import textwrap
+import warnings
+from io import BytesIO
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from report.render.document import Document, Headline, Rank
+from report.render.figures import FONTS
+from report.render.style import plain
+
+INCHES, DPI = (12.0, 6.3), 100
+"""1200 by 630 pixels, which pages that preview links show whole."""
+INK, QUIET, LINE = "#16191d", "#5a626c", "#d5d9de"
+BEST, OTHER, UNSOUND = "#0072b2", "#a9bccb", "#e3e6ea"
+LARGE: dict[str, Any] = {"color": BEST, "fontweight": "bold"}
+MOST_RANKS = 8
+TITLE_WIDTH, ABOUT_WIDTH, NAME_WIDTH = 46, 72, 28
+"""Letters that fit into a line."""
+
+
+def draw_card(document: Document) -> bytes:
+    """Draw the headline of a document as a PNG. Raises ValueError where it has none."""
+    if document.headline is None:
+        raise ValueError(f"{document.title!r} has no headline to draw")
+    figure = Figure(figsize=INCHES, dpi=DPI, facecolor="white")
+    title = textwrap.wrap(plain(document.title), TITLE_WIDTH, max_lines=2, placeholder=" …")
+    figure.text(0.05, 0.92, "\n".join(title), fontsize=25, fontweight="bold", color=INK, va="top", linespacing=1.2)
+    headline = document.headline
+    figure.text(0.05, 0.42, plain(headline.figure), **LARGE, fontsize=84 if len(headline.figure) < 6 else 56)
+    figure.text(
+        0.05, 0.34, "\n".join(textwrap.wrap(plain(headline.of), 30, max_lines=2)), fontsize=18, color=INK, va="top"
+    )
+    if headline.doubt:
+        lines = textwrap.wrap(plain(headline.doubt), 38, max_lines=2, placeholder=" …")
+        figure.text(0.05, 0.2, "\n".join(lines), fontsize=14, color=QUIET, va="top")
+    about = textwrap.shorten(plain(document.about), ABOUT_WIDTH, placeholder=" …")
+    figure.text(0.05, 0.05, about, fontsize=14, color=QUIET)
+    _bars(figure.add_axes((0.66, 0.13, 0.29, 0.56)), headline)
+    picture = BytesIO()
+    with mpl.rc_context({"font.sans-serif": FONTS}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # A letter that the font lacks is drawn as a box.
+        figure.savefig(picture, format="png")
+    return picture.getvalue()
+
+
+def _bars(panel: Axes, headline: Headline) -> None:
+    ranks = [rank for rank in headline.ranks if rank.value is not None][:MOST_RANKS]
+    for place, rank in enumerate(ranks):
+        panel.barh(place, rank.value or 0.0, height=0.62, color=_colour(rank))
+        if rank.lo is not None and rank.hi is not None:
+            panel.plot([rank.lo, min(rank.hi, headline.longest)], [place, place], color=INK, linewidth=1.5)
+    names = [textwrap.shorten(plain(rank.name), NAME_WIDTH, placeholder=" …") for rank in ranks]
+    panel.set_yticks(range(len(ranks)), names, fontsize=13, color=INK)
+    panel.set_ylim(max(len(ranks), 3) - 0.4, -0.6)
+    panel.set_xlim(0, headline.longest)
+    if headline.even is not None:
+        panel.axvline(headline.even, color=QUIET, linewidth=1, linestyle="--")
+    panel.set_xlabel(plain(headline.scale), fontsize=12, color=QUIET)
+    panel.tick_params(axis="y", length=0)
+    panel.tick_params(axis="x", labelsize=11, colors=QUIET)
+    panel.spines[["top", "right", "left"]].set_visible(False)
+    panel.spines["bottom"].set_color(LINE)
+
+
+def _colour(rank: Rank) -> str:
+    if rank.best:
+        return BEST
+    return OTHER if rank.sound else UNSOUND
