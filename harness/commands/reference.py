@@ -58,9 +58,10 @@ RUN_FILES = {
 }
 JOB_FILES = {
     "<group>/<target>.png": "the masks",
-    "labels.csv": "a row for each object in each target, with the columns below",
+    "labels.csv": "a row for each object in each target, with the columns below; a text that a spreadsheet would run "
+    "begins with an apostrophe",
     "labels.parquet": "the same table, where pyarrow is installed",
-    "annotations.json": "with `format=png,coco`: all masks in COCO's format, as RLE",
+    "annotations.json": "with `format=png,coco`: all masks as they are, in COCO's format, as RLE",
     "review.html": "the targets of the lowest confidence in one file, which opens without a network",
     "broken.csv": "what was left out and why; missing where nothing was",
     "job.json": "what the masks depend on, by which the job is known again",

@@ -30,7 +30,7 @@ class Labelled:
     picture_width: pixels
     picture_height: pixels
     object: the id, as in the references and in the mask
-    area: pixels of the object
+    area: pixels of the object, in the mask as the job wrote it, whatever people have corrected in it since
     x: left edge of the box around them; 0, as the next three, where there are none
     y: upper edge of the box
     width: of the box
