@@ -22,6 +22,7 @@ __all__ = [
     "StrictBool",
     "StrictInt",
     "StrictStr",
+    "Threads",
     "fitted",
     "read_json",
     "read_object",
@@ -29,6 +30,7 @@ __all__ = [
 
 KindT = TypeVar("KindT")
 Count = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
+Threads = Annotated[int, Strict(), Field(ge=1, lt=2**31)]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Positive = Annotated[float, Strict(), Field(ge=1e-12, le=1e15, allow_inf_nan=False)]
 """Bounded far beyond what can be measured, so that quotients of two are numbers that can be shown."""

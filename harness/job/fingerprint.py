@@ -12,7 +12,7 @@ import torch
 
 from harness.data.group import Group
 from harness.options.points import Point
-from harness.schema import StrictInt, StrictStr, fitted
+from harness.schema import StrictBool, StrictStr, Threads, fitted
 from harness.store.atomic import write_whole
 from strategies.errors import UserError
 from strategies.models.tracker import Tracker
@@ -28,15 +28,17 @@ class Fingerprint:
     """options: in words, by their names. weights: a hash of those of the network's stages. other_weights: one of all
     others, which older jobs do not name. threads: the network's. groups: a hash of each group's references, by its
     name. chosen: how strategy and batch were chosen, in words, where the user left them open. decoding: how alike masks
-    are to those of ``decode=exact``, in words, where that was measured."""
+    are to those of ``decode=exact``, in words, where that was measured. preview: whether it is one, whose
+    place the next takes."""
 
     options: dict[StrictStr, StrictStr]
     weights: StrictStr
-    threads: StrictInt
+    threads: Threads
     groups: dict[StrictStr, StrictStr]
     chosen: StrictStr = ""
     decoding: StrictStr = ""
     other_weights: StrictStr = ""
+    preview: StrictBool = False
 
     def write(self, out: Path) -> None:
         write_whole(out / NAME, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")

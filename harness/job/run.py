@@ -104,7 +104,9 @@ def label(point: Point, *, auto: Auto | None = None, preview: int | None = None)
         model = model_of(config, known_usable=False)
         with alone(out) if shard is not None else nullcontext():
             cores = engine.shares.cores if engine is not None else config.label.cores or available()
-            begun, strategy, encoder = _begun(point, auto, plan, shard, model, out, bar, cores)
+            begun, strategy, encoder = _begun(
+                point, auto, plan, shard, model, out, bar, cores, preview=preview is not None
+            )
         meter = Meter(workers=begun.cores.workers)
         with Ledger(place) as ledger:
             chunks = _missing(begun, ledger)
@@ -183,6 +185,8 @@ def _begun(
     out: Path,
     bar: JobBar,
     cores: int,
+    *,
+    preview: bool,
 ) -> tuple[_Begun, Strategy, Encoder]:
     """Settle what is open, as in the job's earlier runs where there are any, and write the fingerprint.
 
@@ -226,6 +230,7 @@ def _begun(
         groups=known,
         chosen=chosen.why,
         decoding=decoding,
+        preview=preview,
     ).write(out)
     if auto is not None and chosen.why:
         bar.say(f"chosen{' before' if before is not None else ''}: {chosen.why}")
@@ -327,8 +332,11 @@ def _written(
 
 
 def _emptied(out: Path) -> None:
-    """Remove an earlier preview, which is known by its fingerprint to be one of ours."""
-    if fingerprint.stored(out) is not None:
+    """Remove an earlier preview. Raises UserError where the folder holds a job that is none."""
+    before = fingerprint.stored(out)
+    if before is not None:
+        if not before.preview:
+            raise UserError(f"{out} holds a job that is no preview: remove it, or {OTHER_FOLDER}")
         for path in out.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

@@ -199,6 +199,15 @@ def test_objects_and_references_may_be_fewer(tmp_path: Path) -> None:
     assert {row["object"] for row in table_in(tmp_path / "my_data-masks")} == {"1"}
 
 
+def test_a_preview_takes_no_jobs_place(tmp_path: Path) -> None:
+    draw(tmp_path / "my_data", targets=2)
+    assert label(tmp_path, "out=mine-preview").returncode == 0
+    before = sorted(masks_in(tmp_path / "mine-preview"))
+    assert "mine-preview holds a job that is no preview: remove it" in error_of(tmp_path, "out=mine", "--preview", "1")
+    assert sorted(masks_in(tmp_path / "mine-preview")) == before
+    assert len(before) == 2
+
+
 def test_a_preview_needs_a_name_and_takes_no_link_for_a_folder(tmp_path: Path) -> None:
     draw(tmp_path / "my_data", targets=1)
     work = tmp_path / "work"

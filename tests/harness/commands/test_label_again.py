@@ -129,8 +129,9 @@ def test_new_targets_are_added_to_a_job(tmp_path: Path, finished: Path) -> None:
 @pytest.mark.slow
 def test_a_damaged_fingerprint_or_ledger_is_named(tmp_path: Path, finished: Path) -> None:
     whole = (finished / "job.json").read_text(encoding="utf-8")
-    (finished / "job.json").write_text(json.dumps({"options": 3}))
-    assert "job.json is damaged" in error_of(tmp_path)
+    for damaged in ({"options": 3}, json.loads(whole) | {"threads": -3}):
+        (finished / "job.json").write_text(json.dumps(damaged))
+        assert "job.json is damaged" in error_of(tmp_path)
     (finished / "job.json").write_text(whole)
     (finished / "labels.sqlite").write_bytes(b"no database" * 100)
     assert "labels.sqlite is damaged" in error_of(tmp_path)
