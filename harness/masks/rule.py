@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from scipy.special import bdtr, betaincinv
@@ -154,6 +154,15 @@ class NoiseFloor:
     pick_flips: int
     pairs: int
 
+    @property
+    def of_logits(self) -> Distances:
+        """The fine noise of logits. Where no pair that it was measured on shows its object, no logit tells, and noise
+        counts as large as that of scores is beside the largest score: other pictures may show objects."""
+        if self.fine.logits.largest > 0 or self.largest_score == 0:
+            return self.fine.logits
+        scores = asdict(self.fine.scores)
+        return Distances(**{quantile: value / self.largest_score for quantile, value in scores.items()})
+
     @staticmethod
     def from_json(content: dict[str, Any]) -> NoiseFloor:
         """Read what `asdict` gave."""
@@ -180,7 +189,7 @@ class Limits:
         times, times_largest = TIMES[floor.dtype], TIMES_LARGEST[floor.dtype]
 
         def of_kind(kind: str) -> Distances:
-            found: Distances = getattr(floor.fine, kind)
+            found: Distances = getattr(floor.fine, kind) if kind != "logits" else floor.of_logits
             step = steps[kind]
             high = max(step, found.high)
             return Distances(

@@ -83,7 +83,7 @@ def _check_usable_dtype(dtype: str, device: torch.device) -> None:
 
 def _read(name: str, family: Family, weights: str | None) -> PreTrainedModel:
     if weights is not None:
-        if not Path(weights).is_dir():
+        if not weights or not Path(weights).is_dir():
             raise UserError(
                 f"model.weights={weights} is not a folder: give one that from_pretrained reads, or 'random'"
             )

@@ -50,8 +50,8 @@ def published(name: str, family: Family) -> PreTrainedModel:
 def pretrained(name: str, family: Family, source: str, *, local: bool) -> PreTrainedModel:
     """Load the network from a folder or a repository of the hub. local: whether to do without the hub."""
     with _reading(name, source), _quiet(downloading=not local):
-        if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
-            raise FileNotFoundError("it holds no config.json")  # transformers would take its defaults
+        if Path(source).is_dir():
+            _check_config(Path(source) / "config.json")
         fields, _ = family.config.get_config_dict(source, local_files_only=local)
         fields = _section(name, family, source, fields)
         config = family.config.from_dict(fields)
@@ -69,6 +69,18 @@ def pretrained(name: str, family: Family, source: str, *, local: bool) -> PreTra
         )
     _check_complete(name, source, missing=info["missing_keys"], mismatched=info["mismatched_keys"])
     return network
+
+
+def _check_config(path: Path) -> None:
+    """Raise what transformers would be silent about, and take its defaults, or would trip over."""
+    if not path.is_file():
+        raise FileNotFoundError("it holds no config.json")
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        return  # transformers says so.
+    if not isinstance(content, dict):
+        raise TypeError("its config.json is no JSON object")
 
 
 def _section(name: str, family: Family, source: str, fields: dict[str, Any]) -> dict[str, Any]:

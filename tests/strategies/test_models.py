@@ -151,6 +151,7 @@ def test_without_amx_every_cpu_can_do_bf16(monkeypatch: pytest.MonkeyPatch) -> N
 def test_weights_from_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     folder = str(tmp_path / "nowhere")
     assert f"model.weights={folder} is not a folder" in refusal(weights=folder)
+    assert "model.weights= is not a folder" in refusal(weights="")
 
 
 @pytest.mark.parametrize("name", ["toy", "sam2.1_hiera_tiny"])
@@ -288,6 +289,12 @@ def test_weights_without_a_config_are_refused(toy_folder: Path) -> None:
 def test_a_broken_config_is_refused(toy_folder: Path, content: str) -> None:
     (toy_folder / "config.json").write_text(content)
     assert str(toy_folder) in refusal(weights=str(toy_folder))
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '"sam2_video"'])
+def test_a_config_that_is_no_object_is_called_that(toy_folder: Path, content: str) -> None:
+    (toy_folder / "config.json").write_text(content)
+    assert f"can't be read from {toy_folder} (its config.json is no JSON object)" in refusal(weights=str(toy_folder))
 
 
 def test_weights_of_another_model_are_answered_with_its_name(toy_folder: Path) -> None:

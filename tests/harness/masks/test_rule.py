@@ -155,6 +155,15 @@ def test_a_sample_that_shows_no_difference_leaves_room_for_one_step_of_rounding(
     assert limits.differences.ious.median == TIMES["bf16"] * step * 0.5
 
 
+def test_a_sample_that_shows_no_object_leaves_logits_the_noise_of_scores() -> None:
+    """Its masks are all empty, while other pictures may show objects, whose logits are no more exact than scores."""
+    fine = replace(all_alike(0.02), logits=all_alike(0.0).logits)
+    nothing_shown = floor(fine=fine, largest_score=0.5)
+    limits = Limits.above(nothing_shown).differences
+    assert limits.logits == Limits.above(floor(fine=replace(fine, logits=all_alike(0.04).logits))).differences.logits
+    assert limits.scores == Limits.above(floor(largest_score=0.5)).differences.scores
+
+
 def test_masks_that_are_not_finite_are_wrong_also_where_those_of_sequential_are_not() -> None:
     boundless = Limits.above(floor(fine=all_alike(math.inf), coarse=all_alike(math.inf)))
     assert disagreement(agreement(differences=all_alike(math.inf)), boundless) is not None
