@@ -56,7 +56,7 @@ def test_the_last_15_labelled_frames_of_an_object_are_all_there_is_before_the_16
     model: Sam2, pictures: Pictures
 ) -> None:
     """The session keeps all, so that it grows with every label; masks differ after the 16th label, and never before."""
-    clip = Clip(name="a", frames=34, labels=tuple((at, (1,)) for at in range(0, 34, 2)))
+    clip = Clip(name="a", frames=34, labels=tuple((at, (1,)) for at in range(0, 34, 2)), seed=9)
     kept, every = (
         played(StreamBatched(model, conditioning=most), [clip], pictures) for most in (LABELLED_FRAMES, None)
     )
@@ -85,7 +85,7 @@ def test_fewer_memories_are_those_of_a_network_that_has_fewer(
     model: Sam2, pictures: Pictures, memory_frames: int
 ) -> None:
     """The network's own way to have fewer, which keeps the table of its temporal positions."""
-    clip = Clip(name="a", frames=10, labels=((0, (1,)), (4, (1, 2))), seed=3)
+    clip = Clip(name="a", frames=10, labels=((0, (1,)), (4, (1, 2))), seed=9)
     fewer = copied(model)
     fewer.network.num_maskmem = memory_frames
     strategy = StreamBatched(model, memory_frames=memory_frames)
@@ -133,7 +133,7 @@ def test_more_memories_and_other_strides_change_masks_once_there_are_so_many_fra
     model: Sam2, pictures: Pictures, options: dict[str, int], first: int
 ) -> None:
     """first: the first frame that sees others than the network's own."""
-    clip = Clip(name="a", frames=14, labels=((0, (1,)),), seed=2)
+    clip = Clip(name="a", frames=14, labels=((0, (1, 2)),), seed=9)
     strategy = StreamBatched(model, **options)
     assert not strategy.exact
     found, own = (played(each, [clip], pictures) for each in (strategy, StreamBatched(model)))
