@@ -20,7 +20,7 @@ def compiled(
 ) -> Callable[Arguments, Result]:
     """Have ``function`` compiled as a whole at its first call with tensors of new shapes; that takes a minute on a CPU.
 
-    The arguments are tensors, numbers, tuples and dataclasses of such. Tensors do not become part of the compiled code,
+    The arguments are tensors, numbers, None, tuples and dataclasses of such. Tensors do not become part of the compiled code,
     so others of the same shapes and strides find it ready. However many layouts there are, each is compiled and none is
     forgotten.
     literally: the compiler must not recognise patterns of operators and put others in their place; it would make flash
@@ -64,7 +64,7 @@ def _layout(value: Any) -> Hashable:
             return value.shape, value.stride(), value.dtype
         case tuple():
             return tuple(map(_layout, value))
-        case int():
+        case int() | None:
             return value
     return tuple(map(_layout, vars(value).values()))
 

@@ -8,7 +8,8 @@ cross-attention, because nothing before that depends on the object.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -18,20 +19,26 @@ from strategies.components.memory_bank import MemoryBank
 from strategies.models.modules import MemoryAttentionLayer
 from strategies.models.tracker import Tracker
 
+Read = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor, Tensor | None]]
+"""It makes of queries, keys, values and bias the keys, values and bias that are read."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SharedBank:
     """The keys (rotated) and values of every layer's cross-attention, each ``[O, heads, M, d]``: a KV cache.
 
-    bias: that of the `MemoryBank`.
+    There may be fewer layers than the network has; then its last ones are left out. bias: that of the `MemoryBank`.
+    read: what picks the keys, values and bias that a layer's queries ``[O, heads, T*L, d]`` read; None for all.
     """
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     bias: Tensor | None = None
+    read: Read | None = None
 
     def objects(self, chosen: slice) -> SharedBank:
-        return SharedBank(
+        return replace(
+            self,
             keys=tuple(key[chosen] for key in self.keys),
             values=tuple(value[chosen] for value in self.values),
             bias=None if self.bias is None else self.bias[chosen],
@@ -52,20 +59,20 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.view_as_real(torch.view_as_complex(pairs) * angles).flatten(-2).type_as(x)
 
 
-def project_bank(model: Tracker, bank: MemoryBank) -> SharedBank:
-    """Project the bank once per group and layer."""
-    attentions = [layer.cross_attn_image for layer in model.memory_attention.layers]
+def project_bank(model: Tracker, bank: MemoryBank, *, layers: int | None = None) -> SharedBank:
+    """Project the bank once per group and layer, for the first so many layers, or for all."""
+    attentions = [layer.cross_attn_image for layer in model.memory_attention.layers[:layers]]
     values = (_heads(attention.v_proj(bank.memory), attention.num_attention_heads) for attention in attentions)
-    keys = project_keys(model, bank)
+    keys = project_keys(model, bank, layers=layers)
     return SharedBank(keys=keys, values=tuple(value.contiguous() for value in values), bias=bank.bias)
 
 
-def project_keys(model: Tracker, bank: MemoryBank) -> tuple[Tensor, ...]:
+def project_keys(model: Tracker, bank: MemoryBank, *, layers: int | None = None) -> tuple[Tensor, ...]:
     """Project each layer's keys, ``[O, heads, M, d]``, and rotate them; pointer tokens take no rotary encoding."""
     spatial = bank.memory.shape[1] - bank.pointer_tokens
     cos, sin = model.memory_rotary(spatial // model.dimensions.memory_tokens)
     keys = []
-    for layer in model.memory_attention.layers:
+    for layer in model.memory_attention.layers[:layers]:
         attention = layer.cross_attn_image
         key = _heads(attention.k_proj(bank.memory + bank.position), attention.num_attention_heads)
         keys.append(torch.cat([rotate(key[..., :spatial, :], cos, sin), key[..., spatial:, :]], dim=-2))
@@ -81,11 +88,12 @@ def condition_shared(
     """
     attention = model.memory_attention
     x = model.memory_attention_input(embedding)  # [T, L, C]: no object yet
-    for number, (layer, key, value) in enumerate(zip(attention.layers, bank.keys, bank.values, strict=True)):
+    layers = attention.layers[: len(bank.keys)]
+    for number, (layer, key, value) in enumerate(zip(layers, bank.keys, bank.values, strict=True)):
         x = x + _self_attention(model, layer, x)
         if number == 0 and target_of_object is not None:
             x = x[target_of_object].unsqueeze(1)
-        x = x + _cross_attention(model, layer, x, key, value, bank.bias)  # from layer 0 on: [O, T, L, C]
+        x = x + _cross_attention(model, layer, x, key, value, bank)  # from layer 0 on: [O, T, L, C]
         x = x + model.feed_forward(layer, x)
     x = attention.layer_norm(x).flatten(0, 1)
     return x.transpose(1, 2).unflatten(2, embedding.shape[-2:])
@@ -124,7 +132,7 @@ def _self_attention(model: Tracker, layer: MemoryAttentionLayer, x: Tensor) -> T
 
 
 def _cross_attention(
-    model: Tracker, layer: MemoryAttentionLayer, x: Tensor, key: Tensor, value: Tensor, bias: Tensor | None
+    model: Tracker, layer: MemoryAttentionLayer, x: Tensor, key: Tensor, value: Tensor, bank: SharedBank
 ) -> Tensor:
     """Return ``[O, T, L, C]`` from queries of ``[T, L, C]`` (shared by all objects) or ``[O, T, L, C]``."""
     attention = layer.cross_attn_image
@@ -132,6 +140,9 @@ def _cross_attention(
     projected = attention.q_proj(layer.layer_norm2(x)).unflatten(-1, (attention.num_attention_heads, -1))
     query = rotate(projected.movedim(-2, -4), cos, sin)  # [heads, T, L, d] or [O, heads, T, L, d]
     query = _fold_targets(query, objects=key.shape[0])
+    bias = bank.bias
+    if bank.read is not None:
+        key, value, bias = bank.read(query, key, value, bias)
     mask = None if bias is None else bias.to(query.dtype)
     out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=attention.scaling)
     return attention.o_proj(out.transpose(1, 2).flatten(2)).unflatten(1, x.shape[-3:-1])

@@ -22,18 +22,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from strategies.components.cheaper_memory import KV, KVS, cheaper, quantised, reading_of
 from strategies.components.chunks import pairs_on
 from strategies.components.mask_decoder import decode
-from strategies.components.memory_attention import condition_shared, project_bank
+from strategies.components.memory_attention import SharedBank, condition_shared, project_bank
 from strategies.components.memory_bank import MemoryBank, encode_labelled
 from strategies.components.stages import MASK_DECODER, MEMORY_ATTENTION, MEMORY_BANK, MEMORY_ENCODER, stage
 from strategies.components.two_way import TwoWay
-from strategies.errors import UserError
+from strategies.errors import UserError, one_of
 from strategies.models.tracker import Tracker
 from strategies.streams.base import StreamStrategy, nothing_predicted
 from strategies.streams.kept import kept_bytes
-from strategies.streams.memories import Memories, Memory, Numbers
-from strategies.streams.schedule import EMPTY, UNSEEN, Schedule
+from strategies.streams.memories import Memories, Memory
+from strategies.streams.schedule import EMPTY, Numbers, Schedule
+from strategies.streams.visible import Visible
 from strategies.streams.vocabulary import Labels, Remembered, StreamFrame
 from strategies.vocabulary import Predictions, VisionFeatures
 
@@ -60,10 +62,13 @@ class StreamBatched(StreamStrategy):
     """Pairs in batches; see the module's docstring.
 
     objects: pairs that go through the network at once; None for as many as suit the device. memory_frames: how many
-    spatial memories a frame sees beside further labelled ones, itself counted as the network counts; None for the
+    spatial memories a frame sees where one frame is labelled, as the network counts them; None for the
     network's own number, 7. More than that have the temporal position of the oldest that it knows. stride: how many
     frames lie between memories, but for the newest. conditioning: the labelled frames that are kept of an object, the
     newest; None for all.
+
+    Approximations, of which none is exact (`strategies.components.cheaper_memory`): memory: how memories are read. kv:
+    in how many bits. layers: of memory attention, the first so many; None for all.
     """
 
     exact_where = "an object has no more labelled frames than are kept, and memories are the network's own"
@@ -77,6 +82,9 @@ class StreamBatched(StreamStrategy):
         memory_frames: int | None = None,
         stride: int = 1,
         conditioning: int | None = LABELLED_FRAMES,
+        memory: str = "all",
+        kv: KV = "own",
+        layers: int | None = None,
     ) -> None:
         super().__init__(model, videos=videos)
         dimensions = model.dimensions
@@ -86,12 +94,19 @@ class StreamBatched(StreamStrategy):
             ("memory_frames", memory_frames),
             ("stride", stride),
             ("conditioning", conditioning),
+            ("layers", layers),
         ):
             if value is not None and value < 1:
                 raise UserError(f"{option}={value} must be at least 1")
-        self.exact = memory_frames in (None, own) and stride == 1
+        one_of("kv", kv, KVS)
+        self._kv = kv
+        self._layers = layers
+        self._reading = reading_of(memory, dimensions)
+        whole = layers is None or layers >= dimensions.memory_attention.layers
+        self.exact = memory_frames in (None, own) and stride == 1 and self._reading.exact and kv == "own" and whole
+        memories, last = (memory_frames or own) - 1, self._reading.only("last")
         self._schedule = Schedule(
-            memories=(memory_frames or own) - 1,
+            memories=memories if last is None else min(memories, int(last)),
             stride=stride,
             conditioning=dimensions.conditioning_frames,
             pointers=dimensions.recent_pointers,
@@ -99,8 +114,7 @@ class StreamBatched(StreamStrategy):
         self._objects = objects
         self._conditioning = conditioning
         self._two_way = TwoWay(model)
-        with model.computing():
-            self._positions = torch.stack([model.memory_position(offset) for offset in range(own)])
+        self._visible = Visible(model, self._schedule, decay=self._reading.only("decay") or 0.0)
         self._release()
 
     @property
@@ -150,7 +164,7 @@ class StreamBatched(StreamStrategy):
     def _track_at_once(self, features: VisionFeatures, pairs: _Pairs) -> tuple[Tensor, Tensor, Tensor]:
         frame_of_pair = torch.from_numpy(pairs.frames).to(self.model.device)
         with stage(MEMORY_ATTENTION):
-            bank = project_bank(self.model, self._bank(pairs))
+            bank = self._projected(self._visible.bank(self._memories, pairs.rows, pairs.numbers))
             conditioned = condition_shared(self.model, features.embedding, bank, target_of_object=frame_of_pair)
         with stage(MASK_DECODER):
             of_pairs = features[frame_of_pair]
@@ -165,44 +179,9 @@ class StreamBatched(StreamStrategy):
             self._memories.track(pairs.rows, pairs.numbers, memory)
         return logits, scores, ious
 
-    def _bank(self, pairs: _Pairs) -> MemoryBank:
-        """Return what each pair's frame sees of its memories."""
-        memories, dimensions = self._memories, self.model.dimensions
-        offsets = self._schedule.offsets(pairs.numbers, memories.spatial.frames[pairs.rows])
-        ages = self._schedule.pointer_ages(pairs.numbers, memories.pointers.frames[pairs.rows])
-        places, pointer_places = ((each != UNSEEN).any(axis=0).nonzero()[0] for each in (offsets, ages))
-        offsets, ages = offsets[:, places], ages[:, pointer_places]
-        spatial = memories.spatial.read(pairs.rows, places).flatten(1, 2)
-        tokens, token_position = self.model.timed_pointers(
-            memories.pointers.read(pairs.rows, pointer_places),
-            self._on_device(_common(ages)),
-            span=self._schedule.pointers,
-        )
-        known = np.minimum(_common(offsets), len(self._positions) - 1)
-        position = self._positions[self._on_device(known)].flatten(1, 2)
-        same = max(len(position), len(token_position))
-        unseen = np.concatenate(
-            [
-                (offsets == UNSEEN).repeat(dimensions.memory_tokens, axis=1),
-                (ages == UNSEEN).repeat(dimensions.pointer_tokens, axis=1),
-            ],
-            axis=1,
-        )
-        return MemoryBank(
-            memory=torch.cat([spatial.to(tokens.dtype), tokens], dim=1),
-            position=torch.cat(
-                [part.expand(same, -1, -1).to(position.dtype) for part in (position, token_position)], 1
-            ),
-            pointer_tokens=tokens.shape[1],
-            bias=self._masking(unseen) if unseen.any() else None,
-        )
-
-    def _masking(self, unseen: np.ndarray) -> Tensor:
-        bias = torch.zeros(unseen.shape).masked_fill_(torch.from_numpy(unseen), float("-inf"))
-        return bias[:, None, None].to(self.model.device)
-
-    def _on_device(self, numbers: Numbers) -> Tensor:
-        return torch.from_numpy(numbers).to(self.model.device)
+    def _projected(self, memory: MemoryBank) -> SharedBank:
+        bank = quantised(project_bank(self.model, memory, layers=self._layers), self._kv)
+        return cheaper(bank, self._reading, self.model.dimensions, pointer_tokens=memory.pointer_tokens)
 
     def _condition(
         self, features: VisionFeatures, frames: Mapping[str, StreamFrame], labels: Mapping[str, Labels | None]
@@ -220,7 +199,7 @@ class StreamBatched(StreamStrategy):
         with stage(MEMORY_BANK):
             for at in range(0, len(pairs), self.pairs_at_once):
                 part = pairs[at : at + self.pairs_at_once]
-                embedding = features.embedding[self._on_device(part.frames)]
+                embedding = features.embedding[torch.from_numpy(part.frames).to(self.model.device)]
                 spatial, pointers = encode_labelled(self.model, embedding, masks[at : at + len(part), None])
                 self._memories.condition(part.rows, part.numbers, Memory(spatial=spatial, pointers=pointers))
 
@@ -267,8 +246,3 @@ class StreamBatched(StreamStrategy):
                 continue
             memory = Memory(spatial=one.spatial[None], pointers=one.pointer[None])
             (self._memories.condition if one.labelled else self._memories.track)(row, number, memory)
-
-
-def _common(numbers: Numbers) -> Numbers:
-    """Return one row where all are the same, and else all."""
-    return numbers[:1] if (numbers == numbers[:1]).all() else numbers

@@ -10,14 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from strategies.models.tracker import Tracker
-from strategies.streams.schedule import EMPTY, Schedule
-
-Numbers = npt.NDArray[np.int64]
+from strategies.streams.schedule import EMPTY, Numbers, Schedule
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,8 @@ class Clip:
         return tuple(dict.fromkeys(each for _, ids in self.labels for each in ids))
 
 
+MARGIN = 3
+"""How much farther than the farthest of three draws of noise an exact strategy may be."""
 Played = dict[tuple[str, int], Predictions]
 """Predictions by video and frame."""
 
@@ -171,6 +173,20 @@ def drift(actual: Played, expected: Played) -> Drift:
         errors.append((one.logits - other.logits).abs().amax(dim=(2, 3))[both])
         if both.any():
             scale = max(scale, float(other.logits[both].abs().max()))
-    of_pairs = torch.cat(errors) / scale
+    of_pairs = torch.cat(errors) / scale if scale else torch.full((flips,), float("inf"))
     assert len(of_pairs) > 0, "no object is seen, so nothing is compared"
     return Drift(median=float(of_pairs.median()), worst=float(of_pairs.max()), flips=flips)
+
+
+def expected_of(model: Sam2, clips: tuple[Clip, ...], pictures: Pictures, noise: int | None = None) -> Played:
+    return {key: found for clip in clips for key, found in alone(model, clip, pictures, noise).items()}
+
+
+def assert_as_near_as_noise(found: Played, model: Sam2, clips: tuple[Clip, ...], pictures: Pictures) -> None:
+    """No farther from the oracle than the oracle is from itself with inputs off by rounding, in some draws."""
+    expected = expected_of(model, clips, pictures)
+    floors = [drift(expected_of(model, clips, pictures, seed), expected) for seed in range(3)]
+    ours = drift(found, expected)
+    assert ours.median <= MARGIN * max(floor.median for floor in floors)
+    assert ours.worst <= MARGIN * max(floor.worst for floor in floors)
+    assert ours.flips <= 1 + max(floor.flips for floor in floors)

@@ -1,0 +1,156 @@
+"""Cheaper ways to read a memory bank, none of which is exact: fewer tokens, coarser ones, or narrower numbers.
+
+An option is a word or a word and a number, as ``topk_tokens:64``. Each acts on the projected bank of every layer:
+
+- ``topk_frames:N``: the N spatial memories whose pooled keys are most alike the pooled queries;
+- ``topk_tokens:N``: the N tokens of spatial memories whose keys are most alike the pooled queries, for each object;
+- ``pooled:2`` or ``pooled:4``: squares of so many tokens a side become one, whose key (after the rotary encoding) and
+  value are their means, with log(4) or log(16) added to its score. Where all keys of a square are the same, this
+  changes nothing. EfficientTAM (Xiong et al. 2024) does so in a network that is trained with it; here it is not.
+
+``last:N`` and ``decay:L`` need times, so streams apply them: the N newest tracked memories, and scores that are less by
+L for each frame of a tracked memory's age; labelled frames do not age. Pointers are always kept.
+
+`quantised` rounds keys and values to 8 bits and back. On a CPU, and without a kernel that reads 8 bits, this shows the
+accuracy only: it is slower and takes more memory than what it stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from strategies.components.memory_attention import Read, SharedBank
+from strategies.errors import UserError, one_of
+from strategies.models.dimensions import Dimensions
+
+KINDS = ("all", "last", "topk_frames", "topk_tokens", "pooled", "decay")
+POOLED = (2, 4)
+KV = Literal["own", "int8", "fp8"]
+KVS: tuple[KV, ...] = get_args(KV)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How memory is read: a kind of `KINDS`, and its number, 0 for ``all``."""
+
+    kind: str
+    number: float
+
+    @property
+    def exact(self) -> bool:
+        return self.kind == "all"
+
+    def only(self, kind: str) -> float | None:
+        """Return the number, if it is of that kind."""
+        return self.number if self.kind == kind else None
+
+
+def reading_of(option: str, dimensions: Dimensions) -> Reading:
+    """Read an option. Raises UserError where there is no such way to read, or the model's memory does not bear it."""
+    kind, _, number = option.partition(":")
+    one_of("memory", kind, KINDS)
+    if kind == "all" and not number:
+        return Reading(kind=kind, number=0)
+    try:
+        reading = Reading(kind=kind, number=float(number))
+    except ValueError:
+        raise UserError(f"memory={option} needs a number behind a colon, as in memory={kind}:2") from None
+    if kind == "all":
+        raise UserError(f"memory={option} takes no number: use memory=all")
+    if not 0 <= reading.number < float("inf"):
+        raise UserError(f"memory={option} needs a number of at least 0")
+    if kind != "decay" and (reading.number != int(reading.number) or reading.number < 1):
+        raise UserError(f"memory={option} needs a whole number of at least 1")
+    if kind == "pooled":
+        _check_pooled(int(reading.number), dimensions)
+    return reading
+
+
+def _check_pooled(side: int, dimensions: Dimensions) -> None:
+    if side not in POOLED:
+        raise UserError(f"memory=pooled:{side} is not known; choose one of {', '.join(map(str, POOLED))}")
+    if dimensions.memory_tokens != dimensions.image_tokens:
+        raise UserError(
+            f"memory=pooled:{side} needs a token for each place of the picture, which this model's memories have not: "
+            "choose another memory"
+        )
+
+
+def cheaper(bank: SharedBank, reading: Reading, dimensions: Dimensions, *, pointer_tokens: int) -> SharedBank:
+    """Return the bank so that it is read in that way; ``last`` and ``decay`` change nothing here.
+
+    pointer_tokens: how many of the last tokens are those of pointers.
+    """
+    if reading.kind == "pooled":
+        return _pooled(bank, int(reading.number), dimensions, pointer_tokens=pointer_tokens)
+    if reading.kind == "topk_tokens":
+        return replace(bank, read=_of_best(int(reading.number), tokens=1, pointer_tokens=pointer_tokens))
+    if reading.kind == "topk_frames":
+        tokens = dimensions.memory_tokens
+        return replace(bank, read=_of_best(int(reading.number), tokens=tokens, pointer_tokens=pointer_tokens))
+    return bank
+
+
+def _pooled(bank: SharedBank, side: int, dimensions: Dimensions, *, pointer_tokens: int) -> SharedBank:
+    across = round(dimensions.image_tokens**0.5)
+
+    def means(values: Tensor) -> Tensor:  # [..., M, d]
+        split = values.shape[-2] - pointer_tokens
+        squares = values[..., :split, :].unflatten(-2, (-1, across // side, side, across // side, side))
+        pooled = squares.mean(dim=(-2, -4)).flatten(-4, -2)
+        return torch.cat([pooled, values[..., split:, :]], dim=-2)
+
+    keys, values = (tuple(means(each) for each in part) for part in (bank.keys, bank.values))
+    tokens = keys[0].shape[-2]
+    more = torch.zeros(tokens, device=keys[0].device)
+    more[: tokens - pointer_tokens] = 2 * torch.log(torch.tensor(float(side)))
+    bias = more if bank.bias is None else means(bank.bias.mT).mT + more
+    return replace(bank, keys=keys, values=values, bias=bias.expand(len(keys[0]), 1, 1, tokens))
+
+
+def _of_best(count: int, *, tokens: int, pointer_tokens: int) -> Read:
+    """Return a reader of the ``count`` best groups of so many tokens each, and of all pointers."""
+
+    def read(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        split = key.shape[-2] - pointer_tokens
+        alike = (key[..., :split, :] * query.mean(dim=-2, keepdim=True)).sum(dim=(1, -1))  # [O, tokens], all heads
+        if bias is not None:
+            alike = alike + bias[:, 0, 0, :split]
+        groups = alike.unflatten(1, (-1, tokens)).mean(dim=2)
+        best = groups.topk(min(count, groups.shape[1]), dim=1).indices.sort(dim=1).values
+        spatial = (best[..., None] * tokens + torch.arange(tokens, device=key.device)).flatten(1)
+        pointers = torch.arange(split, key.shape[-2], device=key.device).expand(len(key), -1)
+        chosen = torch.cat([spatial, pointers], dim=1)  # [O, tokens that are read]
+        of_width = chosen[:, None, :, None].expand(-1, key.shape[1], -1, key.shape[-1])
+        narrowed = None if bias is None else bias.gather(3, chosen[:, None, None])
+        return key.gather(2, of_width), value.gather(2, of_width), narrowed
+
+    return read
+
+
+def quantised(bank: SharedBank, kv: KV) -> SharedBank:
+    """Return the bank with keys and values rounded to 8 bits by a scale for each token, and widened again."""
+    if kv == "own":
+        return bank
+    rounded = _ROUNDINGS[kv]
+    keys, values = (tuple(rounded(each) for each in part) for part in (bank.keys, bank.values))
+    return replace(bank, keys=keys, values=values)
+
+
+def _as_int8(values: Tensor) -> Tensor:
+    scale = values.abs().amax(dim=-1, keepdim=True).float().clamp(min=torch.finfo(torch.float32).tiny) / 127
+    return ((values.float() / scale).round().to(torch.int8).float() * scale).to(values.dtype)
+
+
+def _as_fp8(values: Tensor) -> Tensor:
+    largest = torch.finfo(torch.float8_e4m3fn).max
+    scale = values.abs().amax(dim=-1, keepdim=True).float().clamp(min=torch.finfo(torch.float32).tiny) / largest
+    return ((values.float() / scale).to(torch.float8_e4m3fn).float() * scale).to(values.dtype)
+
+
+_ROUNDINGS: dict[str, Callable[[Tensor], Tensor]] = {"int8": _as_int8, "fp8": _as_fp8}
