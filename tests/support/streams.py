@@ -10,6 +10,7 @@ import torch
 
 from strategies import Predictions, Sam2, VisionFeatures
 from strategies.streams.base import StreamStrategy
+from strategies.streams.batched import StreamBatched
 from strategies.streams.session import StreamSession
 from strategies.streams.vocabulary import Labels, StreamFrame, StreamReferences
 from tests.support.models import Pictures, ellipses, pick
@@ -58,6 +59,8 @@ class Clip:
 
 MARGIN = 3
 """How much farther than the farthest of three draws of noise an exact strategy may be."""
+SAME, DIFFERENT = 0.01, 0.02
+"""How far trajectories may be apart that rounding parts, and how far others are at least."""
 Played = dict[tuple[str, int], Predictions]
 """Predictions by video and frame."""
 
@@ -133,6 +136,15 @@ def alone(model: Sam2, clip: Clip, pictures: Pictures, noise: int | None = None)
     return joined
 
 
+def seen_often(model: Sam2, pictures: Pictures, clip: Clip) -> Clip:
+    """The clip with the first seed with which most gates are open, so that there is something to compare."""
+    for seed in range(50):
+        found = played(StreamBatched(model), [replace(clip, seed=seed)], pictures)
+        if torch.cat([one.object_scores.flatten() > 0 for one in found.values()]).float().mean() > 0.6:
+            return replace(clip, seed=seed)
+    raise AssertionError("no seed shows the objects")
+
+
 def noisy(pictures: Pictures, seed: int) -> Pictures:
     generator = torch.Generator().manual_seed(seed)
 
@@ -159,6 +171,14 @@ class Drift:
     median: float
     worst: float
     flips: int
+
+    @property
+    def same(self) -> bool:
+        return self.worst < SAME and self.flips == 0
+
+    @property
+    def different(self) -> bool:
+        return self.worst > DIFFERENT or self.flips > 0
 
 
 def drift(actual: Played, expected: Played) -> Drift:
