@@ -7,6 +7,7 @@ are not rounded to bf16 as SAM2's memory is.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ class EdgeTam(Sam2):
 
     session = EdgeTamSession
 
-    @property
+    @cached_property
     def dimensions(self) -> Dimensions:
         config = self.network.config
         return dimensions_of(

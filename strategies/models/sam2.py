@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import torch
@@ -104,7 +105,7 @@ class Sam2(Tracker):
 
     # --- sizes and times ---------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def dimensions(self) -> Dimensions:
         return sam2_dimensions(self.network.config)
 
