@@ -334,7 +334,7 @@ def _too_few_videos(point: Point, there: int) -> Failure | None:
     if point.config.videos <= there:
         return None
     reason = (
-        f"videos={point.config.videos} is more than the {there} videos of the data; raise data.groups= or lower videos="
+        f"videos={point.config.videos} is more than the data has, which is {there}; raise data.groups= or lower videos="
     )
     return Failure(status="skipped", reason=reason)
 

@@ -1,4 +1,7 @@
-"""The scenarios by their names, as ``scenario=`` gives them."""
+"""The scenarios of strategies for targets in any order by their names, as ``scenario=`` gives them.
+
+Strategies for streams are of another kind; `harness.measure.streams.point` makes their scenario.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What literature and field notes claim about batching, beside measurements; for ``+experiment=field_claims``."""
+"""What literature and field notes claim, beside measurements; for the experiments that have claims."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import pandas as pd
@@ -28,15 +28,17 @@ from report.sections.claim_findings import (
     within,
 )
 from report.sections.points_table import memory_column
+from report.sections.stream_claims import frames_memory, frames_speed
 from strategies.components.stage_names import MASK_DECODER, MEMORY_ATTENTION
 
-EXPERIMENT = "field_claims"
 IN_A_TABLE = [name for name in SETTING if name not in ("refs", "targets", "scenario")]
-"""Columns in which the points of one table agree; all claims are of the prediction stage."""
+"""Columns in which the points of one table agree; all claims of an experiment are of one scenario."""
 LITTLE = 1.25
 """The speed-up below which a claimed "little speed-up" is confirmed."""
 NOTICED = 0.05
 """Smaller shares of memory count as no difference, because repeated peaks of one process vary by some percent."""
+SPEED_OF_FRAMES = "8, 12 and 16 memory frames run at 44, 38 and 30 fps (as ratios)"
+MEMORY_OF_FRAMES = "8 and 16 memory frames take 1.8 and 3.6 GB"
 CLAIMED_ON, TOY = "H100", "toy"
 
 Check = Callable[[Run, pd.DataFrame], Finding]
@@ -45,15 +47,16 @@ missing."""
 
 
 def claims_section(run: Run) -> Section | None:
-    """Return None for runs of anything but the experiment of these claims."""
-    if EXPERIMENT not in run.stored("config", "experiment"):
+    """Return None for runs of anything but an experiment of such claims."""
+    experiments = [claims for name, claims in EXPERIMENTS.items() if name in run.stored("config", "experiment")]
+    if not experiments:
         return None
     # A point that did not finish has no device in its row.
     summary = run.summary.assign(device=run.summary["device"].fillna(run.device))
-    summary = summary[summary["scenario"] != "job"]
     tables = (
-        _table(run, points, ", ".join(map(str, setting)))
-        for setting, points in summary.groupby(IN_A_TABLE, dropna=False)
+        _table(run, points, ", ".join(map(str, setting)), claims)
+        for scenario, claims in experiments
+        for setting, points in summary[summary["scenario"] == scenario].groupby(IN_A_TABLE, dropna=False)
     )
     note = (
         "A verdict holds for the model and device in its table's title; the claims were made of models of full size, "
@@ -66,8 +69,8 @@ def claims_section(run: Run) -> Section | None:
     return Section.of("The field's claims", *tables, Paragraph(text=note, quiet=True))
 
 
-def _table(run: Run, points: pd.DataFrame, title: str) -> Table:
-    findings = [(claim, _found(check, run, points)) for claim, check in CLAIMS.items()]
+def _table(run: Run, points: pd.DataFrame, title: str, claims: Mapping[str, Check]) -> Table:
+    findings = [(claim, _found(check, run, points)) for claim, check in claims.items()]
     return Table(
         columns=tuple(Column(title=title, words=True) for title in ("claim", "verdict", "measured", "why")),
         rows=tuple((words(claim), words(one.verdict), words(one.measured), words(one.why)) for claim, one in findings),
@@ -199,9 +202,15 @@ CLAIMS: dict[str, Check] = {
     "memory attention takes about 3 ms on an H100": partial(_stage, keys=("calls", MEMORY_ATTENTION), claimed=3),
     "the mask decoder takes about 5 ms on an H100": partial(_stage, keys=("calls", MASK_DECODER), claimed=5),
     "the vision encoder takes about 15 ms on an H100": partial(_stage, keys=("encode",), claimed=15),
-    "8, 12 and 16 memory frames run at 44, 38 and 30 fps (as ratios)": _frames_speed,
-    "8 and 16 memory frames take 1.8 and 3.6 GB": _frames_memory,
+    SPEED_OF_FRAMES: _frames_speed,
+    MEMORY_OF_FRAMES: _frames_memory,
     "multi-session's memory grows as B x bank": _sessions,
     "an extended session gives little speed-up": _extended,
     "broadcasting the bank takes less memory than repeating it": _broadcasting,
 }
+STREAM_CLAIMS: dict[str, Check] = {SPEED_OF_FRAMES: frames_speed, MEMORY_OF_FRAMES: frames_memory}
+EXPERIMENTS: dict[str, tuple[str, Mapping[str, Check]]] = {
+    "field_claims": ("predict", CLAIMS),
+    "memory_frames": ("stream", STREAM_CLAIMS),
+}
+"""The scenario and the claims of each experiment."""

@@ -20,9 +20,9 @@ def compiled(
 ) -> Callable[Arguments, Result]:
     """Have ``function`` compiled as a whole at its first call with tensors of new shapes; that takes a minute on a CPU.
 
-    The arguments are tensors, numbers, tuples and dataclasses of such. Tensors do not become part of the compiled code,
-    so others of the same shapes and strides find it ready. However many layouts there are, each is compiled and none is
-    forgotten.
+    The arguments are tensors, numbers, None, tuples and dataclasses of such. Tensors do not become part of the compiled
+    code, so others of the same shapes and strides find it ready. However many layouts there are, each is compiled and
+    none is forgotten.
     literally: the compiler must not recognise patterns of operators and put others in their place; it would make flash
     attention of what ``sdpa=math`` asks for. option: the name of the option by which users ask for it.
     Calls raise UnavailableError where torch.compile can't work on this machine, for want of a compiler for instance.
@@ -64,7 +64,7 @@ def _layout(value: Any) -> Hashable:
             return value.shape, value.stride(), value.dtype
         case tuple():
             return tuple(map(_layout, value))
-        case int():
+        case int() | None:
             return value
     return tuple(map(_layout, vars(value).values()))
 

@@ -68,15 +68,13 @@ def project_bank(model: Tracker, bank: MemoryBank, *, layers: int | None = None)
 
 
 def project_keys(model: Tracker, bank: MemoryBank, *, layers: int | None = None) -> tuple[Tensor, ...]:
-    """Project each layer's keys, ``[O, heads, M, d]``, and rotate them; pointer tokens take no rotary encoding."""
-    spatial = bank.memory.shape[1] - bank.pointer_tokens
-    cos, sin = model.memory_rotary(spatial // model.dimensions.memory_tokens)
-    keys = []
-    for layer in model.memory_attention.layers[:layers]:
-        attention = layer.cross_attn_image
-        key = _heads(attention.k_proj(bank.memory + bank.position), attention.num_attention_heads)
-        keys.append(torch.cat([rotate(key[..., :spatial, :], cos, sin), key[..., spatial:, :]], dim=-2))
-    return tuple(keys)
+    """Project each layer's keys, ``[O, heads, M, d]``, and rotate them; the tables of pointers turn nothing."""
+    memories = (bank.memory.shape[1] - bank.pointer_tokens) // model.dimensions.memory_tokens
+    cos, sin = (F.pad(table, (0, 0, 0, bank.pointer_tokens)) for table in model.memory_rotary(memories))
+    cos[len(cos) - bank.pointer_tokens :] = 1
+    placed = bank.memory + bank.position
+    attentions = [layer.cross_attn_image for layer in model.memory_attention.layers[:layers]]
+    return tuple(rotate(_heads(each.k_proj(placed), each.num_attention_heads), cos, sin) for each in attentions)
 
 
 def condition_shared(

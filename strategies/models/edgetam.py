@@ -7,6 +7,7 @@ are not rounded to bf16 as SAM2's memory is.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ class EdgeTam(Sam2):
 
     session = EdgeTamSession
 
-    @property
+    @cached_property
     def dimensions(self) -> Dimensions:
         config = self.network.config
         return dimensions_of(
@@ -84,8 +85,8 @@ class EdgeTam(Sam2):
         """Latents are stored as they are computed, and norms compute in fp32."""
         return torch.float32
 
-    def stored_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
-        features = self.encoded_memory(embedding, mask, visible).to(embedding.dtype)
+    def stored_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor, *, tracked: bool = False) -> Tensor:
+        features = self.encoded_memory(embedding, mask, visible, tracked=tracked).to(embedding.dtype)
         position = self.encoder_position.T.unflatten(1, features.shape[2:])
         latents = self._latents(features, position.expand_as(features))
         stored: Tensor = latents.to(embedding.dtype).float()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import torch
@@ -16,6 +17,7 @@ from transformers.models.sam2_video.modeling_sam2_video import get_1d_sine_pe
 from strategies.errors import UserError
 from strategies.models.casts import cast_once
 from strategies.models.dimensions import Dimensions, MaskDecoderDimensions, MemoryAttentionDimensions
+from strategies.models.memory_encoder import encode_memories
 from strategies.models.modules import MaskDecoder, MemoryAttention
 from strategies.models.precision import DTYPES
 from strategies.models.sam2_session import Sam2Session
@@ -111,7 +113,7 @@ class Sam2(Tracker):
 
     # --- sizes and times ---------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def dimensions(self) -> Dimensions:
         return sam2_dimensions(self.network.config)
 
@@ -127,7 +129,7 @@ class Sam2(Tracker):
     def tracked_memory(self, embedding: Tensor, logits: Tensor, present: Tensor) -> Tensor:
         enlarged = F.interpolate(logits[:, None].float(), size=(self.side, self.side), mode="bilinear")
         probabilities = self.remembered_logits(enlarged).to(logits.dtype).sigmoid_()
-        return self.stored_memory(embedding, probabilities, present)
+        return self.stored_memory(embedding, probabilities, present, tracked=True)
 
     def remembered_logits(self, logits: Tensor) -> Tensor:
         """Return fp32 logits ``[N, 1, S, S]`` at the resolution at which masks enter memory."""
@@ -138,17 +140,21 @@ class Sam2(Tracker):
         """The model stores memory as bf16 whatever it computes in (DESIGN section 3, trap 7)."""
         return torch.bfloat16
 
-    def stored_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
-        """Return `spatial_memory` of masks, of values from 0 to 1, at the resolution at which they enter memory."""
-        features = self.encoded_memory(embedding, mask, visible)
+    def stored_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor, *, tracked: bool = False) -> Tensor:
+        """Return `spatial_memory` of masks, of values from 0 to 1, at the resolution at which they enter memory.
+
+        tracked: of predictions, which come at every step of a stream, so that it pays to be quick.
+        """
+        features = self.encoded_memory(embedding, mask, visible, tracked=tracked)
         rounded: Tensor = features.to(self.memory_dtype).flatten(2).transpose(1, 2).float()
         return rounded
 
-    def encoded_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
-        """Return what the memory encoder makes of the arguments of `spatial_memory`, ``[N, W, h, w]``."""
+    def encoded_memory(self, embedding: Tensor, mask: Tensor, visible: Tensor, *, tracked: bool) -> Tensor:
+        """Return what the memory encoder makes of the arguments of `stored_memory`, ``[N, W, h, w]``."""
         network, config = self.network, self.network.config
         scaled = mask * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
-        features: Tensor = network.memory_encoder(embedding, scaled)[0]
+        encoder = network.memory_encoder
+        features: Tensor = encode_memories(encoder, embedding, scaled) if tracked else encoder(embedding, scaled)[0]
         if network.occlusion_spatial_embedding_parameter is not None:
             absent = (~visible).float()[..., None, None]
             features = features + absent * network.occlusion_spatial_embedding_parameter[..., None, None]

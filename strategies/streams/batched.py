@@ -190,10 +190,9 @@ class StreamBatched(StreamStrategy):
         given = {video: label for video, label in labels.items() if label is not None}
         if not given:
             return
-        for video, label in given.items():
-            for each in label.object_ids:
-                if (video, each) not in self._rows:
-                    self._rows[video, each] = self._memories.take_row()
+        labelled = [(video, each) for video, label in given.items() for each in label.object_ids]
+        new = [pair for pair in labelled if pair not in self._rows]
+        self._rows.update(zip(new, self._memories.take(len(new)), strict=True))
         pairs = self._pairs(frames, {video: given[video].object_ids if video in given else () for video in frames})
         masks = torch.cat([given[video].masks for video in frames if video in given])
         with stage(MEMORY_BANK):

@@ -78,13 +78,15 @@ class Memories:
         self._most_labelled = labelled
         self._free: list[int] = []
 
-    def take_row(self) -> int:
-        """Take a free row, which remembers nothing."""
-        if not self._free:
+    def take(self, count: int) -> list[int]:
+        """Take so many free rows, which remember nothing; where there are fewer, room is made for just as many."""
+        missing = count - len(self._free)
+        if missing > 0:
             rows = len(self.spatial.frames)
-            self._free = [rows]
-            self._grow(rows + 1, 0)
-        return self._free.pop(0)
+            self._free.extend(range(rows, rows + missing))
+            self._grow(rows + missing, 0)
+        taken, self._free = self._free[:count], self._free[count:]
+        return taken
 
     def free(self, rows: Numbers) -> None:
         """Clear rows, and let others have them."""

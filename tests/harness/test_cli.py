@@ -55,6 +55,7 @@ class Wrong(Direct):
         right = super()._predict(targets)
         return replace(right, logits=-right.logits)
 '''
+OF_STREAMS = ("stream_batched", "stream_session")
 SHIPPED = ("direct", "extended_session", "multi_session", "propagate", "rebuild", "sequential", "triton")
 YAMLS = {
     "mine": "_target_: my_strategies.Mine\ncolour: green\n",
@@ -328,7 +329,7 @@ def test_help_names_the_choices_and_runs_nothing(
     monkeypatch.chdir(tmp_path)
     assert exit_code("--help") == 0
     out = capsys.readouterr().out
-    for word in (f"strategy: {', '.join(SHIPPED)}", "batch: 8", "min_rounds"):
+    for word in (f"strategy: {', '.join(sorted((*SHIPPED, *OF_STREAMS)))}", "batch: 8", "min_rounds"):
         assert word in out
     assert list(tmp_path.iterdir()) == []
 

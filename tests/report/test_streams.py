@@ -89,7 +89,7 @@ def test_a_loss_is_that_of_each_object_against_itself(tmp_path: Path) -> None:
     assert found.keys() == {"short"}
     loss = found["short"]
     assert (loss.of, loss.points.value) == ("J&F", pytest.approx(2.0))
-    assert 1.0 <= loss.points.lo < 2.0 < loss.points.hi <= 3.0
+    assert 0.99 < loss.points.lo < 2.0 < loss.points.hi < 3.01
 
 
 def test_without_truth_it_is_agreement_that_is_lost(tmp_path: Path) -> None:
@@ -123,6 +123,21 @@ def test_quality_against_speed_is_drawn_once_there_are_approximations(tmp_path: 
     assert drawing is not None
     assert len(drawing.tooltips) == 2
     assert draw_losses(run, {}) is None
+
+
+def test_the_fields_claims_about_the_length_of_memory_have_their_rows(tmp_path: Path) -> None:
+    def of_frames(frames: int, speedup: float, pair_mb: float) -> dict[str, Any]:
+        ends = {"speedup": speedup, "speedup_lo": 0.99 * speedup, "speedup_hi": 1.01 * speedup, "pair_mb": pair_mb}
+        return row(f"frames{frames}", **FOLLOWED | SHORT | ends | {"variant": f"memory_frames={frames}"})
+
+    rows = [of_frames(8, 4.4, 0.06), of_frames(12, 3.8, 0.09), of_frames(16, 4.2, 0.12)]
+    text = report_of(tmp_path / "run", rows, config=STREAMS | {"experiment": "memory_frames"})
+    speed, memory = table_cells(text, "toy, drifting, a processor, fp32")
+    assert (speed["verdict"], speed["why"]) == ("refuted", "16 / 8 above 0.51 to 0.91")
+    assert memory["verdict"] == "not testable here"
+    assert "2.00" in memory["measured"]
+    missing = report_of(tmp_path / "few", rows[:1], config=STREAMS | {"experiment": "memory_frames"})
+    assert "no finished point stream_batched memory_frames=12" in missing
 
 
 @pytest.mark.parametrize("loss", ["-1", "much", "nan"])

@@ -96,15 +96,15 @@ def test_objects_of_a_batch_have_the_latents_that_each_has_alone(model: Sam2, re
 def test_a_bank_of_all_tokens_would_be_another_memory(
     model: Sam2, pictures: Pictures, references: References, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An adapter that does not own the spatial memory would build it without complaint."""
+    """An adapter that does not own the stored memory would build it without complaint."""
     right = masks_of(Direct(model), references, pictures.targets[:3])
-    kept = type(model).spatial_memory
+    kept = type(model).stored_memory
 
     def first_tokens(*arguments: Tensor) -> Tensor:
-        tokens = Sam2.spatial_memory(*arguments)
+        tokens = Sam2.stored_memory(*arguments)
         return tokens[:, : kept(*arguments).shape[1]]
 
-    monkeypatch.setattr(type(model), "spatial_memory", first_tokens)
+    monkeypatch.setattr(type(model), "stored_memory", first_tokens)
     wrong = masks_of(Direct(model), references, pictures.targets[:3])
     assert (wrong.ious - right.ious).abs().max() > 1e-3
 

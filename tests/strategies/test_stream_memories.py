@@ -12,12 +12,10 @@ from strategies.streams.batched import LABELLED_FRAMES, StreamBatched
 from strategies.streams.schedule import EMPTY, UNSEEN, Schedule
 from strategies.streams.session import StreamSession
 from tests.support.models import Pictures, copied, every_family
-from tests.support.streams import Clip, drift, play, played
+from tests.support.streams import Clip, drift, play, played, seen_often
 
 FULL = 16
 """After so many frames all rings are full."""
-SAME, DIFFERENT = 0.01, 0.02
-"""How far trajectories may be apart that rounding parts, and how far others are at least."""
 both = pytest.mark.parametrize("strategy", [StreamSession, StreamBatched])
 
 
@@ -56,7 +54,7 @@ def test_the_last_15_labelled_frames_of_an_object_are_all_there_is_before_the_16
     model: Sam2, pictures: Pictures
 ) -> None:
     """The session keeps all, so that it grows with every label; masks differ after the 16th label, and never before."""
-    clip = Clip(name="a", frames=34, labels=tuple((at, (1,)) for at in range(0, 34, 2)))
+    clip = Clip(name="a", frames=34, labels=tuple((at, (1,)) for at in range(0, 34, 2)), seed=9)
     kept, every = (
         played(StreamBatched(model, conditioning=most), [clip], pictures) for most in (LABELLED_FRAMES, None)
     )
@@ -64,7 +62,7 @@ def test_the_last_15_labelled_frames_of_an_object_are_all_there_is_before_the_16
     sixteenth = 2 * LABELLED_FRAMES
     for key, one in kept.items():
         assert torch.equal(one.logits, every[key].logits) == (key[1] < sixteenth)
-    assert drift(every, expected).worst < SAME
+    assert drift(every, expected).same
 
 
 @pytest.mark.slow
@@ -85,15 +83,15 @@ def test_fewer_memories_are_those_of_a_network_that_has_fewer(
     model: Sam2, pictures: Pictures, memory_frames: int
 ) -> None:
     """The network's own way to have fewer, which keeps the table of its temporal positions."""
-    clip = Clip(name="a", frames=10, labels=((0, (1,)), (4, (1, 2))), seed=3)
+    clip = seen_often(model, pictures, Clip(name="a", frames=10, labels=((0, (1,)), (4, (1, 2)))))
     fewer = copied(model)
     fewer.network.num_maskmem = memory_frames
     strategy = StreamBatched(model, memory_frames=memory_frames)
     assert not strategy.exact
     expected, found = (played(each, [clip], pictures) for each in (StreamSession(fewer), strategy))
-    assert drift(found, expected).worst < SAME
+    assert drift(found, expected).same
     own = played(StreamBatched(model), [clip], pictures)
-    assert drift(found, own).worst > DIFFERENT
+    assert drift(found, own).different
 
 
 def frames_seen(schedule: Schedule, *, now: int) -> dict[int, int]:
@@ -128,16 +126,16 @@ def test_memories_lie_a_stride_apart_as_in_the_original(memory_frames: int, stri
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("options", "first"), [({"memory_frames": 12}, 8), ({"stride": 2}, 4)])
+@pytest.mark.parametrize(("options", "first"), [({"memory_frames": 12}, 8), ({"stride": 2}, 3)])
 def test_more_memories_and_other_strides_change_masks_once_there_are_so_many_frames(
     model: Sam2, pictures: Pictures, options: dict[str, int], first: int
 ) -> None:
     """first: the first frame that sees others than the network's own."""
-    clip = Clip(name="a", frames=14, labels=((0, (1,)),), seed=2)
+    clip = seen_often(model, pictures, Clip(name="a", frames=14))
     strategy = StreamBatched(model, **options)
     assert not strategy.exact
     found, own = (played(each, [clip], pictures) for each in (strategy, StreamBatched(model)))
     before, after = ([key for key in own if (key[1] < first) == early] for early in (True, False))
     near, far = (drift({key: found[key] for key in keys}, {key: own[key] for key in keys}) for keys in (before, after))
-    assert near.worst < SAME
-    assert far.worst > DIFFERENT
+    assert near.same
+    assert far.different

@@ -1,1 +1,1 @@
-"""The scenario of streams: masks, speed, latency. May import: result, row, options, observe, data, masks, workload."""
+"""Streams measured. May import: row, result, options, observe, data, store, masks, workload, strategies."""

@@ -74,7 +74,7 @@ class FreeRun:
 def run_freely(strategy: StreamStrategy, videos: Sequence[EncodedVideo], *, at_once: int) -> FreeRun:
     """Follow all videos from their first frames to their last, and score the masks where there is truth."""
     device = strategy.model.device
-    courses = [video.course(device) for video in videos]
+    courses = [video.course(device, lazily=True) for video in videos]
     memory = PeakMemory(device)
     steps: list[tuple[dict[str, int], Step]] = []
     kept: list[float] = []
@@ -144,7 +144,7 @@ def compare_with_oracle(
     fault = disagreement(forced, limits, oracle=ORACLE)
     meter, by_place = AgreementMeter(), defaultdict[int, list[float]](list)
     first = {video.name: video.first for video in videos}
-    courses = [video.course(workload.model.device) for video in videos]
+    courses = [video.course(workload.model.device, lazily=True) for video in videos]
     with StreamOracle(workload.model) as oracle:
         for (numbers, expected), (_, actual) in zip(
             follow(oracle, courses, videos=config.videos), found.steps, strict=True
@@ -182,7 +182,7 @@ def free_fault(free: Agreement, limit: float) -> str | None:
 def _forced(config: HarnessConfig, workload: Workload, videos: Sequence[EncodedVideo]) -> Agreement | None:
     """Compare step by step: each step of the strategy starts from the oracle's memory."""
     meter, model = AgreementMeter(), workload.model
-    courses = [video.course(model.device, most=FORCED_FRAMES) for video in videos]
+    courses = [video.course(model.device, most=FORCED_FRAMES, lazily=True) for video in videos]
     with StreamOracle(model) as oracle, make_stream_strategy(config.strategy, model) as strategy:
         for _, expected, actual in in_lockstep(oracle, strategy, courses, courses, videos=config.videos):
             compare(meter, expected, actual)

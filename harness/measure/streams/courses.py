@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
+from typing import overload
 
 import numpy as np
 import torch
@@ -40,11 +41,31 @@ class Course:
         known: set[int] = set()
         labelled = {label.frame: label.object_ids for label in self.references.labels}
         pairs = 0
-        for frame in self.frames:
-            now = labelled.get(frame.number, ())
+        for number in range(self.references.first_frame, self.references.first_frame + len(self.frames)):
+            now = labelled.get(number, ())
             pairs += len(known.difference(now))
             known.update(now)
         return pairs
+
+
+class LazyFrames(Sequence[StreamFrame]):
+    """Frames that are made when they are asked for, and not kept."""
+
+    def __init__(self, numbers: Sequence[int], make: Callable[[int], StreamFrame]) -> None:
+        self._numbers = numbers
+        self._make = make
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> StreamFrame: ...
+    @overload
+    def __getitem__(self, index: slice) -> LazyFrames: ...
+    def __getitem__(self, index: int | slice) -> StreamFrame | LazyFrames:
+        if isinstance(index, slice):
+            return LazyFrames(self._numbers[index], self._make)
+        return self._make(self._numbers[index])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +117,11 @@ class EncodedVideo:
         labels = self._targets[number].labels if number in self._targets else None
         return None if labels is None else labels()
 
-    def course(self, device: torch.device, *, most: int | None = None, moves: int = 0) -> Course:
+    def course(self, device: torch.device, *, most: int | None = None, moves: int = 0, lazily: bool = False) -> Course:
         """Return the first ``most`` frames with their labels, with everything moved around the picture's edges.
 
-        moves: which of the places everything is moved to; 0 leaves it where it is.
+        moves: which of the places everything is moved to; 0 leaves it where it is. lazily: frames come to the device
+        when they are asked for, each time anew, so that a long video takes no more memory than a short one.
         """
         numbers = [number for number, _ in self.frames[:most]]
         labels = tuple(
@@ -107,7 +129,11 @@ class EncodedVideo:
             for label in self.labels
             if label.frame <= numbers[-1]
         )
-        frames = [StreamFrame(number=number, features=self._moved(number, moves).to(device)) for number in numbers]
+
+        def frame(number: int) -> StreamFrame:
+            return StreamFrame(number=number, features=self._moved(number, moves).to(device))
+
+        frames = LazyFrames(numbers, frame) if lazily else list(map(frame, numbers))
         references = StreamReferences(video=self.name, labels=labels, first_frame=numbers[0], length=len(numbers))
         return Course(references=references, frames=frames)
 

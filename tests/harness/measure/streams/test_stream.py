@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from harness.data.sources import open_groups
+from harness.measure.processes import together
 from harness.measure.streams.courses import EncodedVideo, follow
 from harness.measure.streams.latency import Latency
 from harness.measure.streams.point import measure_stream, time_stream_again
@@ -169,6 +170,15 @@ def test_another_process_times_the_same_and_judges_its_blocks(bench: Bench) -> N
     assert row.status == "wrong"
     assert row.fps is not None
     assert row.speedup is None
+
+
+@pytest.mark.slow
+def test_processes_of_a_point_are_put_together(bench: Bench, batched: PointResult) -> None:
+    point = composed("timing.processes=2")
+    row = together(point, {0: batched, 1: bench.measure(again=True)}).row
+    assert (row.status, row.processes, row.step_p50_ms) == ("ok", 2, batched.row.step_p50_ms)
+    assert row.fps is not None
+    assert row.realtime == pytest.approx(row.fps / 2 / 30)
 
 
 def test_turns_show_the_same_videos_elsewhere(bench: Bench) -> None:
