@@ -30,6 +30,7 @@ from strategies.base import Strategy
 
 COMMANDS = (
     *("harness.console", "harness.cli", "harness.gate.check", "harness.commands.certify", "harness.commands.label"),
+    "harness.commands.collect",
     *("harness.commands.kernels", "harness.commands.train_toy", "harness.commands.reference", "report.cli"),
     "harness.api",
 )

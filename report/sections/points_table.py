@@ -48,12 +48,17 @@ def points_table(run: Run, columns: list[PointColumn], title: str = "", *, every
     summary = fastest_first(run.summary)
     repeated = summary["repeat"].nunique() > 1
     keys = [name for name in KEYS if summary[name].notna().any() and (name != "repeat" or repeated)]
-    rows = [row for _, row in summary.iterrows() if every or any(one.cell(row).text for one in columns)]
+    made = [(row, [one.cell(row) for one in columns]) for _, row in summary.iterrows()]
+    kept = [(row, cells) for row, cells in made if every or any(cell.text for cell in cells)]
+    rows = [row for row, _ in kept]
     table = filled(
         [
             (labelled("strategy", words=True), [words(row["label"]) for row in rows]),
             *((labelled(name), [column_cell(row, name) for row in rows]) for name in keys),
-            *((labelled(one.title, words=one.words), [one.cell(row) for row in rows]) for one in columns),
+            *(
+                (labelled(one.title, words=one.words), [cells[at] for _, cells in kept])
+                for at, one in enumerate(columns)
+            ),
         ],
         title,
         keep=1 + len(keys),
