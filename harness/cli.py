@@ -34,6 +34,8 @@ from harness.sweep import Launch, TimeLimit, launch, run_sweep
 from harness.table import finding, print_table
 from strategies.errors import UserError
 
+MODULE = "harness"
+"""The module by which points are composed here; other commands, which measure by `measure`, have others."""
 PENDING = 3
 """The exit code of a run whose time was over before all points had begun."""
 
@@ -118,6 +120,10 @@ def measured(points: Sequence[Point], *, warned: set[str] | None = None, launch:
     for function in (*config.extras.before, *config.extras.after):
         imported(function, option="extras")
     if config.shard is not None:
+        if points[0].module != MODULE:
+            raise UserError(
+                f"shard={config.shard} is for python -m {MODULE} and not for {points[0].module}: leave it out"
+            )
         shard = Shard.parsed(config.shard)
         path, mine = Path(config.results) / config.name, [point.name for point in points[shard.stretch(len(points))]]
         device = describe_environment(resolve_device(config.device))["device"]

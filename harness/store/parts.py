@@ -59,7 +59,8 @@ def pending_parts(run: Path) -> list[tuple[Shard, list[str]]]:
 
 
 def _is_ours(run: Path) -> bool:
-    return (run / FOLDER).is_dir() or not any(run.iterdir())
+    """Whether a folder has parts, or nothing but locks: another part may be about to begin."""
+    return (run / FOLDER).is_dir() or all(path.name.startswith(".") for path in run.iterdir())
 
 
 def _refuse_other_runs(run: Path, names: Sequence[str], device: str) -> None:

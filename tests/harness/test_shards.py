@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.cli import measured
 from harness.commands.collect import main as collect
 from harness.options.shards import FOLDER, Shard
 from harness.store.lock import locked
+from harness.store.parts import part_held
+from strategies.errors import UserError
 from tests.support.harness_runs import (
     REPORTED,
     TINY,
     complaint,
     exit_code,
+    point,
     processes_in,
     run_here,
     start,
@@ -30,7 +35,7 @@ QUICK = ("paired=false", "compare=false", "targets=2", "refs=1", "objects=1", "n
 SWEEP = ("strategy=direct,sequential", "batch=1,2", *QUICK)
 
 
-def measured(run: Path) -> set[str]:
+def measured_in(run: Path) -> set[str]:
     return {path.stem for path in (run / "points").glob("*.json")}
 
 
@@ -46,7 +51,7 @@ def test_parts_measure_the_points_of_the_whole_and_the_last_one_sums_up(tmp_path
     run = tmp_path / "results" / "big"
     first = run_here(tmp_path, *SWEEP, *REPORTED, "shard=1/2")
     assert first.returncode == 0, first.stderr
-    assert len(measured(run)) == 2
+    assert len(measured_in(run)) == 2
     assert "2 points of other parts are pending; python -m harness.collect results/big" in first.stdout
     assert not (run / "report.md").exists()
     assert not (run / "summary.csv").exists()
@@ -60,13 +65,13 @@ def test_parts_measure_the_points_of_the_whole_and_the_last_one_sums_up(tmp_path
     }
     assert all("shard=" not in line["command"] for line in lines), "a point is measured again alone"
     planned = [one["point"] for one in json.loads((run / "plan.json").read_text())]
-    assert measured(run) == set(planned)
+    assert measured_in(run) == set(planned)
 
 
 @pytest.mark.slow
 def test_a_part_that_has_nothing_to_do_says_so_by_its_exit_code_alone(tmp_path: Path) -> None:
     assert run_here(tmp_path, *SWEEP, *TINY, "shard=1/9").returncode == 0
-    assert measured(tmp_path / "results" / "big") == set()
+    assert measured_in(tmp_path / "results" / "big") == set()
 
 
 @pytest.mark.slow
@@ -76,7 +81,7 @@ def test_what_is_there_is_collected_and_what_is_pending_is_named(tmp_path: Path)
     found = run_here(tmp_path, "results/big", command=collect)
     assert found.returncode == 3, found.stderr
     planned = [one["point"] for one in json.loads((run / "plan.json").read_text())]
-    (done,) = measured(run)
+    (done,) = measured_in(run)
     assert "3 of 4 points are pending" in found.stdout
     assert f"shard=1/3: {planned[0]}" in found.stdout
     assert f"shard=3/3: {planned[2]}, {planned[3]}" in found.stdout
@@ -116,7 +121,7 @@ def test_a_run_in_parts_keeps_out_other_numbers_of_parts_other_points_and_other_
     (run / "environment.json").write_text(json.dumps(environment | {"device": "another card"}))
     said = complaint(run_here(tmp_path, *SWEEP, *TINY, "shard=2/2").stderr)
     assert "results/big is measured on another card, and this is" in said
-    assert len(measured(run)) == 2
+    assert len(measured_in(run)) == 2
 
 
 @pytest.mark.slow
@@ -137,6 +142,25 @@ def test_a_part_that_is_none_is_one_sentence(tmp_path: Path, shard: str) -> None
     assert ended.returncode == 2
     assert "is not valid: give a part and their number, as shard=1/16" in complaint(ended.stderr)
     assert not (tmp_path / "results").exists()
+
+
+def test_commands_that_need_all_points_take_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = replace(point(shard="1/2", results=str(tmp_path)), module="harness.check")
+    with pytest.raises(UserError, match=r"is for python -m harness and not for harness\.check"):
+        measured([asked])
+
+
+def test_a_folder_in_which_another_part_is_about_to_begin_is_entered(tmp_path: Path) -> None:
+    run = tmp_path / "big"
+    for number in (1, 2):
+        with (
+            locked(run, shared=True),
+            part_held(run, Shard(number=number, of=2), names=["a", "b"], device="a processor"),
+        ):
+            assert Shard(number=number, of=2).folder(run).is_dir()
+            (run / FOLDER / f"{number}-of-2" / ".lock").stat()
+        shutil.rmtree(run / FOLDER)
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])
@@ -195,7 +219,7 @@ REAL = tuple(word for word in TINY if word != "isolation=inline")
 def test_two_parts_at_once_are_one_run_and_a_part_that_was_killed_goes_on(tmp_path: Path) -> None:
     run = tmp_path / "results" / "big"
     parts = [start(tmp_path, *SWEEP, *REAL, f"shard={number}/2") for number in (1, 2)]
-    wait_for(lambda: len(measured(run)) >= 1, seconds=300)
+    wait_for(lambda: len(measured_in(run)) >= 1, seconds=300)
     parts[0].kill()
     parts[0].communicate()
     _, err = parts[1].communicate(timeout=300)
@@ -204,7 +228,7 @@ def test_two_parts_at_once_are_one_run_and_a_part_that_was_killed_goes_on(tmp_pa
     again = start(tmp_path, *SWEEP, *REAL, "shard=1/2")
     _, err = again.communicate(timeout=300)
     assert again.returncode == 0, err
-    assert len(measured(run)) == 4
+    assert len(measured_in(run)) == 4
     assert {line["status"] for line in summary(run)} == {"ok"}
     assert len(summary(run)) == 4
     shutil.rmtree(run / FOLDER)
