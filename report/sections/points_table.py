@@ -40,12 +40,15 @@ def column_cell(row: pd.Series, name: str, mark: str = "") -> Cell:
     return number(row.get(name), f"{{:,{CATALOGUE[name].format}}}", mark)
 
 
-def points_table(run: Run, columns: list[PointColumn], title: str = "", *, every: bool = False) -> Table | None:
+def points_table(
+    run: Run, columns: list[PointColumn], title: str = "", *, every: bool = False, by_speed: bool = True
+) -> Table | None:
     """Make a table of the points that have a value in any column, or of every point; empty columns are left out.
 
-    The fastest point comes first. What narrow screens have to show stands in front: the strategy, then the speed-up.
+    by_speed: whether the fastest point comes first; else rows have the order of the summary. What narrow screens have
+    to show stands in front: the strategy, then the speed-up.
     """
-    summary = fastest_first(run.summary)
+    summary = fastest_first(run.summary) if by_speed else run.summary
     repeated = summary["repeat"].nunique() > 1
     keys = [name for name in KEYS if summary[name].notna().any() and (name != "repeat" or repeated)]
     made = [(row, [one.cell(row) for one in columns]) for _, row in summary.iterrows()]
