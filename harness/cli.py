@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,14 +23,19 @@ from harness.options.compose import compose
 from harness.options.config import HarnessConfig
 from harness.options.devices import resolve_device
 from harness.options.points import Point
+from harness.options.shards import Shard
 from harness.progress import Progress
 from harness.store import history
+from harness.store.environment import describe_environment
 from harness.store.lock import locked
+from harness.store.parts import part_held, pending_names, summing
 from harness.store.results import RunFolder, folder_name
 from harness.sweep import Launch, TimeLimit, launch, run_sweep
 from harness.table import finding, print_table
 from strategies.errors import UserError
 
+MODULE = "harness"
+"""The module by which points are composed here; other commands, which measure by `measure`, have others."""
 PENDING = 3
 """The exit code of a run whose time was over before all points had begun."""
 
@@ -45,6 +50,8 @@ def _run(arguments: list[str]) -> int:
     if not points:  # Hydra has only printed its help or the like.
         return 0
     code, run = measure(points)
+    if points[0].config.shard is not None:  # A part's points alone are no finding.
+        return code
     if (line := finding(run.rows)) is not None:
         print(line)
     return code
@@ -54,8 +61,9 @@ def _run(arguments: list[str]) -> int:
 class Ended:
     """How a sweep ended.
 
-    report: what the reporter wrote; None where there is no reporter or no row. pending: names of the points and extras
-    that were left when ``minutes`` were over. error: what is to be raised when all is told.
+    report: what the reporter wrote; None where there is no reporter or no row, or others measure the rest of the run.
+    pending: names of the points and extras that were left when ``minutes`` were over. others: how many points of other
+    parts of the run have no result yet. error: what is to be raised when all is told.
     """
 
     run: RunFolder
@@ -63,6 +71,7 @@ class Ended:
     report: Path | None
     minutes: float | None
     pending: Sequence[str]
+    others: int
     error: Exception | None
 
     @property
@@ -86,6 +95,9 @@ def measure(
     if run.rows:
         print_table(run.rows)
         print(f"results: {run.path}" if ended.report is None else f"report: {ended.report}")
+    if ended.others:
+        summed = f"python -m harness.collect {run.path} sums up what is there"
+        print(f"{ended.others} points of other parts are pending; {summed}")
     if ended.pending:
         code = PENDING
         print(ended.pending_sentence)
@@ -107,8 +119,19 @@ def measured(points: Sequence[Point], *, warned: set[str] | None = None, launch:
     reporter = None if config.reporter is None else imported(config.reporter, option="reporter")
     for function in (*config.extras.before, *config.extras.after):
         imported(function, option="extras")
+    if config.shard is not None:
+        if points[0].module != MODULE:
+            raise UserError(
+                f"shard={config.shard} is for python -m {MODULE} and not for {points[0].module}: leave it out"
+            )
+        shard = Shard.parsed(config.shard)
+        path, mine = Path(config.results) / config.name, [point.name for point in points[shard.stretch(len(points))]]
+        device = describe_environment(resolve_device(config.device))["device"]
+        held = part_held(path, shard, names=[point.name for point in points], device=device)
+        with _writable(path, held):
+            return _swept(points, RunFolder(path, part=mine), reporter, warned=warned, launch=launch, mine=mine)
     path = _resumed(config) or Path(config.results) / folder_name(config.name, datetime.now())
-    with _locked(path):
+    with _writable(path, locked(path)):
         return _swept(points, RunFolder(path), reporter, warned=warned, launch=launch)
 
 
@@ -119,6 +142,7 @@ def _swept(
     *,
     warned: set[str] | None,
     launch: Launch,
+    mine: Collection[str] | None = None,
 ) -> Ended:
     interrupted = False
     minutes = points[0].config.minutes
@@ -127,16 +151,18 @@ def _swept(
     error: Exception | None = None
     report: Path | None = None
     try:
-        with terminable(), Progress(len(points), warned=warned) as progress:
-            pending = run_sweep(points, run, progress, launch=launch, limit=limit)
+        with terminable(), Progress(len(points) if mine is None else len(mine), warned=warned) as progress:
+            pending = run_sweep(points, run, progress, launch=launch, limit=limit, mine=mine)
     except KeyboardInterrupt:
         interrupted = True
     except Exception as raised:  # Bad input, or with isolation=inline what a strategy raised, is raised in the end.
         error = raised
-    if run.rows:
+    others = 0 if mine is None else len(set(pending_names(run.path)) - set(mine))
+    if run.rows and mine is None:
         history.append(run.path)
+    if run.rows and not others:
         try:
-            report = None if reporter is None else reporter(run.path)
+            report = summed_up(run.path, reporter) if mine is not None else reporter(run.path) if reporter else None
         except (OSError, UserError) as raised:  # What was measured is stored; why the report is missing is reported.
             error = error or UserError(f"the report of {run.path} can't be written ({raised})")
     return Ended(
@@ -145,8 +171,20 @@ def _swept(
         report=report,
         minutes=minutes,
         pending=pending if limit.left <= 0 else [],
+        others=others,
         error=error,
     )
+
+
+def summed_up(run: Path, reporter: Callable[[Path], Path] | None) -> Path | None:
+    """Make summary, history and report of what a run in parts has; returns what the reporter wrote.
+
+    Parts may be at work. Raises UserError and OSError where these can't be written.
+    """
+    with summing(run):
+        RunFolder(run).write_summary()
+        history.append(run)
+        return None if reporter is None else reporter(run)
 
 
 def _resumed(config: HarnessConfig) -> Path | None:
@@ -165,10 +203,10 @@ def _resumed(config: HarnessConfig) -> Path | None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _writable(path: Path, lock: AbstractContextManager[None]) -> Iterator[None]:
     with ExitStack() as stack:
         try:
-            stack.enter_context(locked(path))
+            stack.enter_context(lock)
         except OSError as error:
             place = f"{path}/" if path.exists() else f"results={path.parent}"
             raise UserError(

@@ -42,6 +42,7 @@ COMMANDS = {
     "check": Command(module="harness.gate.check", help="find out whether anything has become worse"),
     "certify": Command(module="harness.commands.certify", help="find out how far this machine can be trusted"),
     "kernels": Command(module="harness.commands.kernels", help="time the fused attention beside the library's"),
+    "collect": Command(module="harness.commands.collect", help="sum up a sweep in parts (shard=2/8)"),
     "report": Command(module="report.cli", help="write a run's report again"),
     "compare": Command(module="report.cli", help="set the points of runs side by side", words=("compare",)),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,11 +84,14 @@ def run_sweep(
     *,
     launch: Launch = launch,
     limit: TimeLimit | None = None,
+    mine: Collection[str] | None = None,
 ) -> list[str]:
     """Measure all points of which the run has no result; those that fail get their status and the sweep goes on.
 
-    limit: nothing further begins when its time is over. Returns the names of the points and extras that were left
-    without a result then, or that a launch raised `OutOfTimeError` for.
+    mine: names of the points that are measured here, where other processes measure the others; the extras are measured
+    with the first point. limit: nothing further begins when its time is over.
+    Returns the names of the points and extras that were left without a result then, or that a launch raised
+    `OutOfTimeError` for.
     Raises, after all other points are done, the first error that nobody has dealt with yet: UserError where a point
     could not be measured because of its input, and with ``isolation=inline`` whatever a strategy raised.
     """
@@ -99,9 +102,11 @@ def run_sweep(
         "plan.json", [{"point": point.name, "command": point.command, "options": point.options} for point in points]
     )
     asked = [_Asked(point=point, identity=identity_of(point, environment)) for point in points]
-    left = [one for one in asked if not one.finished(run)]
+    here = [one for one in asked if mine is None or one.point.name in mine]
+    with_extras = asked[0] in here
+    left = [one for one in here if not one.finished(run)]
     run.write_summary()
-    progress.keep(len(asked) - len(left))
+    progress.keep(len(here) - len(left))
     if any(one.processes > 1 and one.point.config.isolation == "inline" for one in left):
         progress.warn([INLINE])
     extras = _Extras(asked, run, progress, launch, limit)
@@ -120,14 +125,15 @@ def run_sweep(
                 if last[turn.workload] is turn:
                     sweep.close(turn.workload)
 
-        extras.take(points[0].config.extras.before)
+        functions = points[0].config.extras
+        extras.take(functions.before if with_extras else ())
         take(fresh)
-        extras.take(points[0].config.extras.after)
+        extras.take(functions.after if with_extras else ())
         take(again)
     if sweep.error is not None:
         raise sweep.error
-    pending = [one.point.name for one in asked if not (one.finished(run) or one.failed(run))]
-    return [*pending, *extras.missing()]
+    pending = [one.point.name for one in here if not (one.finished(run) or one.failed(run))]
+    return [*pending, *(extras.missing() if with_extras else [])]
 
 
 LONGER = 2

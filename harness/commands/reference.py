@@ -30,6 +30,7 @@ from strategies.base import Strategy
 
 COMMANDS = (
     *("harness.console", "harness.cli", "harness.gate.check", "harness.commands.certify", "harness.commands.label"),
+    "harness.commands.collect",
     *("harness.commands.kernels", "harness.commands.train_toy", "harness.commands.reference", "report.cli"),
     "harness.api",
 )
@@ -46,6 +47,7 @@ RUN_FILES = {
     "summary.csv": "a row for each point, see Columns; a text that a spreadsheet would run begins with an apostrophe",
     "report.html": "the report in one file, which opens without a network",
     "report.md": "the same report, with its plots beside it",
+    "card.png": "the report's finding as a picture, for previews of links to it",
     "*.png": "the report's plots and pictures; plots are stored as `*.svg` too",
     "points/<point>.json": "a point's row, resolved options, every timed block in order, all else that was measured",
     "processes/<point>-<number>.json": "the same of one process, of points that have several (`timing.processes`)",

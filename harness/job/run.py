@@ -19,13 +19,14 @@ from harness.job.encoding import checked, speed_of
 from harness.job.fingerprint import OTHER_FOLDER, Fingerprint
 from harness.job.ray_engine import check_ray
 from harness.job.review import write_review
-from harness.job.shards import Shard, adopt, alone, ended, held, job_lock
+from harness.job.shards import adopt, alone, ended, held, job_lock, part_of
 from harness.job.share import engine_of, share
 from harness.job.tables import write_broken, write_tables
 from harness.measure.making import make_strategy
 from harness.options.config import HarnessConfig
 from harness.options.devices import resolve_device
 from harness.options.points import Point
+from harness.options.shards import Shard
 from harness.pipeline.cores import Cores, available, computing_with
 from harness.pipeline.decoding import difference_of_masks
 from harness.pipeline.ledger import Labelled, Ledger
@@ -211,7 +212,7 @@ def _begun(
     shared = cores_of(config.label, plan, model, strategy, cores=cores, kept=kept)
     whole = plan
     if shard is not None:
-        plan = shard.part_of(plan, batch=config.batch, whole_groups=strategy.remembers_targets)
+        plan = part_of(shard, plan, batch=config.batch, whole_groups=strategy.remembers_targets)
     plan, references = _fingerprinted(plan, bar)
     if before is not None:
         fingerprint.check_references(before, references, out)

@@ -8,15 +8,15 @@ ledger of all. Parts hold the folder's lock together, so an undivided run and pa
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+from harness.options.shards import FOLDER, Shard, refuse_other_parts
 from harness.pipeline.ledger import NAME, Ledger
 from harness.pipeline.plan import Work
 from harness.schema import StrictStr, fitted, read_json
@@ -24,7 +24,6 @@ from harness.store.atomic import remove_unfinished, write_whole
 from harness.store.lock import locked
 from strategies.errors import UserError
 
-FOLDER = ".shards"
 DONE = "done.json"
 ROWS = 10_000
 """Rows that are moved at once."""
@@ -32,45 +31,18 @@ Broken = tuple[StrictStr, StrictStr, StrictStr]
 """Group, target and reason of what was left out; the target is empty where all of a group is."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shard:
-    """The part with this number, from 1, of so many."""
-
-    number: int
-    of: int
-
-    @classmethod
-    def parsed(cls, text: str) -> Self:
-        """Raises UserError where a text is none, as ``3/16`` is one."""
-        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
-        shard = cls(number=int(found[1]), of=int(found[2])) if found else None
-        if shard is None or not 1 <= shard.number <= shard.of:
-            raise UserError(f"shard={text} is not valid: give a part and their number, as shard=1/16 up to shard=16/16")
-        return shard
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.of}"
-
-    def folder(self, out: Path) -> Path:
-        """Return where the part keeps what it has done."""
-        return out / FOLDER / f"{self.number}-of-{self.of}"
-
-    def every(self) -> Iterator[Shard]:
-        """Yield all parts of the job."""
-        return (replace(self, number=number) for number in range(1, self.of + 1))
-
-    def part_of(self, plan: Sequence[Work], *, batch: int, whole_groups: bool) -> list[Work]:
-        """Return the part's work: whole batches, or whole groups where a target's mask depends on those before it."""
-        pieces = [
-            (at, slice(start, start + size))
-            for at, work in enumerate(plan)
-            for size in (len(work.group.targets) if whole_groups else batch,)
-            for start in range(0, len(work.group.targets), size)
-        ]
-        mine: dict[int, list[slice]] = {}
-        for at, piece in pieces[(self.number - 1) * len(pieces) // self.of : self.number * len(pieces) // self.of]:
-            mine.setdefault(at, []).append(piece)
-        return [_only(plan[at], slice(found[0].start, found[-1].stop)) for at, found in mine.items()]
+def part_of(shard: Shard, plan: Sequence[Work], *, batch: int, whole_groups: bool) -> list[Work]:
+    """Return the part's work: whole batches, or whole groups where a target's mask depends on those before it."""
+    pieces = [
+        (at, slice(start, start + size))
+        for at, work in enumerate(plan)
+        for size in (len(work.group.targets) if whole_groups else batch,)
+        for start in range(0, len(work.group.targets), size)
+    ]
+    mine: dict[int, list[slice]] = {}
+    for at, piece in pieces[shard.stretch(len(pieces))]:
+        mine.setdefault(at, []).append(piece)
+    return [_only(plan[at], slice(found[0].start, found[-1].stop)) for at, found in mine.items()]
 
 
 def _only(work: Work, chosen: slice) -> Work:
@@ -101,12 +73,7 @@ def held(shard: Shard, out: Path) -> Iterator[Path]:
 
     Raises UserError where another process has it, and where the job was begun in another number of parts.
     """
-    others = {path.name.partition("-of-")[2] for path in (out / FOLDER).glob("*-of-*")} - {str(shard.of)}
-    if others:
-        raise UserError(
-            f"{out} was begun in {' and '.join(sorted(others))} parts: give shard=K/{min(others)}, or leave out shard= "
-            "to go on in one part"
-        )
+    refuse_other_parts(shard, out, otherwise="leave out shard= to go on in one part")
     folder = shard.folder(out)
     with job_lock(folder, out, otherwise="give another shard="):
         (folder / DONE).unlink(missing_ok=True)

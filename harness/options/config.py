@@ -25,6 +25,7 @@ from harness.options.data import (
     check_ids,
 )
 from harness.options.devices import device_folder
+from harness.options.shards import Shard
 from harness.options.shipped import defaults_from, shipped
 from strategies.errors import UserError, one_of
 from strategies.models.precision import DTYPES
@@ -252,6 +253,7 @@ class HarnessConfig:
     minutes: float | None = MISSING
     monitor_interval: float = MISSING
     resume: Any = MISSING
+    shard: str | None = MISSING
     reporter: str | None = MISSING
     experiment: str | None = MISSING
     sweeps: list[str] = MISSING
@@ -289,6 +291,12 @@ class HarnessConfig:
             )
         if not isinstance(self.resume, bool | str | None):
             raise UserError(f"resume={self.resume} is not known; give true, or the folder of a run")
+        if self.shard is not None:
+            Shard.parsed(self.shard)
+            if isinstance(self.resume, str):
+                raise UserError(
+                    f"shard={self.shard} goes on with the run that name= and results= name: leave out resume="
+                )
         one_of("dtype", self.dtype, tuple(DTYPES))
         if not self.results:
             raise UserError("results= is empty: give the folder that runs go to")

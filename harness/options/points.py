@@ -79,7 +79,7 @@ class Point:
     @property
     def command(self) -> str:
         """The command that measures this point again, from the start."""
-        overrides = [word for word in self.overrides if not word.startswith(("resume=", "extras."))]
+        overrides = [word for word in self.overrides if not word.startswith(("resume=", "shard=", "extras."))]
         if self.config.extras.before or self.config.extras.after:  # Those of an experiment are no part of the point.
             overrides += ["extras.before=[]", "extras.after=[]"]
         return shlex.join(["python", "-m", self.module, *overrides])

@@ -14,7 +14,7 @@ from harness.options.shipped import read_by_strategies, shipped
 
 INDECISIVE = (
     *("name", "results", "reporter", "resume", "timeout", "minutes", "isolation", "certify", "check", "label"),
-    *("extras", "experiment", "sweeps"),
+    *("extras", "experiment", "sweeps", "shard"),
 )
 """Options that do not influence what is measured."""
 HAVE_COLUMNS = (

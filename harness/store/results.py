@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
@@ -44,9 +44,14 @@ def began(folder: Path) -> datetime | None:
 class RunFolder:
     """Writes one run, a new one or one that is resumed, to which the link ``latest`` beside it then points."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the folder, or make it. Raises UserError where a part of it is a link, which may lead anywhere."""
+    def __init__(self, path: Path, *, part: Collection[str] | None = None) -> None:
+        """Open the folder, or make it. Raises UserError where a part of it is a link, which may lead anywhere.
+
+        part: names of the points that are measured here, where other processes measure the others at the same time. The
+        rows are those of these points alone then, and the summary is left to who sums up all.
+        """
         self.path = path
+        self._part = part
         for name in ("points", "pictures", "processes"):
             if (path / name).is_symlink():
                 raise UserError(f"{path / name} is a link: put the folder that it names in its place")
@@ -55,6 +60,8 @@ class RunFolder:
         self._identities: dict[str, Mapping[str, str]] = {}
         for stored in results_of(path):  # A point whose file is damaged will be measured again.
             row = stored.result.row
+            if part is not None and row.point not in part:
+                continue
             self._rows[row.point] = row
             self._identities[row.point] = stored.identity
         _point_latest(path)
@@ -85,7 +92,9 @@ class RunFolder:
         return stored.result if stored is not None and stored.identity == identity else None
 
     def write_summary(self) -> None:
-        _write(self.path / "summary.csv", written(self._rows.values()))
+        """Write the summary; not from a part of a run, which does not know the others."""
+        if self._part is None:
+            _write(self.path / "summary.csv", written(self._rows.values()))
 
     def finished(self, name: str, identity: Mapping[str, str], *, processes: int = 1) -> bool:
         """Return whether the point has an ``ok`` result of the same options, code and environment.

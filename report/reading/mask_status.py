@@ -56,7 +56,7 @@ def _by_old_rule(agreed: Any, limits: Any) -> Masks | None:
 
 def _by_columns(row: pd.Series) -> Masks | None:
     """Return the mask status by the columns alone, which can't show which flips are noise in reduced precision."""
-    if row[["iou_min", "gate_flips", "pick_flips"]].isna().any():
+    if any(pd.isna(row[name]) for name in ("iou_min", "gate_flips", "pick_flips")):
         return None
     if row["iou_min"] >= ALIKE and row["gate_flips"] == row["pick_flips"] == 0:
         return "same"

@@ -24,6 +24,10 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", ":", "-.")
 
 
+MOST_MARKS = 400
+"""A drawing has at most so many points, because more cover each other and make a page too large."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Style:
     """How one label's points and lines are drawn, in matplotlib's terms."""
@@ -47,6 +51,24 @@ def styles_of(summary: pd.DataFrame) -> dict[str, Style]:
                 line=LINES[(at // len(COLOURS) + place) % len(LINES)],
             )
     return found
+
+
+def uncrowded(points: pd.DataFrame, value: str, most: int = MOST_MARKS) -> pd.DataFrame:
+    """Leave out the slower labels of points that are too many for one drawing, as `told_of` says.
+
+    value: the column of speeds.
+    """
+    if len(points) <= most:
+        return points
+    fastest = points.groupby("label")[value].max().sort_values(ascending=False).index
+    room = max(1, most * len(fastest) // len(points))
+    return points[points["label"].isin(fastest[:room])]
+
+
+def told_of(drawn: pd.DataFrame, points: pd.DataFrame) -> str:
+    """Return a sentence, with a blank before it, on the labels that were left out of a drawing; "" where none was."""
+    few, many = (one["label"].nunique() for one in (drawn, points))
+    return f" Drawn are the {few} fastest of {many}." if few < many else ""
 
 
 def plain(text: str) -> str:

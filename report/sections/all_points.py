@@ -54,8 +54,8 @@ def _what_was_measured(run: Run) -> str:
     summary = run.summary
     counts = ", ".join(f"{count} {status}" for status, count in summary["status"].value_counts().items())
     sentences = [
-        f"{len(summary):,} points, the fastest first ({counts}), of model {_all(summary, 'model')} on "
-        f"{_all(summary, 'data')} data, {_all(summary, 'dtype')}, on {run.device}.",
+        f"{len(summary):,} points ({counts}) of model {_all(summary, 'model')} on {_all(summary, 'data')} data, "
+        f"{_all(summary, 'dtype')}, on {run.device}, the fastest first.",
     ]
     encode = summary["encode_fps"].dropna()
     if not encode.empty:

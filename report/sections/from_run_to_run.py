@@ -85,6 +85,7 @@ def _table(run: Run, found: Sequence[Trend]) -> Table | None:
             step_column("commit", commit_of),
             trend_column("change", lambda trend: _cell(trend.steps[max(trend.steps)] if trend.steps else None)),
         ],
+        by_speed=False,
     )
 
 

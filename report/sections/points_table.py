@@ -40,20 +40,28 @@ def column_cell(row: pd.Series, name: str, mark: str = "") -> Cell:
     return number(row.get(name), f"{{:,{CATALOGUE[name].format}}}", mark)
 
 
-def points_table(run: Run, columns: list[PointColumn], title: str = "", *, every: bool = False) -> Table | None:
+def points_table(
+    run: Run, columns: list[PointColumn], title: str = "", *, every: bool = False, by_speed: bool = True
+) -> Table | None:
     """Make a table of the points that have a value in any column, or of every point; empty columns are left out.
 
-    The fastest point comes first. What narrow screens have to show stands in front: the strategy, then the speed-up.
+    by_speed: whether the fastest point comes first; else rows have the order of the summary. What narrow screens have
+    to show stands in front: the strategy, then the speed-up.
     """
-    summary = fastest_first(run.summary)
+    summary = fastest_first(run.summary) if by_speed else run.summary
     repeated = summary["repeat"].nunique() > 1
     keys = [name for name in KEYS if summary[name].notna().any() and (name != "repeat" or repeated)]
-    rows = [row for _, row in summary.iterrows() if every or any(one.cell(row).text for one in columns)]
+    made = [(row, [one.cell(row) for one in columns]) for _, row in summary.iterrows()]
+    kept = [(row, cells) for row, cells in made if every or any(cell.text for cell in cells)]
+    rows = [row for row, _ in kept]
     table = filled(
         [
             (labelled("strategy", words=True), [words(row["label"]) for row in rows]),
             *((labelled(name), [column_cell(row, name) for row in rows]) for name in keys),
-            *((labelled(one.title, words=one.words), [one.cell(row) for row in rows]) for one in columns),
+            *(
+                (labelled(one.title, words=one.words), [cells[at] for _, cells in kept])
+                for at, one in enumerate(columns)
+            ),
         ],
         title,
         keep=1 + len(keys),

@@ -14,15 +14,25 @@ from matplotlib.figure import Figure
 from report.reading.run import Run, finite
 from report.reading.samples import fps_interval
 from report.render.document import Drawing, Section
-from report.render.style import Style, batch_axis, label_speeds, legend, objects_title, plain, positive, styles_of, tidy
+from report.render.style import (
+    Style,
+    batch_axis,
+    label_speeds,
+    legend,
+    objects_title,
+    plain,
+    positive,
+    styles_of,
+    tidy,
+    told_of,
+    uncrowded,
+)
 from report.sections.points_table import ratio, with_interval
 
 APART = 0.06
 """Octaves between points of one batch, so that their error bars do not cover each other."""
 FURTHEST = 0.3
 """A point is drawn at most so many octaves away from its batch."""
-MOST_NAMES = 40
-"""At most so many strategies of one batch have a line, the fastest ones."""
 MOST_PANELS = 4
 """At most so many panels are side by side."""
 
@@ -50,14 +60,15 @@ def draw_throughput(run: Run) -> Drawing | None:
         interval = f" ({row['lo']:.1f}-{row['hi']:.1f})" if finite(row["lo"]) else ""
         return f"{_which(row)}: {row['fps']:.1f} targets/s{interval}"
 
+    drawn = uncrowded(ends, "value")
     against = "" if _one_batch(ends) else " against batch"
-    figure, _, tooltips = _plot(ends, styles_of(summary), "targets per second", tooltip)
+    figure, _, tooltips = _plot(drawn, styles_of(summary), "targets per second", tooltip)
     bars = "Bars are 95% intervals of the median block, from the raw samples. " if any(intervals) else ""
     return Drawing(
         name="throughput",
         alt=f"targets per second{against}, by strategy and objects",
         figure=figure,
-        caption=f"{bars}Hollow points did not converge.",
+        caption=f"{bars}Hollow points did not converge.{told_of(drawn, ends)}",
         tooltips=tooltips,
     )
 
@@ -72,9 +83,9 @@ def draw_speedups(run: Run) -> Drawing | None:
     def tooltip(row: pd.Series) -> str:
         return f"{_which(row)}: {with_interval(row)} times {row['reference']}, {row['verdict']}"
 
-    one_batch = _one_batch(ends)
+    drawn, one_batch = uncrowded(ends, "value"), _one_batch(ends)
     against = "" if one_batch else " against batch"
-    figure, panels, tooltips = _plot(ends, styles_of(run.summary), "speed-up", tooltip)
+    figure, panels, tooltips = _plot(drawn, styles_of(run.summary), "speed-up", tooltip)
     bands = same_bands(run)
     band = bands[0] if len(bands) == 1 else None
     for panel in panels:
@@ -90,7 +101,7 @@ def draw_speedups(run: Run) -> Drawing | None:
         name="speedup",
         alt=f"speed-up over the baseline{against}, by strategy and objects",
         figure=figure,
-        caption=f"Bars are 95% intervals, {shaded}and hollow points did not converge.",
+        caption=f"Bars are 95% intervals, {shaded}and hollow points did not converge.{told_of(drawn, ends)}",
         tooltips=tooltips,
     )
 
@@ -150,14 +161,14 @@ def _one_line_each(
 ) -> tuple[Figure, list[Axes], tuple[tuple[str, str], ...]]:
     """Draw the points of one batch, the fastest strategy on top; returns what `_plot` does."""
     counts = _counts(measured)[-MOST_PANELS:]
-    names = list(measured.groupby("label")["value"].max().sort_values(ascending=False).index)[:MOST_NAMES]
+    names = list(measured.groupby("label")["value"].max().sort_values(ascending=False).index)
     figure = Figure(figsize=(2.6 + 3.0 * len(counts), 0.9 + 0.3 * len(names)), layout="constrained")
     panels = list(figure.subplots(1, len(counts), sharex=True, sharey=True, squeeze=False)[0])
     tooltips: list[tuple[str, str]] = []
     for panel, objects in zip(panels, counts, strict=True):
         panel.set_xscale("log")
         here = measured[measured["objects"] == objects] if objects == objects else measured
-        for _, row in here[here["label"].isin(names)].iterrows():
+        for _, row in here.iterrows():
             gid, style, place = f"mark{len(tooltips)}", styles[row["label"]], names.index(row["label"])
             panel.plot([row["lo"], row["hi"]], [place, place], color=style.colour, linewidth=1.6, alpha=0.8)
             fill = "white" if row["converged"] is False else style.colour

@@ -13,7 +13,18 @@ from matplotlib.lines import Line2D
 from report.reading.mask_status import masks_of
 from report.reading.run import Run, finite
 from report.render.document import Drawing, Paragraph, Section
-from report.render.style import Style, label_speeds, legend_columns, objects_title, plain, positive, styles_of, tidy
+from report.render.style import (
+    Style,
+    label_speeds,
+    legend_columns,
+    objects_title,
+    plain,
+    positive,
+    styles_of,
+    tidy,
+    told_of,
+    uncrowded,
+)
 from report.sections.points_table import column, memory_column, oracles, points_table, text_column
 
 ABOUT = {
@@ -108,6 +119,7 @@ def draw_pareto(run: Run) -> Drawing | None:
     measured, memory, speed = _measured(run)
     if len(measured) < 2 or not _apart(measured[memory]):
         return None
+    points, measured = measured, uncrowded(measured, speed)
     measured = measured.assign(masks=[masks_of(run, row) or "not compared" for _, row in measured.iterrows()])
     counts = sorted(measured["objects"].unique())[-MOST_PANELS:]
     figure = Figure(figsize=(1.5 + 3.6 * len(counts), 3.7), layout="constrained")
@@ -138,7 +150,7 @@ def draw_pareto(run: Run) -> Drawing | None:
         alt="speed against peak memory, by strategy, objects and agreement of the masks",
         figure=figure,
         caption="Up and to the left is better; numbers are batches. The grey line joins the points with the masks of "
-        f"{oracles(run)} that no other beats in both; crossed points have other masks.",
+        f"{oracles(run)} that no other beats in both; crossed points have other masks." + told_of(measured, points),
         tooltips=tuple(tooltips),
     )
 

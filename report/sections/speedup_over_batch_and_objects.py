@@ -9,7 +9,7 @@ import pandas as pd
 
 from report.reading.run import Run
 from report.render.document import Section
-from report.render.style import positive
+from report.render.style import positive, told_of, uncrowded
 from report.sections.batch_objects_map import MapCell, draw_map, is_grid, placed
 from report.sections.points_table import ratio
 
@@ -24,12 +24,14 @@ def speedup_map_section(run: Run) -> Section | None:
     measured = placed(run.summary[positive(run.summary["speedup"])])
     if not is_grid(measured):
         return None
+    drawn = uncrowded(measured, "speedup")
     drawing = draw_map(
-        measured,
+        drawn,
         _cell,
         name="speedup-map",
         alt="speed-up over batch and objects, by strategy",
-        caption="Speed-up over the baseline: violet is faster, orange slower, the fainter the nearer to 1.",
+        caption="Speed-up over the baseline: violet is faster, orange slower, the fainter the nearer to 1."
+        + told_of(drawn, measured),
     )
     return Section.of("Speed-up over batch and objects", drawing)
 

@@ -30,7 +30,7 @@ def test_version_is_that_of_the_installed_package(capsys: pytest.CaptureFixture[
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert {"bench", "label", "check", "certify", "kernels", "report", "compare"} == set(COMMANDS)
+    assert {"bench", "label", "check", "certify", "kernels", "collect", "report", "compare"} == set(COMMANDS)
     assert [name for name in COMMANDS if f"\n  {name} " not in out] == []
 
 

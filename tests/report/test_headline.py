@@ -150,7 +150,7 @@ def test_points_of_two_devices_share_no_curve_and_no_rank(tmp_path: Path) -> Non
     assert len(headline.ranks) == 1
 
 
-LARGEST_PAGE = 6_000_000
+LARGEST_PAGE = 5_000_000
 
 
 @pytest.mark.slow

@@ -201,7 +201,7 @@ def test_numbers_that_are_none_are_left_out(tmp_path: Path) -> None:
         row("one", fps=nan, **FASTER | {"speedup": nan, "speedup_lo": nan, "speedup_hi": nan}),
         row("two", batch=8, fps=float("inf"), **FASTER | {"speedup_lo": nan}),
     ]
-    first, second = table_cells(report_of(tmp_path / "run", rows))
+    second, first = table_cells(report_of(tmp_path / "run", rows))
     assert (first["fps"], first["speedup"]) == ("", "")
     assert second["speedup"] == "4.34"
 

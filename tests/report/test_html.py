@@ -175,6 +175,25 @@ def test_a_row_is_found_by_all_words(query: str, found: bool) -> None:
     assert node("return matches(given.text, given.query.trim());", asked) is found
 
 
+COPY = """
+  const cell = (text, kind) => ({textContent: text, className: kind});
+  const row = (texts) => ({hidden: texts[0], cells: texts.slice(1).map((one) => cell(one, ""))});
+  const body = {rows: given.rows.map(row)};
+  return asMarkdown({tHead: {rows: [{cells: [cell("Strategy", "words"), cell("Speed-up", "")]}]}, tBodies: [body]});
+"""
+
+
+@pytest.mark.skipif(NODE is None, reason="needs node, to run the page's script")
+def test_a_table_is_copied_as_markdown_as_far_as_it_is_shown() -> None:
+    asked = {"rows": [[False, " multi_session\n", "1.07*"], [True, "hidden", "2"], [False, "a|`b`<i>", "3"]]}
+    assert node(COPY, asked).splitlines() == [
+        "| Strategy | Speed-up |",
+        "| --- | ---: |",
+        r"| multi\_session | 1.07\* |",
+        r"| a\|\`b\`\<i\> | 3 |",
+    ]
+
+
 # --- in a browser --------------------------------------------------------------------------------------------------
 
 QUIET = "--disable-background-networking --disable-component-update --disable-sync --disable-quic --no-first-run"
@@ -196,12 +215,14 @@ window.addEventListener("load", () => {
   search.value = table.tBodies[0].rows[0].textContent.trim().split(/\\s+/).join(" ");
   search.dispatchEvent(new Event("input"));
   const found = [...table.tBodies[0].rows].filter((row) => !row.hidden).length;
+  const table_of = table.closest(".table");
+  const copies = table_of === null ? 0 : table_of.querySelectorAll("button.copy:not([hidden])").length;
   const pictures = [...document.images].filter((one) => one.naturalWidth > 0).length;
   const asked = performance.getEntriesByType("resource").map((one) => one.name);
   const requests = asked.filter((one) => !one.startsWith("data:"));
   const dump = document.createElement("pre");
   dump.id = "self-test";
-  dump.textContent = JSON.stringify({ faults, requests, ascending, descending, found, pictures });
+  dump.textContent = JSON.stringify({ faults, requests, ascending, descending, found, pictures, copies });
   document.body.append(dump);
 });
 </script>
@@ -251,6 +272,50 @@ def test_in_a_browser_the_page_sorts_and_searches_without_fault_or_network(
     assert found["descending"] == [str(batch) for batch in reversed(batches)]
     assert 1 <= found["found"] < len(batches)
     assert found["pictures"] == 1, "the masks; plots are parts of the page"
+    assert found["copies"] == (which == "made"), "the committed example is older"
+
+
+PHONE = """
+<script>
+window.addEventListener("load", () => {
+  const frame = document.createElement("iframe");
+  frame.style = "width: 400px; height: 800px; border: 0";
+  frame.srcdoc = PAGE;
+  frame.onload = () => setTimeout(() => {
+    const page = frame.contentDocument;
+    const table = [...page.querySelectorAll("table")].find((one) => one.querySelector("th[data-title=verdict]"));
+    const [first, second] = table.tBodies[0].rows[0].cells;
+    const hint = !table.closest(".table").querySelector(".hint").hidden;
+    const seen = [first.getBoundingClientRect().left, second.getBoundingClientRect().right];
+    table.parentElement.scrollLeft = 10000;
+    const scrolled = table.parentElement.scrollLeft;
+    const pinned = first.getBoundingClientRect().left === seen[0];
+    const dump = document.createElement("pre");
+    dump.id = "self-test";
+    const titles = [...table.tHead.rows[0].cells].map((cell) => cell.dataset.title).slice(0, 2);
+    const width = page.documentElement.scrollWidth;
+    dump.textContent = JSON.stringify({ titles, seen, hint, scrolled, pinned, width });
+    document.body.append(dump);
+  }, 200);
+  document.body.append(frame);
+});
+</script>
+"""
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_on_a_phone_strategy_and_speed_up_are_seen_and_that_there_is_more_is_said(html: str, tmp_path: Path) -> None:
+    """The page is in a frame of 400 pixels, because a headless browser's window has 500 at least."""
+    script = PHONE.replace("PAGE", json.dumps(html).replace("</", "<\\/"))
+    found = dumped("<html><head></head><body></body></html>", tmp_path, script)
+    assert found["titles"] == ["strategy", "speedup"]
+    left, right = found["seen"]
+    assert 0 <= left < right <= 400
+    assert found["width"] <= 400, "the page itself does not scroll sideways"
+    assert found["hint"]
+    assert found["scrolled"] > 0
+    assert found["pinned"]
 
 
 PAPER = "--window-size=733,1000"  # of A4, Chromium's margins leave 718 pixels, and its scroll bar takes 15

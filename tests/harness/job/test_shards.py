@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.data.group import Frame, Group
-from harness.job.shards import FOLDER, Shard
+from harness.job.shards import part_of
+from harness.options.shards import FOLDER, Shard
 from harness.pipeline import pipeline
 from harness.pipeline.plan import work_of
 from harness.store.lock import locked
@@ -54,7 +55,7 @@ def test_parts_have_the_batches_of_the_undivided_job_and_each_once(
         for at, size in enumerate(sizes)
     ]
     plan = work_of(groups, None, Path("out"))
-    parts = [shard.part_of(plan, batch=batch, whole_groups=whole_groups) for shard in Shard(number=1, of=of).every()]
+    parts = [part_of(shard, plan, batch=batch, whole_groups=whole_groups) for shard in Shard(number=1, of=of).every()]
     found = [
         (work.group.name, [target.name for target in targets])
         for part in parts
