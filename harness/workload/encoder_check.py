@@ -17,13 +17,12 @@ bf16    8.6e-3 to 1.2e-2  1.7e-2 to 2.5e-2  0.31 to 0.37, 0.30 compiled
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from harness.masks.rule import ROUNDOFF, TIMES, TIMES_LARGEST
@@ -167,11 +166,8 @@ UNKNOWN = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attentio
 
 
 def flops_of_a_frame(model: Tracker) -> int:
-    """Return the FLOPs of encoding a frame; attention counts as its products, by whatever kernel it runs.
-
-    On a CPU, where a large encoder takes half a minute for a frame, shapes alone go through it.
-    """
-    shapes = FakeTensorMode(allow_non_fake_inputs=True) if model.device.type == "cpu" else nullcontext()
-    with shapes, model.computing(), FlopCounterMode(display=False, custom_mapping=UNKNOWN) as counted:
-        model.vision_features(torch.zeros(1, 3, model.side, model.side, device=model.device))
+    """Return the FLOPs of encoding a frame; attention counts as its products, by whatever kernel it runs."""
+    pixels = torch.zeros(1, 3, model.side, model.side, device=model.device)
+    with model.computing(), FlopCounterMode(display=False, custom_mapping=UNKNOWN) as counted:
+        model.vision_features(pixels)
     return int(counted.get_total_flops())
