@@ -19,8 +19,9 @@ from harness.workload.encoder_check import Distance, Fp32, check_encoder, flops_
 from strategies import Sam2, VisionFeatures
 from strategies.components.encoder import Encoder
 from strategies.errors import UserError
+from strategies.models.loading import load_model
 from tests.support.harness_runs import TINY, complaint, only_run, run_here, strict_json, summary
-from tests.support.models import Pictures
+from tests.support.models import SAM2_TOY, TWINS, Pictures
 from tests.support.pictures import assert_one_sentence
 
 Spoil = Callable[[VisionFeatures], VisionFeatures]
@@ -116,6 +117,19 @@ def test_flops_are_counted_and_grow_with_nothing_but_the_frame(model: Sam2) -> N
     projection = model.network.vision_encoder.backbone.patch_embed.projection
     outputs = (model.side // projection.stride[0]) ** 2
     assert flops_of_a_frame(model) == flops_of_a_frame(model) > 2 * outputs * projection.weight.numel()
+
+
+@pytest.mark.parametrize("name", [SAM2_TOY, *TWINS])
+def test_a_model_that_has_encoded_nothing_but_to_be_counted_encodes_as_any_other(name: str) -> None:
+    """Encoders keep the positions of a size that they have seen, for the next picture of it."""
+    counted, other = load_model(name, device="cpu"), load_model(name, device="cpu")
+    pixels = torch.rand(1, 3, other.side, other.side, generator=torch.Generator().manual_seed(3))
+    flops_of_a_frame(counted)
+    for level, same in zip(
+        vars(counted.encode_pixels(pixels)).values(), vars(other.encode_pixels(pixels)).values(), strict=True
+    ):
+        assert type(level) is Tensor
+        assert torch.allclose(level, same, rtol=1e-4, atol=1e-5)
 
 
 # --- in a stage and in a sweep ---------------------------------------------------------------------------------------
