@@ -274,7 +274,7 @@ def test_what_a_job_does_not_measure_is_refused(tmp_path: Path) -> None:
 def test_a_scenario_that_there_is_not_is_refused(tmp_path: Path) -> None:
     done = run_here(tmp_path, "scenario=jb")
     assert done.returncode == 2
-    assert complaint(done.stderr) == "scenario=jb is not known; choose one of predict, job"
+    assert complaint(done.stderr) == "scenario=jb is not known; choose one of predict, job, stream"
 
 
 @pytest.mark.slow
