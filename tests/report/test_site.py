@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -81,6 +82,19 @@ def test_hostile_names_are_text_and_lead_nowhere_else(results: Path) -> None:
         assert "<script>alert" not in page.read_text(encoding="utf-8")
     for folder in (path for path in site.iterdir() if path.is_dir()):
         assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", folder.name)
+
+
+@pytest.mark.slow
+def test_names_that_are_no_text_or_the_indexs_own_have_their_pages(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    for name in (os.fsdecode(b"\xff\xfe"), "index.html"):
+        run_folder(results / name, [row("one", batch=8, **faster(3.0))])
+    site = site_of(results)
+    links = list(links_in(site / "index.html"))
+    assert len(links) == 2
+    assert all((site / link).is_file() for link in links)
+    html = (site / "index.html").read_text(encoding="utf-8")
+    assert "\\udcff\\udcfe" in html, "a byte that is no letter is spelled out"
 
 
 @pytest.mark.slow
