@@ -121,8 +121,8 @@ def _runs(results: Path, out: Path) -> tuple[list[Listed], list[str]]:
             run = read_run(folder)
             found = choices(run)
             document = replace(report_of(run), back=f"../{INDEX}")
-        except UserError as error:
-            damaged.append(str(error))
+        except (OSError, UserError) as error:  # Runs may be moved away meanwhile.
+            damaged.append(str(error) if isinstance(error, UserError) else f"{folder} can't be read ({error.strerror})")
             continue
         page = _free(_page(folder.name), [INDEX, *(one.page for one in listed)])
         listed.append(Listed(run=run, page=page, document=document, choice=found[-1] if found else None))

@@ -123,11 +123,14 @@ def test_by_default_the_site_lies_beside_the_runs_and_is_none_of_them(results: P
 
 def test_a_run_that_can_not_be_read_is_named(tmp_path: Path, results: Path) -> None:
     (results / "broken" / "points").mkdir(parents=True)
+    (results / "unread").mkdir()
+    (results / "unread" / "summary.csv").symlink_to("/proc/self/mem")  # Reading it fails.
     shutil.rmtree(results / HOSTILE)
     shutil.rmtree(results / "example")
     html = (site_of(results) / "index.html").read_text(encoding="utf-8")
     assert "Left out" in html
     assert f"{results / 'broken'} holds no finished point" in html
+    assert f"{results / 'unread'} can't be read (Input/output error)" in unescape(html)
 
 
 @pytest.mark.parametrize("kind", ["a folder", "a file", "a damaged site"])
