@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -30,7 +31,7 @@ from harness.store.environment import describe_environment
 from harness.store.lock import locked
 from harness.store.parts import part_held, pending_names, summing
 from harness.store.results import RunFolder, folder_name
-from harness.sweep import Launch, TimeLimit, launch, run_sweep
+from harness.sweep import Launch, TimeLimit, launch, plan_of, run_sweep
 from harness.table import finding, print_table
 from strategies.errors import UserError
 
@@ -96,7 +97,7 @@ def measure(
         print_table(run.rows)
         print(f"results: {run.path}" if ended.report is None else f"report: {ended.report}")
     if ended.others:
-        summed = f"python -m harness.collect {run.path} sums up what is there"
+        summed = f"python -m harness.collect {shlex.quote(str(run.path))} sums up what is there"
         print(f"{ended.others} points of other parts are pending; {summed}")
     if ended.pending:
         code = PENDING
@@ -126,8 +127,8 @@ def measured(points: Sequence[Point], *, warned: set[str] | None = None, launch:
             )
         shard = Shard.parsed(config.shard)
         path, mine = Path(config.results) / config.name, [point.name for point in points[shard.stretch(len(points))]]
-        device = describe_environment(resolve_device(config.device))["device"]
-        held = part_held(path, shard, names=[point.name for point in points], device=device)
+        environment = describe_environment(resolve_device(config.device))
+        held = part_held(path, shard, plan=plan_of(points), environment=environment)
         with _writable(path, held):
             return _swept(points, RunFolder(path, part=mine), reporter, warned=warned, launch=launch, mine=mine)
     path = _resumed(config) or Path(config.results) / folder_name(config.name, datetime.now())

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from harness.data.sources import open_groups
 from harness.isolate.extra import ExtraJob, stored_extra
@@ -71,6 +71,11 @@ def launch(point: Point, job: Job, on_stage: Callable[[str], None], /) -> Outcom
     return run_apart(job, timeout=point.config.timeout, on_stage=on_stage, start=start)
 
 
+def plan_of(points: Sequence[Point]) -> list[dict[str, Any]]:
+    """Return what a run's plan.json holds."""
+    return [{"point": point.name, "command": point.command, "options": point.options} for point in points]
+
+
 def with_timeout(point: Point, seconds: float) -> Point:
     """Return the point with so many seconds for each of its processes."""
     config: HarnessConfig = replace(point.config, timeout=seconds)
@@ -98,9 +103,7 @@ def run_sweep(
     limit = limit or TimeLimit()
     environment = describe_environment(resolve_device(points[0].config.device))
     run.write_json("environment.json", environment)
-    run.write_json(
-        "plan.json", [{"point": point.name, "command": point.command, "options": point.options} for point in points]
-    )
+    run.write_json("plan.json", plan_of(points))
     asked = [_Asked(point=point, identity=identity_of(point, environment)) for point in points]
     here = [one for one in asked if mine is None or one.point.name in mine]
     with_extras = asked[0] in here

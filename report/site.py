@@ -43,6 +43,7 @@ from strategies.errors import UserError
 
 MARK = ".sambatch-site"
 """The file by which a site's folder is known; it lists the pages' folders, which a later call may replace."""
+INDEX = "index.html"
 TIME = "%Y-%m-%d %H:%M"
 
 
@@ -88,11 +89,11 @@ def write_site(results: Path, output: Path | None = None, *, address: str = "") 
     for one in listed:
         _write_page(out / one.page, one.document, f"{address}{one.page}/" if address else "")
     shown, _ = shown_in(index)
-    write_whole(out / "index.html", render_html(index, shown))
+    write_whole(out / INDEX, render_html(index, shown))
     for page in set(before) - set(pages):
         shutil.rmtree(out / page, ignore_errors=True)
     write_whole(out / MARK, json.dumps(pages))
-    return out / "index.html"
+    return out / INDEX
 
 
 def _pages_of(out: Path) -> list[str]:
@@ -119,11 +120,11 @@ def _runs(results: Path, out: Path) -> tuple[list[Listed], list[str]]:
         try:
             run = read_run(folder)
             found = choices(run)
-            document = replace(report_of(run), back="../index.html")
-        except UserError as error:
-            damaged.append(str(error))
+            document = replace(report_of(run), back=f"../{INDEX}")
+        except (OSError, UserError) as error:  # Runs may be moved away meanwhile.
+            damaged.append(str(error) if isinstance(error, UserError) else f"{folder} can't be read ({error.strerror})")
             continue
-        page = _free(_page(folder.name), [one.page for one in listed])
+        page = _free(_page(folder.name), [INDEX, *(one.page for one in listed)])
         listed.append(Listed(run=run, page=page, document=document, choice=found[-1] if found else None))
     return sorted(listed, key=lambda one: one.age, reverse=True), damaged
 
@@ -141,7 +142,7 @@ def _write_page(folder: Path, document: Document, address: str) -> None:
     shown, _ = shown_in(document)
     if document.headline is not None:
         write_whole(folder / CARD, draw_card(document))
-    write_whole(folder / "index.html", render_html(document, shown, address=address))
+    write_whole(folder / INDEX, render_html(document, shown, address=address))
 
 
 def _index(listed: Sequence[Listed], damaged: Sequence[str], results: Path) -> Document:
@@ -181,7 +182,7 @@ def _place(place: tuple[str, str], runs: Sequence[Listed], name: str) -> Section
 
 
 def _named(one: Listed) -> Cell:
-    return Cell(text=_plainly(one.run.name), key=one.run.name, link=f"{one.page}/index.html")
+    return Cell(text=_plainly(one.run.name), key=one.run.name, link=f"{one.page}/{INDEX}")
 
 
 def _began(one: Listed) -> Cell:

@@ -43,6 +43,7 @@ def _run(arguments: list[str]) -> int:
     rows = [stored.result.row for stored in results_of(run)]
     if not rows:
         raise UserError(f"{run} holds no finished point: give the folder of a run, as results/sweep")
+    run = run.resolve()  # `latest` may be given, and will point here by the folder's own name.
     try:
         report = summed_up(run, imported(shipped()["reporter"], option="reporter"))
     except OSError as error:

@@ -293,6 +293,8 @@ class HarnessConfig:
             raise UserError(f"resume={self.resume} is not known; give true, or the folder of a run")
         if self.shard is not None:
             Shard.parsed(self.shard)
+            if self.name in ("", ".", "..", "latest"):
+                raise UserError(f"name={self.name} can't be that of a run in parts, whose folder has it: give another")
             if isinstance(self.resume, str):
                 raise UserError(
                     f"shard={self.shard} goes on with the run that name= and results= name: leave out resume="

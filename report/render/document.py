@@ -21,8 +21,9 @@ CUT_OFF = 1.3
 """An interval is drawn up to so many times the largest value with a bar."""
 CARD = "card.png"
 """The picture of a document's headline, by the name that it has beside the document."""
-UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Control characters but tabs and ends of lines."""
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but tabs and ends of lines, with those that turn the direction of all that follows, and bytes of
+names that are no UTF-8, as Python keeps them."""
 
 
 @dataclass(frozen=True, kw_only=True)

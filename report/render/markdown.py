@@ -19,8 +19,8 @@ from report.render.document import (
     spans,
 )
 
-SPECIAL = re.compile(r"[\\<\[\]*`~]|(?<![^\W_])_|_(?![^\W_])")
-"""Characters that could begin a tag, a link, a picture, or emphasis; an underscore within a word can't."""
+SPECIAL = re.compile(r"[\\<\[\]*`~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
+"""Characters that could begin a tag, a link, a picture, an entity, or emphasis; an underscore within a word can't."""
 
 
 def render_markdown(document: Document, *, figures: bool = True) -> str:

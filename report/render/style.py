@@ -24,6 +24,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", ":", "-.")
 
 
+SHOWN = (1e-12, 1e18)
+"""Numbers beyond are no measurements, and take matplotlib minutes or overflow it."""
 MOST_MARKS = 400
 """A drawing has at most so many points, because more cover each other and make a page too large."""
 
@@ -83,7 +85,7 @@ def objects_title(count: float) -> str:
 
 def positive(values: pd.Series) -> pd.Series:
     """Select the values that a logarithmic axis can show."""
-    return np.isfinite(values) & (values > 0)
+    return values.between(*SHOWN)
 
 
 def tidy(panel: Axes) -> None:

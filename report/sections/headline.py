@@ -10,7 +10,7 @@ from report.reading.mask_status import masks_of
 from report.reading.run import MEASURED, Run
 from report.reading.samples import fps_interval
 from report.render.document import Document, Headline, Rank, Section
-from report.render.style import objects_title
+from report.render.style import objects_title, positive
 from report.sections.points_table import memory_column, starred, whole_job, with_interval
 from report.sections.verdict import COMPARED_IN, Choice, choices
 
@@ -113,7 +113,7 @@ def _ranks(run: Run, choice: Choice) -> tuple[Rank, ...]:
 def _rank(run: Run, points: pd.DataFrame, choice: Choice) -> Rank:
     name = str(points["in_setting"].iloc[0])
     speed, by = ("speedup", "speedup_lo") if choice.paired else ("fps", "fps")
-    timed = points[(points["status"] == "ok") & (points[speed] > 0)]
+    timed = points[(points["status"] == "ok") & positive(points[speed])]
     timed = timed.assign(sound=[masks_of(run, row) != "differ" for _, row in timed.iterrows()])
     if timed.empty:
         statuses = points["status"].value_counts()

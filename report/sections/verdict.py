@@ -13,7 +13,7 @@ from harness.stats.best import Speed, best
 from report.reading.mask_status import masks_of
 from report.reading.run import Run
 from report.render.document import Block, Cell, Code, Column, Paragraph, Section, filled, words
-from report.render.style import objects_title
+from report.render.style import objects_title, positive
 from report.sections.labels import labelled
 from report.sections.points_table import column_cell, memory_column, oracles, ratio, speedup_cell, streamed, whole_job
 from report.sections.stream_losses import MAX_LOSS
@@ -74,7 +74,7 @@ def choices(run: Run) -> list[Choice]:
 
     The one with most objects comes last, after those in which the whole job was not timed.
     """
-    finished = run.summary[(run.summary["status"] == "ok") & (run.summary["fps"] > 0)]
+    finished = run.summary[(run.summary["status"] == "ok") & positive(run.summary["fps"])]
     finished = finished.assign(masks=[masks_of(run, row) or UNKNOWN for _, row in finished.iterrows()])
     right = finished[finished["masks"] != "differ"]
     varying = [name for name in COMPARED_IN if right[name].nunique() > 1]
@@ -99,7 +99,8 @@ def _best(points: pd.DataFrame) -> Choice:
 
 
 def _speed(row: pd.Series) -> Speed:
-    lo, hi = (float(row[name]) if pd.notna(row[name]) else None for name in ("speedup_lo", "speedup_hi"))
+    interval = row[["speedup_lo", "speedup", "speedup_hi"]].astype(float)
+    lo, _, hi = interval if positive(interval).all() else (None, None, None)
     baseline = row["reference"] if pd.notna(row["reference"]) else None
     return Speed(fps=float(row["fps"]), baseline=baseline, lo=lo, hi=hi, verdict=row["verdict"])
 

@@ -15,7 +15,7 @@ from harness.cli import measured
 from harness.commands.collect import main as collect
 from harness.options.shards import FOLDER, Shard
 from harness.store.lock import locked
-from harness.store.parts import part_held
+from harness.store.parts import part_held, pending_names
 from strategies.errors import UserError
 from tests.support.harness_runs import (
     REPORTED,
@@ -24,15 +24,20 @@ from tests.support.harness_runs import (
     exit_code,
     point,
     processes_in,
+    row,
     run_here,
     start,
     strict_json,
     summary,
     wait_for,
 )
+from tests.support.report_runs import ENVIRONMENT, run_folder
 
 QUICK = ("paired=false", "compare=false", "targets=2", "refs=1", "objects=1", "name=big")
 SWEEP = ("strategy=direct,sequential", "batch=1,2", *QUICK)
+
+
+PLAN = [{"point": name, "command": "", "options": {}} for name in ("a", "b")]
 
 
 def measured_in(run: Path) -> set[str]:
@@ -156,11 +161,73 @@ def test_a_folder_in_which_another_part_is_about_to_begin_is_entered(tmp_path: P
     for number in (1, 2):
         with (
             locked(run, shared=True),
-            part_held(run, Shard(number=number, of=2), names=["a", "b"], device="a processor"),
+            part_held(run, Shard(number=number, of=2), plan=PLAN, environment=ENVIRONMENT),
         ):
             assert Shard(number=number, of=2).folder(run).is_dir()
             (run / FOLDER / f"{number}-of-2" / ".lock").stat()
-        shutil.rmtree(run / FOLDER)
+        shutil.rmtree(run)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"device": "a card"}, "is measured on a processor, and this is a card"),
+        (
+            {"threads": 8},
+            "is measured with 1 threads, and here torch has 8: set OMP_NUM_THREADS=1, or",
+        ),
+    ],
+    ids=str,
+)
+def test_a_part_of_another_machine_that_begins_at_the_same_moment_is_refused(
+    tmp_path: Path, changed: dict[str, object], said: str
+) -> None:
+    first, second = (Shard(number=number, of=2) for number in (1, 2))
+    with (
+        part_held(tmp_path / "big", first, plan=PLAN, environment=ENVIRONMENT),
+        pytest.raises(UserError, match=said),
+        part_held(tmp_path / "big", second, plan=PLAN, environment=ENVIRONMENT | changed),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", ["plan.json", "environment.json"])
+def test_points_are_not_added_to_those_of_which_nobody_knows_what_they_are(tmp_path: Path, name: str) -> None:
+    run, shard = tmp_path / "big", Shard(number=1, of=2)
+    with part_held(run, shard, plan=PLAN, environment=ENVIRONMENT):
+        run_folder(run, [row("a")])
+    (run / name).write_text("{")
+    with (
+        pytest.raises(UserError, match=r"has points, and its plan\.json or environment\.json can't be read"),
+        part_held(run, shard, plan=PLAN, environment=ENVIRONMENT),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(("processes", "pending"), [(1, ["a", "b"]), (3, ["b"])])
+def test_a_point_of_which_some_processes_are_missing_is_pending(
+    tmp_path: Path, processes: int, pending: list[str]
+) -> None:
+    with part_held(tmp_path / "big", Shard(number=1, of=2), plan=PLAN, environment=ENVIRONMENT):
+        run_folder(tmp_path / "big", [row("a", processes=processes)], config={"timing": {"processes": 3}})
+    assert pending_names(tmp_path / "big") == pending
+
+
+@pytest.mark.parametrize("name", ["latest", ".", "..", "''"])
+def test_a_run_in_parts_has_a_folder_of_its_own(tmp_path: Path, name: str) -> None:
+    said = complaint(run_here(tmp_path, *SWEEP, *TINY, "shard=1/2", f"name={name}").stderr)
+    assert "can't be that of a run in parts" in said
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.slow
+def test_the_latest_run_is_collected_by_its_link_and_one_by_where_its_reader_is(tmp_path: Path) -> None:
+    run, link = run_folder(tmp_path / "results" / "mine", [row("a")]), tmp_path / "results" / "latest"
+    for place in (str(link), "."):
+        assert run_here(run, place, command=collect).returncode == 0
+        assert link.readlink() == Path("mine")
+    assert not (run / "history.sqlite").exists()
+    assert (link.parent / "history.sqlite").exists()
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])

@@ -83,6 +83,18 @@ def test_numbers_that_can_not_be_crash_nothing(tmp_path: Path, name: str) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("cell", ["inf", "-inf", "nan", "0", "-1", "1e308", "1e-300"])
+def test_a_speed_that_can_not_be_is_neither_found_nor_drawn(tmp_path: Path, cell: str) -> None:
+    folder = run_folder(tmp_path, [row("one", batch=8, **FASTER | AGREED), row("two", batch=16, **FASTER | AGREED)])
+    header, first, second = (folder / "summary.csv").read_text(encoding="utf-8").splitlines()
+    cells = dict(zip(header.split(","), first.split(","), strict=True)) | dict.fromkeys(("speedup", "fps"), cell)
+    (folder / "summary.csv").write_text("\n".join([header, ",".join(cells.values()), second]), encoding="utf-8")
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert text.startswith("# direct (shared), batch 16: 4.3 times as fast as sequential\n")
+    assert (folder / "card.png").is_file()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place", [("samples", 0, "side"), ("samples", 0, "seconds"), ("details", "series", "rss_mb", 0)]
 )
@@ -327,6 +339,7 @@ def test_names_of_groups_are_shown_as_they_are(tmp_path: Path) -> None:
         (r"\[x](y)", r"\\\[x\](y)"),
         ("*a* _b_ c_d __e", r"\*a\* \_b\_ c_d \_\_e"),
         ("`a ~~b~~ <c>", r"\`a \~\~b\~\~ \<c>"),
+        ("&lt; &#60; & &c", r"\&lt; \&#60; & &c"),
     ],
     ids=str,
 )
@@ -339,12 +352,12 @@ def test_a_groups_name_is_no_markdown(tmp_path: Path, name: str, escaped: str) -
 
 
 def test_no_escape_reaches_a_terminal_or_a_page(tmp_path: Path) -> None:
-    evil = "a\x1b[2J\x07b"
+    evil = "a\x1b[2J\x07b\N{RIGHT-TO-LEFT OVERRIDE}c"
     rows = [row("one", strategy=evil, variant=""), ended("two", "crash", evil, command=f"python {evil}")]
     text = written_report_of(tmp_path / "run", rows)
     assert r"a\x1b" in text.replace("\\\\", "\\")
     for path in (tmp_path / "run").glob("*.[mhs]*"):
-        assert not {"\x1b", "\x07"} & set(path.read_text(encoding="utf-8")), path.name
+        assert not {"\x1b", "\x07", "\N{RIGHT-TO-LEFT OVERRIDE}"} & set(path.read_text(encoding="utf-8")), path.name
 
 
 @pytest.mark.slow

@@ -185,12 +185,12 @@ COPY = """
 
 @pytest.mark.skipif(NODE is None, reason="needs node, to run the page's script")
 def test_a_table_is_copied_as_markdown_as_far_as_it_is_shown() -> None:
-    asked = {"rows": [[False, " multi_session\n", "1.07*"], [True, "hidden", "2"], [False, "a|`b`<i>", "3"]]}
+    asked = {"rows": [[False, " multi_session\n", "1.07*"], [True, "hidden", "2"], [False, "a|`b`<i>&lt;", "3"]]}
     assert node(COPY, asked).splitlines() == [
         "| Strategy | Speed-up |",
         "| --- | ---: |",
         r"| multi\_session | 1.07\* |",
-        r"| a\|\`b\`\<i\> | 3 |",
+        r"| a\|\`b\`\<i\>\&lt; | 3 |",
     ]
 
 

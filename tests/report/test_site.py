@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -84,6 +85,19 @@ def test_hostile_names_are_text_and_lead_nowhere_else(results: Path) -> None:
 
 
 @pytest.mark.slow
+def test_names_that_are_no_text_or_the_indexs_own_have_their_pages(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    for name in (os.fsdecode(b"\xff\xfe"), "index.html"):
+        run_folder(results / name, [row("one", batch=8, **faster(3.0))])
+    site = site_of(results)
+    links = list(links_in(site / "index.html"))
+    assert len(links) == 2
+    assert all((site / link).is_file() for link in links)
+    html = (site / "index.html").read_text(encoding="utf-8")
+    assert "\\udcff\\udcfe" in html, "a byte that is no letter is spelled out"
+
+
+@pytest.mark.slow
 def test_an_address_makes_cards_that_previews_find(results: Path) -> None:
     site = site_of(results, "--address", "https://example.org/pages")
     html = (site / "example" / "index.html").read_text(encoding="utf-8")
@@ -109,11 +123,14 @@ def test_by_default_the_site_lies_beside_the_runs_and_is_none_of_them(results: P
 
 def test_a_run_that_can_not_be_read_is_named(tmp_path: Path, results: Path) -> None:
     (results / "broken" / "points").mkdir(parents=True)
+    (results / "unread").mkdir()
+    (results / "unread" / "summary.csv").symlink_to("/proc/self/mem")  # Reading it fails.
     shutil.rmtree(results / HOSTILE)
     shutil.rmtree(results / "example")
     html = (site_of(results) / "index.html").read_text(encoding="utf-8")
     assert "Left out" in html
     assert f"{results / 'broken'} holds no finished point" in html
+    assert f"{results / 'unread'} can't be read (Input/output error)" in unescape(html)
 
 
 @pytest.mark.parametrize("kind", ["a folder", "a file", "a damaged site"])

@@ -51,7 +51,7 @@ function search(query) {
 
 // A table in Markdown, as it is sorted and found now; what Markdown would take for markup is escaped.
 function asMarkdown(table) {
-  const plain = (cell) => cell.textContent.trim().replace(/\s+/g, " ").replace(/[\\`*_[\]<>|~]/g, "\\$&");
+  const plain = (cell) => cell.textContent.trim().replace(/\s+/g, " ").replace(/[\\`*_[\]<>|~]|&(?=#?\w+;)/g, "\\$&");
   const line = (cells) => `| ${cells.join(" | ")} |`;
   const headers = [...table.tHead.rows[0].cells];
   const rows = [...table.tBodies[0].rows].filter((row) => !row.hidden);
