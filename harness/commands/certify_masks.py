@@ -59,7 +59,7 @@ GROUPS_A_SET = 4
 
 def certify_masks(arguments: Sequence[str]) -> int:
     """Make the certificate of the point that the arguments name, print it and store it; returns the exit code."""
-    point = one_point(arguments, command="certify masks", defaults=CATALOGUE)
+    point = one_point(arguments, command="certify masks", defaults=CATALOGUE, streams=False)
     if point is None:
         return 0
     console = Console(soft_wrap=True, highlight=False)

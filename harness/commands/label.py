@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     preview, words = _preview(arguments)
     words = [_spelt_out(word) for word in words if word not in OPEN]
-    point = one_point(words, command="label", defaults=DEFAULTS | USUAL)
+    point = one_point(words, command="label", defaults=DEFAULTS | USUAL, streams=False)
     if point is None:
         return 0
     names = frozenset(USUAL.keys() - {word.partition("=")[0] for word in words})

@@ -19,11 +19,16 @@ def composed(arguments: Sequence[str], *, command: str, defaults: Mapping[str, s
     return compose([*given, f"name={command.replace(' ', '-')}", *arguments], module=f"harness.{command}")
 
 
-def one_point(arguments: Sequence[str], *, command: str, defaults: Mapping[str, str]) -> Point | None:
+def one_point(
+    arguments: Sequence[str], *, command: str, defaults: Mapping[str, str], streams: bool = True
+) -> Point | None:
     """Compose the point of a command, as `composed` does; None where there is none.
 
+    streams: whether the command can follow any; the others refuse them.
     Raises UserError where there are several points.
     """
+    if not streams and any(word.lstrip("+").replace("'", "") == "scenario=stream" for word in arguments):
+        raise UserError(f"{command} follows no streams: leave out scenario=stream, which python -m harness measures")
     points = composed(arguments, command=command, defaults=defaults)
     if len(points) > 1:
         raise UserError(f"{command} takes one point, not {len(points)}: give one value for each option")

@@ -144,6 +144,7 @@ def _fits(result: PointResult, asked: Point, auto: Auto) -> bool:
     return (
         row.status == "ok"
         and bool(row.fps)
+        and row.scenario != "stream"
         and "differ" not in (row.masks, row.fp32_masks)
         and (row.model, row.dtype) == (asked.config.model.name, asked.config.dtype)
         and ("strategy" in auto.names or row.strategy == asked.strategy)

@@ -150,7 +150,8 @@ def _jobs(arguments: list[str], module: str) -> list[Job]:
 def _baseline_of_streams(arguments: list[str]) -> list[str]:
     """Return the words by which streams have a baseline strategy for streams where the command line names none."""
     given = any(_option(word) == "strategy@baseline" for word in arguments)
-    return [f"strategy@baseline={OF_STREAMS}"] if "scenario=stream" in arguments and not given else []
+    streamed = any(word.lstrip("+") in ("scenario=stream", "scenario='stream'") for word in arguments)
+    return [f"strategy@baseline={OF_STREAMS}"] if streamed and not given else []
 
 
 @contextmanager

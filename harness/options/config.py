@@ -8,6 +8,7 @@ The classes are not frozen, because OmegaConf makes a frozen one a read-only con
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -270,7 +271,7 @@ class HarnessConfig:
             at_least(option, getattr(self, option), 0)
         at_least("project_to", self.project_to, 1)
         at_most("project_to", self.project_to, 10**12)
-        if not self.camera_fps > 0:  # so that NaN is refused too
+        if not 0 < self.camera_fps < math.inf:  # so that NaN is refused too
             raise UserError(f"camera_fps={self.camera_fps} is no rate of a camera: give more than 0, as 30")
         for option in ("batch", "videos", "objects", "refs", "targets", "repeat", "pictures"):
             at_most(option, getattr(self, option) or 0, 2**31 - 1)

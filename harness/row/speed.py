@@ -15,7 +15,7 @@ class SpeedColumns(PointColumns):
 
     fps: float | None = measured(
         "The prediction stage, or with `scenario=job` the whole job, does this many targets per second of wall clock, "
-        "by the median block of each group.",
+        "by the median block of each group. With `scenario=stream` every frame counts, labelled ones included.",
         unit="targets/s",
         format=".1f",
         shown="always",

@@ -61,6 +61,8 @@ class StreamReferences:
             raise UserError(f"video {self.video} has no labelled frame: give at least one")
         if frames != sorted(set(frames)):
             raise UserError(f"video {self.video} has labels of frames {frames}: give each frame once, in order")
+        if self.first_frame < 0:  # Sessions of transformers see no pointer of a frame before 0.
+            raise UserError(f"video {self.video} begins with frame {self.first_frame}: number frames from 0 on")
         if frames[0] < self.first_frame:
             raise UserError(
                 f"video {self.video} has a label of frame {frames[0]}, but begins with frame {self.first_frame}: "

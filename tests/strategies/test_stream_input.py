@@ -38,6 +38,7 @@ def video(*labels: Labels, length: int | None = None, first: int = 0) -> StreamR
         (lambda: video(), ("clip", "no labelled frame")),
         (lambda: video(label(3, 1), label(2, 1)), ("clip", "[3, 2]")),
         (lambda: video(label(3, 1), first=4), ("clip", "frame 3", "frame 4")),
+        (lambda: video(label(0, 1), first=-3), ("clip", "frame -3", "from 0 on")),
         (lambda: video(label(9, 1), length=9), ("clip", "frame 9", "frame 8")),
         (lambda: video(label(0, 1), length=1), ("clip", "1 frame", "at least two")),
     ],

@@ -6,7 +6,7 @@ The free run comes first and alone, so the memory peak is the strategy's own.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -15,8 +15,9 @@ from harness.masks.agreement import AgreementMeter
 from harness.masks.rule import ALIKE, Agreement, Limits, disagreement
 from harness.masks.scores import frame_scores
 from harness.measure.making import make_stream_strategy
-from harness.measure.streams.courses import EncodedVideo, Step, follow
+from harness.measure.streams.courses import Course, EncodedVideo, Step, follow
 from harness.measure.streams.floor import Floors, compare, in_lockstep, pair_ious
+from harness.measure.streams.free import FreeLimits, FreeMeter, misfit_of
 from harness.observe.memory import PeakMemory, Peaks
 from harness.options.config import HarnessConfig
 from harness.options.shipped import OF_STREAMS
@@ -25,10 +26,6 @@ from strategies.oracle import StreamOracle
 from strategies.streams.base import StreamStrategy
 
 ORACLE = OF_STREAMS
-FORCED_FRAMES = 24
-"""So many frames of each video are compared step by step, so that memory has become full."""
-LEAST_LOSS, TIMES = 0.005, 4.0
-"""A free run may lose so much mean IoU, or so many times what rounding alone loses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +90,9 @@ def _scored(videos: Sequence[EncodedVideo], steps: Sequence[tuple[dict[str, int]
     found = []
     for numbers, step in steps:
         for name, predictions in step.items():
-            video = by_name[name]
-            labels = video.truth(numbers[name])
-            if labels is None or not predictions.object_ids:
+            video = by_name.get(name)  # A wrong strategy may answer for a video that there is not.
+            labels = None if video is None else video.truth(numbers[name])
+            if video is None or labels is None or not predictions.object_ids:
                 continue
             predicted = predictions.label_map(0, size=labels.shape[:2]).numpy()
             place = numbers[name] - video.first
@@ -110,7 +107,7 @@ class Compared:
 
     free: over the free run. by_place: the same IoU by the frame's place in its video. forced: step by step from the
     oracle's memory; None for a strategy that is not exact, which has another memory. fault: why an exact strategy's
-    masks do not count as the oracle's; None where they do. limit: of the free run's mean IoU.
+    masks do not count as the oracle's, or why any one's are no answer; None where they do. limit: of the free run.
     """
 
     floors: Floors
@@ -119,7 +116,7 @@ class Compared:
     by_place: dict[int, float]
     forced: Agreement | None
     fault: str | None
-    limit: float
+    limit: FreeLimits
 
     @property
     def same(self) -> bool:
@@ -129,64 +126,58 @@ class Compared:
         return self.fault is None and self.free.iou_min >= ALIKE
 
 
-def mean_iou_limit(floors: Floors) -> float:
-    """Return the least mean IoU of an exact strategy's free run: a few times what rounding loses."""
-    return 1 - max(LEAST_LOSS, TIMES * (1 - floors.trajectory.mean))
-
-
 def compare_with_oracle(
     config: HarnessConfig, workload: Workload, videos: Sequence[EncodedVideo], found: FreeRun, *, exact: bool
 ) -> Compared:
     """Compare a free run with the oracle's, and an exact strategy step by step, too."""
     floors = Floors.of(workload, videos, config.objects)
-    limits, limit = Limits.above(floors.noise), mean_iou_limit(floors)
-    forced = _forced(config, workload, videos) if exact else None
-    fault = disagreement(forced, limits, oracle=ORACLE)
-    meter, by_place = AgreementMeter(), defaultdict[int, list[float]](list)
+    limits, limit = Limits.above(floors.noise), FreeLimits.above(floors)
+    of_free, of_forced, by_place = FreeMeter(), AgreementMeter(), defaultdict[int, list[float]](list)
     first = {video.name: video.first for video in videos}
-    courses = [video.course(workload.model.device, lazily=True) for video in videos]
-    with StreamOracle(workload.model) as oracle:
-        for (numbers, expected), (_, actual) in zip(
-            follow(oracle, courses, videos=config.videos), found.steps, strict=True
-        ):
-            expected = {video: one.cpu() for video, one in expected.items()}
-            compare(meter, expected, actual)
-            for video, one in expected.items():
-                if video in actual and actual[video].object_ids == one.object_ids:
-                    by_place[numbers[video] - first[video]] += pair_ious(one, actual[video])
-    free = meter.result()
-    if fault is None and free is not None:
-        fault = free_fault(free, limit)
+    beside = _beside_oracle(config, workload, videos, exact=exact)
+    for (numbers, expected, forced), (_, actual) in zip(beside, found.steps, strict=True):
+        expected = {video: one.cpu() for video, one in expected.items()}
+        places = {video: number - first[video] for video, number in numbers.items()}
+        of_free.update(expected, actual, places)
+        if forced is not None:
+            compare(of_forced, expected, forced)
+        for video, one in expected.items():
+            if video in actual and actual[video].object_ids == one.object_ids:
+                by_place[places[video]] += pair_ious(one, actual[video])
+    free, forced_agreement = of_free.result(), of_forced.result()
+    if exact:
+        fault = disagreement(forced_agreement, limits, oracle=ORACLE) or of_free.fault(limit)
+    else:
+        fault = None if free is None else misfit_of(free)
     return Compared(
         floors=floors,
         limits=limits,
         free=free,
         by_place={place: fmean(ious) for place, ious in sorted(by_place.items()) if ious},
-        forced=forced,
+        forced=forced_agreement,
         fault=fault,
         limit=limit,
     )
 
 
-def free_fault(free: Agreement, limit: float) -> str | None:
-    """Say why an exact strategy's free run is not the oracle's; None where it is."""
-    if free.misfit is not None:
-        return f"predictions do not answer what {ORACLE} was asked: {free.misfit}"
-    if free.not_empty:
-        return f"{free.not_empty} masks of a closed gate are not empty, with logits of -1024, as those of {ORACLE}"
-    if free.iou_mean < limit:
-        return f"a free run has a mean IoU of {free.iou_mean:.4f} with that of {ORACLE}, below {limit:.4f}"
-    return None
+def _beside_oracle(
+    config: HarnessConfig, workload: Workload, videos: Sequence[EncodedVideo], *, exact: bool
+) -> Iterator[tuple[dict[str, int], Step, Step | None]]:
+    """Follow all videos by the oracle, and by an exact strategy whose every step starts from the oracle's memory.
 
+    Yields the frames' numbers and both predictions of each step, None of a strategy that is not exact.
+    """
+    model = workload.model
 
-def _forced(config: HarnessConfig, workload: Workload, videos: Sequence[EncodedVideo]) -> Agreement | None:
-    """Compare step by step: each step of the strategy starts from the oracle's memory."""
-    meter, model = AgreementMeter(), workload.model
-    courses = [video.course(model.device, most=FORCED_FRAMES, lazily=True) for video in videos]
-    with StreamOracle(model) as oracle, make_stream_strategy(config.strategy, model) as strategy:
-        for _, expected, actual in in_lockstep(oracle, strategy, courses, courses, videos=config.videos):
-            compare(meter, expected, actual)
-    return meter.result()
+    def courses() -> list[Course]:
+        return [video.course(model.device, lazily=True) for video in videos]
+
+    with StreamOracle(model) as oracle:
+        if not exact:
+            yield from ((numbers, one, None) for numbers, one in follow(oracle, courses(), videos=config.videos))
+            return
+        with make_stream_strategy(config.strategy, model) as strategy:
+            yield from in_lockstep(oracle, strategy, courses(), courses(), videos=config.videos)
 
 
 def drift(found: FreeRun, compared: Compared | None) -> dict[str, Any]:

@@ -84,7 +84,10 @@ class EncodedVideo:
 
     @staticmethod
     def of(encoded: EncodedGroup, objects: int | None) -> EncodedVideo:
-        """Return the video that a group is, with its first ``objects`` objects; with all where it is None."""
+        """Return the video that a group is, with its first ``objects`` objects; with all where it is None.
+
+        It begins with the first frame that labels one of these, because before it there is nothing to follow.
+        """
         group, references = encoded.group, encoded.references(torch.device("cpu"), objects)
         features = {
             number: source[place : place + 1]
@@ -94,11 +97,13 @@ class EncodedVideo:
             )
             for place, number in enumerate(numbers)
         }
+        labels = _labels(references, group.reference_numbers)
+        begins = labels[0].frame if labels else group.reference_numbers[0]
         return EncodedVideo(
             name=group.name,
             objects=references.object_ids,
-            frames=in_order(group),
-            labels=_labels(references, group.reference_numbers),
+            frames=[(number, frame) for number, frame in in_order(group) if number >= begins],
+            labels=labels,
             _features=features,
             _targets=dict(zip(group.target_numbers, group.targets, strict=True)),
         )

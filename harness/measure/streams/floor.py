@@ -18,7 +18,7 @@ import torch
 
 from harness.masks.agreement import AgreementMeter
 from harness.masks.noise import TIES, noisy
-from harness.masks.rule import ROUNDOFF, NoiseFloor
+from harness.masks.rule import ROUNDOFF, Differences, NoiseFloor
 from harness.measure.streams.courses import Course, EncodedVideo, Step, follow
 from harness.store.atomic import write_whole
 from harness.workload.encode import Workload
@@ -37,6 +37,7 @@ class TrajectoryFloor:
     """How far a session's free run is from another that is off by rounding. ious: by the frame's place in its video."""
 
     ious: dict[int, list[float]] = field(repr=False)
+    differences: Differences
 
     @property
     def mean(self) -> float:
@@ -53,13 +54,19 @@ class Floors:
     @staticmethod
     def of(workload: Workload, videos: Sequence[EncodedVideo], objects: int | None) -> Floors:
         """Return the floors of a workload's videos, which are measured when they are first asked for."""
-        stored = workload.folder / f"stream-noise-{'all' if objects is None else objects}.json"
+        stored = workload.folder / f"stream-floors-{'all' if objects is None else objects}.json"
         if not stored.exists():
             floors = _measured(workload, videos[:FLOOR_VIDEOS])
-            write_whole(stored, json.dumps({"noise": asdict(floors.noise), "ious": floors.trajectory.ious}))
+            write_whole(stored, json.dumps(asdict(floors)))
         content = json.loads(stored.read_text(encoding="utf-8"))
-        ious = {int(place): found for place, found in content["ious"].items()}
-        return Floors(noise=NoiseFloor.from_json(content["noise"]), trajectory=TrajectoryFloor(ious=ious))
+        freely = content["trajectory"]
+        return Floors(
+            noise=NoiseFloor.from_json(content["noise"]),
+            trajectory=TrajectoryFloor(
+                ious={int(place): found for place, found in freely["ious"].items()},
+                differences=Differences.from_json(freely["differences"]),
+            ),
+        )
 
 
 def _measured(workload: Workload, videos: Sequence[EncodedVideo]) -> Floors:
@@ -70,7 +77,7 @@ def _measured(workload: Workload, videos: Sequence[EncodedVideo]) -> Floors:
     # As in `harness.masks.noise`, half of the draws are a few roundoffs, which reach across a tie of stored memory.
     stepwise = [_rounded(course, (roundoff, large)) for course in clean]
     freely = [_rounded(course, (large,)) for course in clean]
-    fine, ious = AgreementMeter(), dict[int, list[float]]()
+    fine, wide, ious = AgreementMeter(), AgreementMeter(), dict[int, list[float]]()
     largest_score = largest_iou = 0.0
     with StreamOracle(model) as oracle, StreamOracle(model) as forced, StreamOracle(model) as free:
         first = {course.video: course.frames[0].number for course in clean}
@@ -81,10 +88,12 @@ def _measured(workload: Workload, videos: Sequence[EncodedVideo]) -> Floors:
                 largest_iou = max(largest_iou, _largest(found.ious))
         runs = (follow(strategy, courses, videos=len(clean)) for strategy, courses in ((oracle, clean), (free, freely)))
         for (numbers, expected), (_, of_free) in zip(*runs, strict=True):
+            compare(wide, expected, of_free)
             for video, number in numbers.items():
                 ious.setdefault(number - first[video], []).extend(pair_ious(expected[video], of_free[video]))
-    result = fine.result()
-    assert result is not None  # Every video predicts something after its first label.
+    result, freely_off = fine.result(), wide.result()
+    assert result is not None
+    assert freely_off is not None  # Every video predicts something after its first label.
     noise = NoiseFloor(
         dtype=model.dtype,
         fine=result.differences,
@@ -96,7 +105,7 @@ def _measured(workload: Workload, videos: Sequence[EncodedVideo]) -> Floors:
         pick_flips=result.pick_flips,
         pairs=result.pairs,
     )
-    return Floors(noise=noise, trajectory=TrajectoryFloor(ious=ious))
+    return Floors(noise=noise, trajectory=TrajectoryFloor(ious=ious, differences=freely_off.differences))
 
 
 def in_lockstep(
@@ -121,10 +130,16 @@ def in_lockstep(
 
 
 def compare(meter: AgreementMeter, expected: Step, found: Step) -> None:
-    """Compare one step's predictions, video by video, but those of no object; a missing one is no answer."""
+    """Compare one step's predictions, video by video; a missing one is no answer, and neither is one too many.
+
+    Where no object is to be predicted, and none is, there is nothing to compare.
+    """
     for video, wanted in expected.items():
-        if wanted.object_ids:
-            meter.update(_labelled(video, wanted), wanted, found.get(video, wanted[:0]))
+        answer = found.get(video, wanted[:0])
+        if wanted.object_ids or answer.object_ids:
+            meter.update(_labelled(video, wanted), wanted, answer)
+    for video in found.keys() - expected.keys():
+        meter.update(video, found[video][:0], found[video])
 
 
 def pair_ious(expected: Predictions, found: Predictions) -> list[float]:

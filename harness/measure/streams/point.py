@@ -11,9 +11,10 @@ from harness.measure.columns import AGREED, cost_columns, describe, speed_column
 from harness.measure.compared import OnStage
 from harness.measure.making import make_stream_strategy
 from harness.measure.speed import SpeedMeasurement, measure_speed, run_sustained
-from harness.measure.streams.check import Compared, FreeRun, compare_with_oracle, drift, mean_iou_limit, run_freely
+from harness.measure.streams.check import Compared, FreeRun, compare_with_oracle, drift, run_freely
 from harness.measure.streams.courses import EncodedVideo
 from harness.measure.streams.floor import Floors
+from harness.measure.streams.free import FreeLimits
 from harness.measure.streams.latency import Latency, time_steps
 from harness.measure.streams.scenario import Stream
 from harness.measure.timing import Clock, device_clock
@@ -64,7 +65,7 @@ def measure_stream(
         fault = scenario.findings(timed, first=True).fault
         exact, pairs_at_once = candidate.exact, candidate.pairs_at_once
     reason = fault
-    if exact and compared is not None and not scenario.work.changed_inputs:
+    if compared is not None and not scenario.work.changed_inputs:
         reason = compared.fault or fault
     scores: dict[str, Any] = found.scores()
     steps: dict[str, Any] = latency.columns()
@@ -102,7 +103,7 @@ def time_stream_again(
     """Time a point whose masks another process has verified; its status is ``ok``, or ``wrong`` by its timed blocks."""
     config, model = point.config, workload.model
     videos = [EncodedVideo.of(encoded, config.objects) for encoded in workload.groups]
-    limit = mean_iou_limit(Floors.of(workload, videos, config.objects)) if config.compare else None
+    limit = FreeLimits.above(Floors.of(workload, videos, config.objects)) if config.compare else None
     baseline = make_stream_strategy(config.baseline, model) if config.paired else None
     with make_stream_strategy(config.strategy, model) as candidate, baseline or nullcontext():
         on_stage("timing")
@@ -168,7 +169,9 @@ def _details(
         "forced": None if compared.forced is None else asdict(compared.forced),
         "noise_floor": asdict(compared.floors.noise),
         "limits": asdict(compared.limits),
-        "least_mean_iou": compared.limit,
+        "trajectory_floor": asdict(compared.floors.trajectory.differences),
+        "least_mean_iou": compared.limit.mean_iou,
+        "largest_medians": compared.limit.medians,
     }
 
 

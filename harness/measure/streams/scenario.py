@@ -7,18 +7,17 @@ around the pictures' edges to another place in each turn.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from harness.data.group import evenly
-from harness.masks.agreement import AgreementMeter
 from harness.measure.scenario import Findings, ReleasableSide
 from harness.measure.speed import SpeedMeasurement
-from harness.measure.streams.check import free_fault
 from harness.measure.streams.courses import Course, EncodedVideo, Step, follow
-from harness.measure.streams.floor import compare
+from harness.measure.streams.free import FreeLimits, FreeMeter, misfit_of
 from harness.options.config import HarnessConfig
 from harness.result import SideName
 from harness.workload.encode import same_bits
@@ -53,9 +52,9 @@ class Stream:
         *,
         candidate: StreamStrategy,
         baseline: StreamStrategy | None,
-        limit: float | None,
+        limit: FreeLimits | None,
     ) -> None:
-        """Take what the timed blocks need. limit: of the mean IoU of an exact strategy; None where none is compared."""
+        """Take what the timed blocks need. limit: of an exact strategy's masks; None where none is compared."""
         self._strategies: dict[SideName, StreamStrategy] = {"candidate": candidate}
         if baseline is not None:
             self._strategies["baseline"] = baseline
@@ -81,9 +80,9 @@ class Stream:
             return "the strategy changes the frames' features, which are not its own, while timed"
         both_exact = all(strategy.exact for strategy in self._strategies.values())
         found = work.meter.result()
-        if found is None or self._limit is None or not both_exact:
+        if found is None or self._limit is None:
             return None
-        fault = free_fault(found, self._limit)
+        fault = work.meter.fault(self._limit) if both_exact else misfit_of(found)
         return None if fault is None else f"{fault}, in the timed blocks"
 
 
@@ -107,7 +106,7 @@ class StreamWork:
         self._device = strategies["candidate"].model.device
         self._first: Stretch | None = None
         self.most = FIRST_STEPS
-        self.meter = AgreementMeter()
+        self.meter = FreeMeter()
         self.changed_inputs = False
         self.pairs_of_a_frame = 0.0
 
@@ -158,8 +157,10 @@ class StreamWork:
     def check(self, given: Stretch, of_baseline: list[Step] | None, of_candidate: list[Step]) -> None:
         """Compare the two sides' masks, and look whether the features are still what they were."""
         if of_baseline is not None:
+            places = Counter[str]()
             for expected, found in zip(of_baseline, of_candidate, strict=True):
-                compare(self.meter, expected, found)
+                self.meter.update(expected, found, places)
+                places.update(expected.keys())
         original = self.stretch(given.moves, most=given.most)
         for course, other in zip(given.courses, original.courses, strict=True):
             for frame, same in zip(course.frames, other.frames, strict=True):

@@ -134,6 +134,11 @@ def test_one_point_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
     assert "one point, not 2" in capsys.readouterr().err
 
 
+def test_streams_have_no_certificate_of_masks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["masks", "scenario=stream"]) == 2
+    assert "certify masks follows no streams: leave out scenario=stream" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", [{}, {"kind": "masks"}, {"kind": "masks", "faults": 3}])
 def test_what_is_no_certificate_of_masks_is_refused(content: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="not a certificate"):

@@ -111,6 +111,7 @@ def test_a_run_says_what_is_best(tmp_path: Path, data: Path) -> None:
             "masks": "differ",
         },
         {"strategy": "sequential", "batch": 1, "speedup": 1.0, "speedup_lo": 0.9, "speedup_hi": 1.1},
+        {"strategy": "stream_batched", "scenario": "stream", "speedup": 9.0, "speedup_lo": 8.9, "speedup_hi": 9.1},
     )
     assert "chosen: direct batch=4, the best of run, 3.00 times as fast" in labelled(tmp_path, f"from={run}")
     assert taken(tmp_path) == ("direct", "4")
@@ -130,6 +131,7 @@ def test_a_run_says_what_is_best(tmp_path: Path, data: Path) -> None:
         (["from=results/run", "batch=3"], "batch=3"),
         (["label.calibration=-1"], "label.calibration=-1"),
         (["from=results/run", "strategy=direct", "batch=2"], "both are given"),
+        (["scenario=stream", "strategy=stream_batched"], "label follows no streams: leave out scenario=stream"),
     ],
 )
 def test_what_can_not_be_taken_is_one_sentence(tmp_path: Path, data: Path, words: list[str], named: str) -> None:

@@ -26,6 +26,7 @@ STREAM = ("scenario=stream", "data=drifting")
         (("strategy=stream_batched", "batch=16"), "batch=16 means nothing with scenario=stream: videos="),
         (("strategy=stream_batched", "videos=0"), "videos=0 is too small"),
         (("strategy=stream_batched", "camera_fps=0"), "camera_fps=0.0 is no rate of a camera"),
+        (("strategy=stream_batched", "camera_fps=inf"), "camera_fps=inf is no rate of a camera"),
         (("strategy=stream_batched", "stride=often"), "stride=often is not valid"),
         (("strategy=stream_batched", "data.parts=255"), "data.parts=255 is too large"),
         (("strategy=stream_batched", "data.parts=254"), "data.strangers=255 is too large"),
@@ -60,6 +61,12 @@ def test_streams_are_timed_against_the_session_and_their_commands_say_no_more_th
     program, _, module, *words = shlex.split(point.command)
     assert (program, module) == ("python", "harness")
     assert [again.digest for again in compose(words)] == [point.digest]
+
+
+@pytest.mark.parametrize("word", ["++scenario=stream", "scenario='stream'"])
+def test_the_scenario_has_its_baseline_however_it_is_written(word: str) -> None:
+    (point,) = compose([word, "data=drifting", "strategy=stream_batched"])
+    assert point.baseline == "stream_session"
 
 
 def test_the_number_of_videos_is_a_part_of_a_points_name_and_key() -> None:

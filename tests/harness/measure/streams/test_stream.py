@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from harness.options.compose import compose
 from harness.options.config import EncodeConfig
 from harness.options.points import Point
 from harness.result import PointResult
-from harness.workload.encode import Workload, encode_workload
+from harness.workload.encode import EncodedGroup, Workload, encode_workload
 from strategies import Sam2, load_model
 from strategies.streams.batched import StreamBatched
 from tests.support import wrong_streams
@@ -144,16 +146,29 @@ def test_another_memory_is_no_exact_strategy_and_is_scored(bench: Bench) -> None
         (wrong_streams.Silent, "predictions do not answer what stream_session was asked"),
         (wrong_streams.Cached, "in the timed blocks"),
         (wrong_streams.Scribbling, "changes the frames' features"),
+        (wrong_streams.Pointerless, "of a free run differ from stream_session"),
+        (wrong_streams.PointerlessWhenTimed, "in the timed blocks"),
+        (wrong_streams.SilentInexact, "predictions do not answer what stream_session was asked"),
+        (wrong_streams.Chatty, "predictions do not answer what stream_session was asked"),
     ],
 )
 def test_a_wrong_strategy_is_wrong_and_has_no_speed_up(bench: Bench, target: type, words: str) -> None:
-    # Only the baseline's masks of the same turn show that an answer was kept.
-    paired = target is wrong_streams.Cached
+    # Only the baseline's masks of the same turn show that an answer was kept, or that masks are others while timed.
+    paired = target in (wrong_streams.Cached, wrong_streams.PointerlessWhenTimed)
     row = bench.measure(f"paired={str(paired).lower()}", target=target).row
     assert row.status == "wrong"
     assert row.reason is not None
     assert words in row.reason
     assert row.speedup is None
+
+
+@pytest.mark.slow
+def test_one_that_becomes_wrong_late_in_a_video_is_wrong(toy: Sam2, tmp_path: Path) -> None:
+    long = ("data.groups=1", "data.frames=30", "videos=1", "paired=false")
+    row = Bench(toy, tmp_path, composed(*long)).measure(*long, target=wrong_streams.Wearying).row
+    assert row.status == "wrong"
+    assert row.iou_mean is not None
+    assert row.iou_mean > 0.995, "its outlines alone would not tell"
 
 
 @pytest.mark.slow
@@ -199,6 +214,21 @@ def test_pairs_are_of_objects_that_were_labelled_before(toy: Sam2, tmp_path: Pat
     # One object from frame 1 on, but on frame 8, which labels the second one, only the first is predicted.
     assert [label.frame for label in course.references.labels] == [0, 8]
     assert course.pairs == (len(course.frames) - 1) + (len(course.frames) - 9)
+
+
+def test_a_video_begins_where_an_object_is_labelled_that_is_followed(toy: Sam2, tmp_path: Path) -> None:
+    late = composed("data.groups=1", "data.frames=12", "data.late=1", "videos=1")
+    (encoded,) = Bench(toy, tmp_path, late).workload.groups
+    references = encoded.references(torch.device("cpu"))
+    with patch.object(
+        EncodedGroup,
+        "references",
+        lambda *_: replace(references, masks=references.masks[:, 1:], object_ids=references.object_ids[1:]),
+    ):
+        video = EncodedVideo.of(encoded, 1)
+    assert (video.first, video.frames[-1][0], video.objects) == (8, 11, (2,))
+    course = video.course(torch.device("cpu"), most=2)
+    assert (course.references.first_frame, course.references.labels[0].frame, course.pairs) == (8, 8, 1)
 
 
 def test_a_video_that_ends_makes_room_for_the_next(bench: Bench, toy: Sam2) -> None:
