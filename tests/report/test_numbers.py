@@ -119,7 +119,7 @@ def test_every_cell_under_a_columns_own_name_is_what_the_point_stored(measured: 
                 shown.add(name)
                 if isinstance(value, int | float):
                     kind = next((one for one in "e%" if one in text), "f")
-                    form = f".{len(text.partition(kind)[0].partition('.')[2])}{kind}"
+                    form = f",.{len(text.partition(kind)[0].partition('.')[2])}{kind}"
                     assert text == f"{value:{form}}", name
                 elif text:
                     assert text == value, name
