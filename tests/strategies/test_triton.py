@@ -212,14 +212,13 @@ def test_an_unknown_self_attention_is_refused(model: Sam2) -> None:
 @pytest.mark.skipif(not HAS_TRITON, reason="the package triton is not installed")
 def test_models_of_several_heads_or_odd_widths_are_refused(model: Sam2, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    other = Sam2(copy.deepcopy(model.network), name="other")
-    config = other.network.config
-    config.memory_attention_num_attention_heads = 2
+    heads, widths = (Sam2(copy.deepcopy(model.network), name="other") for _ in range(2))
+    heads.network.config.memory_attention_num_attention_heads = 2
     with pytest.raises(UserError, match="one head, and other has 2"):
-        Triton(other)
-    config.memory_attention_num_attention_heads, config.memory_attention_hidden_size = 1, 96
+        Triton(heads)
+    widths.network.config.memory_attention_hidden_size = 96
     with pytest.raises(UserError, match=r"powers of two, and other has \(96, 96\)"):
-        Triton(other)
+        Triton(widths)
 
 
 @pytest.mark.compiler
