@@ -5,7 +5,6 @@ It keeps a processor and its memory busy until its standard input ends, as it do
 
 from __future__ import annotations
 
-import os
 import select
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+
+from harness.isolate.processes import child_environment
 
 NUMBERS = 1 << 23
 """Numbers of an array; two arrays of 64 MiB are more than a processor's caches hold."""
@@ -30,7 +31,7 @@ def neighbours(count: int) -> Iterator[None]:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     start_new_session=True,  # Ctrl-C is for the command, which ends them.
-                    env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                    env=child_environment(),
                 )
             )
         for process in started:

@@ -54,7 +54,7 @@ def spawn(messages: int, /) -> Process:
 
 def fork(messages: int, /) -> Process:
     """Begin a worker as a fork of this process's template; where there can be none, it is spawned."""
-    if not hasattr(socket, "send_fds") or sys.platform != "linux":  # Elsewhere forks of loaded libraries crash.
+    if sys.platform != "linux":  # Elsewhere forks of loaded libraries crash.
         return spawn(messages)
     try:
         return _Template.taken().fork(messages)
@@ -71,7 +71,7 @@ class _Spawned:
             stderr=subprocess.STDOUT,
             pass_fds=(messages,),
             start_new_session=True,  # The group can be killed, and Ctrl-C reaches the parent alone.
-            env=_environment(),
+            env=child_environment(),
             bufsize=0,
         )
         assert self._process.stdin is not None
@@ -117,7 +117,7 @@ class _Template:
                 stderr=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
-                env=_environment(),
+                env=child_environment(),
             )
 
     @classmethod
@@ -149,7 +149,7 @@ class _Template:
         stdout, theirs_out = os.pipe()
         try:
             folder = str(Path.cwd())
-            order = Order(folder=folder, environment=_environment(), path=[folder, *filter(None, sys.path)])
+            order = Order(folder=folder, environment=child_environment(), path=[folder, *filter(None, sys.path)])
             send(self.orders, order, [theirs_in, theirs_out, messages])
             (number,) = NUMBER.unpack(exactly(self.orders, NUMBER.size))
         except BaseException:  # A worker that was forked nevertheless ends when no job comes.
@@ -191,5 +191,6 @@ class _Forked:
         return self._code
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
+    """Return the variables with which a child in Python finds the modules that this process does."""
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

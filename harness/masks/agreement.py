@@ -59,7 +59,7 @@ class Flip:
         """Compare the mask with the oracle's candidate masks ``[O, K, H, W]`` of the target, before its gate."""
         wanted = candidates[self.object_index, self.pick].to(self.logits.device).float()
         difference, scale = (self.logits - wanted).abs().max(), wanted.abs().max()
-        iou = _iou((wanted > 0)[None, None], (self.logits > 0)[None, None])
+        iou = mask_ious((wanted > 0)[None, None], (self.logits > 0)[None, None])
         self.call.logits[self.place, self.object_index] = float(_finite(_ratio(difference, scale)))
         self.call.mask_ious[self.place, self.object_index] = float(iou)
 
@@ -112,7 +112,7 @@ class AgreementMeter:
         pick_flipped = expected.picks != actual_picks
         both_open = (expected_open & actual_open) | ~finite
 
-        iou = _iou(expected_logits > 0, actual_logits > 0).where(finite, 0.0)
+        iou = mask_ious(expected_logits > 0, actual_logits > 0).where(finite, 0.0)
         dlogit = _peak(expected_logits - actual_logits).where(finite, math.inf)
         alike = (both_open & ~gate_flipped & ~pick_flipped) | ~finite
         logits = _ratio(dlogit, expected_peak.where(finite, 1.0)).where(alike, math.nan)
@@ -248,7 +248,8 @@ def _peak(logits: Tensor) -> Tensor:
     return logits.abs().amax(dim=(2, 3))
 
 
-def _iou(expected: Tensor, actual: Tensor) -> Tensor:
+def mask_ious(expected: Tensor, actual: Tensor) -> Tensor:
+    """Return the IoU of each pair ``[T, O]`` of masks, bool ``[T, O, H, W]``; of two empty ones it is 1."""
     intersection = (expected & actual).count_nonzero(dim=(2, 3)).double()
     union = (expected | actual).count_nonzero(dim=(2, 3)).double()
     return (intersection / union).where(union > 0, 1.0)

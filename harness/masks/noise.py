@@ -86,8 +86,8 @@ def measure_noise(model: Tracker, samples: Sequence[Sample]) -> NoiseFloor:
         dtype=model.dtype,
         fine=finely.differences,
         coarse=coarsely.differences,
-        largest_score=max(_largest(sample.expected.object_scores) for sample in samples),
-        largest_iou=max(_largest(sample.expected.ious) for sample in samples),
+        largest_score=max(largest_in(sample.expected.object_scores) for sample in samples),
+        largest_iou=max(largest_in(sample.expected.ious) for sample in samples),
         iou=finely.iou_mean,
         gate_flips=finely.gate_flips,
         pick_flips=finely.pick_flips,
@@ -100,7 +100,7 @@ def disturbed(references: References, share: float, generator: torch.Generator) 
     return replace(references, features=noisy(references.features, share, generator)) if share else references
 
 
-def _largest(values: Tensor) -> float:
+def largest_in(values: Tensor) -> float:
     """Return the largest absolute value of those that are finite, or 0 where none is."""
     finite = values[values.isfinite()]
     return float(finite.abs().max()) if finite.numel() else 0.0

@@ -17,8 +17,9 @@ from statistics import fmean
 
 from harness.data.group import Frame, evenly
 from harness.masks.label_ious import LabelMap
+from harness.masks.mean_iou import TIMES, mean_iou_limit
 from harness.measure.correctness import Meters
-from harness.measure.job_masks import TIMES, filed, masks_of, mean_iou_limit, pair_ious
+from harness.measure.job_masks import filed, masks_of, pair_ious
 from harness.measure.job_sides import MASKS, Loop, Pipelined, Turn, Written
 from harness.measure.job_stages import Alone, one_after_another
 from harness.measure.scenario import Findings, ReleasableSide

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 from PIL import Image
@@ -15,9 +14,6 @@ from harness.data.group import Frame, Group
 from harness.data.images import read_image, read_labels, read_labels_of
 from harness.masks.label_ious import LabelMap, object_ious
 from harness.pipeline.plan import Work
-
-LEAST_LOSS, TIMES = 0.005, 4.0
-"""The mean IoU of an exact strategy's masks may miss 1 by so much, or by so many times what the loop's own misses."""
 
 
 def filed(group: Group, folder: Path) -> Group:
@@ -58,8 +54,3 @@ def masks_of(work: Work) -> Iterator[LabelMap]:
 def pair_ious(object_ids: Sequence[int], pairs: Iterable[tuple[LabelMap, LabelMap]]) -> list[float]:
     """Return the IoU of each object in each pair of masks; of an object that is in neither it is 1."""
     return [iou for one, other in pairs for iou in object_ious(one, other, object_ids)]
-
-
-def mean_iou_limit(floor: Sequence[float]) -> float:
-    """Return the least mean IoU of an exact strategy's masks. floor: the IoU that encoding in other batches leaves."""
-    return 1 - max(LEAST_LOSS, TIMES * (1 - fmean(floor)) if floor else 0.0)

@@ -25,8 +25,6 @@ from harness.workload.encode import Workload
 from strategies.oracle import StreamOracle
 from strategies.streams.base import StreamStrategy
 
-ORACLE = OF_STREAMS
-
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
@@ -146,7 +144,7 @@ def compare_with_oracle(
                 by_place[places[video]] += pair_ious(one, actual[video])
     free, forced_agreement = of_free.result(), of_forced.result()
     if exact:
-        fault = disagreement(forced_agreement, limits, oracle=ORACLE) or of_free.fault(limit)
+        fault = disagreement(forced_agreement, limits, oracle=OF_STREAMS) or of_free.fault(limit)
     else:
         fault = None if free is None else misfit_of(free)
     return Compared(

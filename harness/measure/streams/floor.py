@@ -16,8 +16,8 @@ from statistics import fmean
 
 import torch
 
-from harness.masks.agreement import AgreementMeter
-from harness.masks.noise import TIES, noisy
+from harness.masks.agreement import AgreementMeter, mask_ious
+from harness.masks.noise import TIES, largest_in, noisy
 from harness.masks.rule import ROUNDOFF, Differences, NoiseFloor
 from harness.measure.streams.courses import Course, EncodedVideo, Step, follow
 from harness.store.atomic import write_whole
@@ -40,8 +40,12 @@ class TrajectoryFloor:
     differences: Differences
 
     @property
+    def all_ious(self) -> list[float]:
+        return [iou for ious in self.ious.values() for iou in ious]
+
+    @property
     def mean(self) -> float:
-        return fmean(iou for ious in self.ious.values() for iou in ious)
+        return fmean(self.all_ious)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +88,8 @@ def _measured(workload: Workload, videos: Sequence[EncodedVideo]) -> Floors:
         for _, expected, of_forced in in_lockstep(oracle, forced, clean, stepwise, videos=len(clean)):
             compare(fine, expected, of_forced)
             for found in expected.values():
-                largest_score = max(largest_score, _largest(found.object_scores))
-                largest_iou = max(largest_iou, _largest(found.ious))
+                largest_score = max(largest_score, largest_in(found.object_scores))
+                largest_iou = max(largest_iou, largest_in(found.ious))
         runs = (follow(strategy, courses, videos=len(clean)) for strategy, courses in ((oracle, clean), (free, freely)))
         for (numbers, expected), (_, of_free) in zip(*runs, strict=True):
             compare(wide, expected, of_free)
@@ -144,11 +148,8 @@ def compare(meter: AgreementMeter, expected: Step, found: Step) -> None:
 
 def pair_ious(expected: Predictions, found: Predictions) -> list[float]:
     """Return the IoU of each object's masks in one frame, at the model's resolution; two empty ones have 1."""
-    one, other = expected.logits[0] > 0, found.logits[0].to(expected.logits.device) > 0
-    intersection = (one & other).flatten(1).sum(1).double()
-    union = (one | other).flatten(1).sum(1).double()
-    ious: list[float] = (intersection / union).where(union > 0, 1.0).tolist()
-    return ious
+    (ious,) = mask_ious(expected.logits > 0, found.logits.to(expected.logits.device) > 0).tolist()
+    return list(ious)
 
 
 def _labelled(video: str, predictions: Predictions) -> str:
@@ -164,8 +165,3 @@ def _rounded(course: Course, shares: Sequence[float]) -> Course:
         for frame, share in zip(course.frames, cycle(shares), strict=False)
     ]
     return replace(course, frames=frames)
-
-
-def _largest(values: torch.Tensor) -> float:
-    finite = values[values.isfinite()]
-    return float(finite.abs().max()) if finite.numel() else 0.0

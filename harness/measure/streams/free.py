@@ -11,13 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.masks.agreement import AgreementMeter
+from harness.masks.mean_iou import mean_iou_limit
 from harness.masks.rule import LEAST_ROUNDOFFS, ROUNDOFF, WHAT, Agreement
 from harness.measure.streams.courses import Step
 from harness.measure.streams.floor import FLOOR_FRAMES, Floors, compare
 from harness.options.shipped import OF_STREAMS
 
-LEAST_LOSS, TIMES = 0.005, 4.0
-"""A free run may lose so much mean IoU, or so many times what rounding alone loses."""
 TIMES_MEDIAN = 16.0
 """The median difference of masks may be so many times what rounding alone makes."""
 
@@ -35,7 +34,7 @@ class FreeLimits:
         least = LEAST_ROUNDOFFS * ROUNDOFF[noise.dtype]
         steps = {"logits": least, "scores": least * noise.largest_score, "ious": least * noise.largest_iou}
         return FreeLimits(
-            mean_iou=1 - max(LEAST_LOSS, TIMES * (1 - trajectory.mean)),
+            mean_iou=mean_iou_limit(trajectory.all_ious),
             medians={
                 kind: TIMES_MEDIAN * max(step, getattr(trajectory.differences, kind).median)
                 for kind, step in steps.items()

@@ -13,11 +13,12 @@ from harness.data.images import read_image, read_labels
 from harness.data.sources import open_groups
 from harness.data.synthetic import synthetic_groups
 from harness.job.run import label
+from harness.masks.mean_iou import LEAST_LOSS, TIMES, mean_iou_limit
 from harness.masks.pictures import PictureBook
 from harness.measure.again import time_again
 from harness.measure.correctness import Meters
 from harness.measure.job import BLOCK_TARGETS, PASSES, Job
-from harness.measure.job_masks import LEAST_LOSS, TIMES, filed, mean_iou_limit, pair_ious
+from harness.measure.job_masks import filed, pair_ious
 from harness.measure.point import measure_point
 from harness.options.config import EncodeConfig, SyntheticConfig, TimingConfig
 from harness.options.data import FolderConfig
