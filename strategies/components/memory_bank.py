@@ -1,8 +1,10 @@
-"""The memory bank of a group, made of its reference frames and masks, all references and objects in one batch.
+"""The memory bank of a group, made of its reference frames and masks.
 
 It follows what the HF session does for a mask prompt on a conditioning frame (`Sam2VideoModel._use_mask_as_output`,
 `_encode_new_memory`, `_process_object_pointers`), with its multimask selection written per batch element (DESIGN
-section 3, traps 2 and 3).
+section 3, traps 2 and 3). Spatial memory is encoded as the session does it, for all objects of one frame at once: in
+another batch last bits differ, and where one decides to which of two bf16 neighbours a value is rounded (trap 7), masks
+differ by more than noise. Pointers are not rounded, so they are made for as many pairs at once as there is room for.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ from torch import Tensor
 from strategies.components.mask_decoder import decode_candidates
 from strategies.models.tracker import Tracker
 from strategies.vocabulary import References
+
+OBJECTS_AT_ONCE = 32
+"""Spatial memory of no more objects is encoded at once: at 1024 px that takes some 30 MB of activations for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +54,7 @@ class _EncodedReferences:
 def build_memory_bank(model: Tracker, references: References, *, chunk: int = 16) -> MemoryBank:
     """Build the bank that a target at frame index R of a session of R+1 frames sees (DESIGN section 1).
 
-    chunk: how many (reference, object) pairs go through the memory encoder at once.
+    chunk: for how many (reference, object) pairs pointers are made at once.
     """
     model.check_masks(references)
     encoded = _encode_references(model, references, chunk=chunk)
@@ -66,14 +71,19 @@ def build_memory_bank(model: Tracker, references: References, *, chunk: int = 16
 
 def _encode_references(model: Tracker, references: References, *, chunk: int) -> _EncodedReferences:
     frames, objects = references.masks.shape[:2]
+    embedding = references.features.embedding
+    spatial = []
+    for frame, masks in enumerate(references.masks.unsqueeze(2)):  # [O, 1, S, S]
+        for part in masks.split(OBJECTS_AT_ONCE):
+            mask, visible = _prompt(model, part)
+            spatial.append(model.spatial_memory(embedding[frame].expand(len(part), -1, -1, -1), mask, visible))
     frame_of_pair = torch.arange(frames, device=model.device).repeat_interleave(objects)
-    masks = references.masks.flatten(0, 1).unsqueeze(1)  # [R*O, 1, S, S]
-    spatial, pointers = [], []
-    for start in range(0, frames * objects, chunk):
-        embedding = references.features.embedding[frame_of_pair[start : start + chunk]]
-        memory, pointer = encode_labelled(model, embedding, masks[start : start + chunk])
-        spatial.append(memory)
-        pointers.append(pointer)
+    pointers = [
+        _object_pointers(model, embedding[of_part], *_prompt(model, part))
+        for of_part, part in zip(
+            frame_of_pair.split(chunk), references.masks.flatten(0, 1).unsqueeze(1).split(chunk), strict=True
+        )
+    ]
     return _EncodedReferences(
         spatial=torch.cat(spatial).unflatten(0, (frames, objects)),
         pointers=torch.cat(pointers).unflatten(0, (frames, objects)),
@@ -85,9 +95,14 @@ def encode_labelled(model: Tracker, embedding: Tensor, masks: Tensor) -> tuple[T
 
     embedding: of each pair's frame, ``[N, C, h, w]``; masks: ``[N, 1, S, S]``.
     """
-    mask = masks.to(model.device, torch.float32)
-    visible = mask.flatten(1).any(dim=1, keepdim=True)
+    mask, visible = _prompt(model, masks)
     return model.spatial_memory(embedding, mask, visible), _object_pointers(model, embedding, mask, visible)
+
+
+def _prompt(model: Tracker, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Return masks ``[N, 1, S, S]`` as the network takes them, and which of them show something, ``[N, 1]``."""
+    mask = masks.to(model.device, torch.float32)
+    return mask, mask.flatten(1).any(dim=1, keepdim=True)
 
 
 def _object_pointers(model: Tracker, embedding: Tensor, mask: Tensor, visible: Tensor) -> Tensor:

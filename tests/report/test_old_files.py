@@ -1,4 +1,4 @@
-"""Runs and snapshots that were written before still open: those in the repository, and a run with its points' files."""
+"""Runs and snapshots of former versions still open: those in the repository, and a run with its points' files."""
 
 from __future__ import annotations
 
@@ -24,34 +24,36 @@ from tests.support.paths import ROOT
 from tests.support.report_runs import ENVIRONMENT, table_cells, table_lines
 
 RESULTS = ROOT / "results"
-RUNS = ("example", "field-claims")
+EXAMPLE = Path(__file__).parent / "old_runs" / "example"
+RUNS = (EXAMPLE, RESULTS / "example", RESULTS / "field-claims")
 SNAPSHOTS = sorted((RESULTS / "baselines").glob("*.json"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RUNS)
-def test_a_run_of_the_repository_is_reported_again(name: str, tmp_path: Path) -> None:
-    shutil.copytree(RESULTS / name, tmp_path / name)
-    text = write_report(tmp_path / name).read_text(encoding="utf-8")
-    assert len(table_lines(text)) == len(summary(RESULTS / name))
+@pytest.mark.parametrize("folder", RUNS, ids=["old", "example", "field-claims"])
+def test_a_run_of_the_repository_is_reported_again(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / folder.name)
+    text = write_report(tmp_path / folder.name).read_text(encoding="utf-8")
+    assert len(table_lines(text)) == len(summary(folder))
     assert "## Verdict" in text
     assert {"same"} <= {line.get("masks") for line in table_cells(text)}, "the old run's other columns say so"
 
 
 def test_points_that_did_not_converge_are_marked_as_before(tmp_path: Path) -> None:
     """The old column holds the words True and False."""
-    run = read_run(RESULTS / "example")
-    written = {row["point"]: row["converged"] for row in summary(RESULTS / "example")}
+    run = read_run(EXAMPLE)
+    written = {row["point"]: row["converged"] for row in summary(EXAMPLE)}
     read = {row["point"]: row["converged"] for _, row in run.summary.iterrows()}
     assert set(written.values()) >= {"True", "False"}
     assert read == {name: {"True": True, "False": False}.get(word) for name, word in written.items()}
 
 
 def test_runs_of_the_repository_are_compared() -> None:
-    first, second = (read_run(RESULTS / name) for name in RUNS)
-    assert comparison_of(first, second).sections
-    text = write_comparison([RESULTS / "example", RESULTS / "example"])
-    assert f"{len(first.summary)} grid points are in both runs" in text
+    old, example, claims = (read_run(folder) for folder in RUNS)
+    assert comparison_of(old, claims).sections
+    assert comparison_of(old, example).sections
+    text = write_comparison([EXAMPLE, EXAMPLE])
+    assert f"{len(old.summary)} grid points are in both runs" in text
 
 
 @pytest.mark.parametrize("path", SNAPSHOTS, ids=lambda path: path.stem)

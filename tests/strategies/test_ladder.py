@@ -457,11 +457,9 @@ def test_pictures_of_mixed_sizes_and_shapes(model: Sam2, limits: Limits) -> None
 @given(case=cases())
 @example(case=ABSENT_FROM_ALL_BUT_ONE)
 @example(case=NO_MASK_AT_ALL)
-def test_the_memory_bank_holds_what_a_session_stores(model: Sam2, pictures: Pictures, case: Case) -> None:
-    ours, theirs = spatial_memories(model, case.references(model, pictures))
-    assert ours.shape == theirs.shape
-    assert (ours != theirs).float().mean() < 1e-3  # rounding ties: see harness/masks/noise.py
-    assert torch.allclose(ours, theirs, rtol=2**-7, atol=1e-5)  # by one step of bf16, or by noise near zero
+def test_the_memory_bank_holds_the_bits_that_a_session_stores(model: Sam2, pictures: Pictures, case: Case) -> None:
+    """In other batches than a session's, some of 8,192 values always are rounded to another neighbour (trap 7)."""
+    assert torch.equal(*spatial_memories(model, case.references(model, pictures)))
 
 
 # --- other families ------------------------------------------------------------------------------------------------
