@@ -65,8 +65,9 @@ SINGLE_TF32 = (
     tile(64, 32, 32, 8, 1, loop="plain", precision="tf32x3"),
     tile(16, 32, 32, 4, 1, loop="plain", precision="tf32x3"),
 )
-"""Tiles for fp32 beside `SINGLE`, on matrix units. The first is for sm_90 and spills elsewhere, the second for the
-others."""
+"""Tiles for fp32 and values of 64 beside `SINGLE`, on matrix units: the first for sm_90, where it does not spill, the
+second for all. Triton adds the three products of a tile to the sums before it outside the matrix units, which cut off
+where they add, so that the error stays that of `SINGLE` (DESIGN section 8)."""
 
 
 def tiles_for(
@@ -76,9 +77,10 @@ def tiles_for(
 
     descriptors: whether the chip copies by TMA, and takes these tensors. tf32: whether its matrix units take TF32.
     """
+    wide = value_width >= WIDE_VALUES
     if element_bytes == 4:
-        return (*SINGLE, *SINGLE_TF32) if tf32 else SINGLE
-    if value_width >= WIDE_VALUES:
+        return (*SINGLE, *SINGLE_TF32) if tf32 and not wide else SINGLE
+    if wide:
         return HALF_WIDE
     return (*HALF, *HALF_SPECIALISED) if descriptors else HALF
 

@@ -8,11 +8,14 @@ has depends on its own shape alone. What was measured is kept on disk, with Trit
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import triton
 from torch import Tensor
+from triton.runtime import driver
 
 from strategies.kernels.attention_kernel import INTERPRETED, attention
 from strategies.kernels.launch import Operands, Plan, attend_in_parts, bucket, merge_parts, room_for_parts
@@ -26,9 +29,12 @@ TUNING_QUERIES = 65_536
 LEAST_KEYS = 512
 """The fewest keys that a part is made of: with fewer, merging the parts would take as long as they save."""
 MOST_PARTS = 8
+COMPILER_FAILED = "PassManager::run failed"
+"""The words of Triton's error where it does not get a kernel through its own steps."""
 TENSORS = ("query", "cos", "sin", "keys", "values", "weight", "bias", "residual")
 """Of `Operands`, by the names that the kernel's arguments have, too."""
-TMA_CAPABILITY = (9, 0)
+SPECIALISED_CAPABILITIES = (9, 10)
+"""The compute capabilities, by their first number, for which Triton specialises warps. It fails to for 12."""
 TMA_BYTES = 16
 """To what the tensor memory accelerator wants addresses aligned. Steps are: the narrowest rows have 32 bytes."""
 
@@ -104,7 +110,20 @@ def tuned(tiles: tuple[triton.Config, ...]) -> triton.runtime.Autotuner:
     number of queries: then a batch of another size could take another tile, and round differently.
     """
     key = ["width", "value_width", "columns", "count_bucket", "parts"]
-    return triton.autotune(list(tiles), key=key, cache_results=True, pre_hook=_run_beside)(attention)
+    return triton.autotune(
+        list(tiles), key=key, cache_results=True, pre_hook=_run_beside, do_bench=_seconds_where_it_compiles
+    )(attention)
+
+
+def _seconds_where_it_compiles(call: Callable[[], None], quantiles: Sequence[float]) -> Sequence[float]:
+    """Measure a tile as the tuner does by itself, which ends where a Triton to come fails to compile one."""
+    try:
+        measured: Sequence[float] = driver.active.get_benchmarker()(call, quantiles=quantiles)
+    except RuntimeError as error:
+        if COMPILER_FAILED not in str(error):
+            raise
+        return [math.inf for _ in quantiles]
+    return measured
 
 
 def _run_beside(arguments: dict[str, Any], reset_only: bool = False) -> None:
@@ -138,6 +157,6 @@ def _capability(device: torch.device) -> tuple[int, int]:
 
 
 def _takes_descriptors(of: Operands) -> bool:
-    """Return whether specialised tiles can run: TMA is there, and takes the addresses."""
+    """Return whether specialised tiles can run: Triton knows them for the chip, and TMA takes the addresses."""
     aligned = all(x.data_ptr() % TMA_BYTES == 0 for x in (of.keys, of.values))
-    return aligned and _capability(of.query.device) >= TMA_CAPABILITY
+    return aligned and _capability(of.query.device)[0] in SPECIALISED_CAPABILITIES

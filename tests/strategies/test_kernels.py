@@ -32,11 +32,11 @@ from strategies.kernels.attention import attend  # noqa: E402 - not where there 
 from strategies.kernels.launch import Plan, used_parts  # noqa: E402
 from strategies.kernels.rotary import rotate  # noqa: E402
 from strategies.kernels.tiles import Loop, tile, tiles_for  # noqa: E402
-from strategies.kernels.tuning import TMA_CAPABILITY  # noqa: E402
+from strategies.kernels.tuning import SPECIALISED_CAPABILITIES  # noqa: E402
 
 DEVICE = "cpu" if INTERPRETED else "cuda"
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-HAS_DESCRIPTORS = INTERPRETED or torch.cuda.get_device_capability() >= TMA_CAPABILITY
+HAS_DESCRIPTORS = INTERPRETED or torch.cuda.get_device_capability()[0] in SPECIALISED_CAPABILITIES
 LOOPS: tuple[Loop, ...] = ("plain", "ahead", "specialised") if HAS_DESCRIPTORS else ("plain", "ahead")
 
 TABLE_ROWS = 24

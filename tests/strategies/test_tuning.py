@@ -91,6 +91,26 @@ def test_a_kernel_with_one_tile_is_not_measured(launches: Launches, monkeypatch:
     assert [queries for _, queries, _ in launches.noted] == [TOKENS]
 
 
+def test_a_tile_that_triton_fails_to_compile_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "driver", SimpleNamespace(active=SimpleNamespace(get_benchmarker=lambda: benchmarked)))
+    tuner = tuning.tuned((HALF[0], HALF[4]))
+
+    def benchmarked(call: Callable[[], None], quantiles: Any) -> list[float]:
+        call()
+        return [1.0, 1.0, 1.0]
+
+    def fails(error: Exception) -> Callable[[], None]:
+        def call() -> None:
+            raise error
+
+        return call
+
+    worst = tuner.do_bench(fails(RuntimeError("PassManager::run failed")), quantiles=(0.5, 0.2, 0.8))
+    assert min(worst) > max(tuner.do_bench(lambda: None, quantiles=(0.5, 0.2, 0.8)))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        tuner.do_bench(fails(RuntimeError("out of memory")), quantiles=(0.5, 0.2, 0.8))
+
+
 # --- keys in parts -------------------------------------------------------------------------------------------------
 
 
@@ -144,14 +164,16 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> Callable[..., set[Any]]:
     return tiles
 
 
-HOPPER, AMPERE, TURING = (9, 0), (8, 0), (7, 5)
+TURING, AMPERE, HOPPER, BLACKWELL, GEFORCE_50 = (7, 5), (8, 0), (9, 0), (10, 0), (12, 0)
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 
 
-def test_a_specialised_tile_is_offered_where_the_chip_copies_by_descriptors(offered: Callable[..., set[Any]]) -> None:
+def test_a_specialised_tile_is_offered_where_triton_has_it_and_tma_takes_the_keys(
+    offered: Callable[..., set[Any]],
+) -> None:
     for dtype in (BF16, FP16):
-        assert offered(HOPPER, dtype) == {*HALF, *HALF_SPECIALISED}
-        assert offered(AMPERE, dtype) == set(HALF)
+        assert offered(HOPPER, dtype) == offered(BLACKWELL, dtype) == {*HALF, *HALF_SPECIALISED}
+        assert offered(AMPERE, dtype) == offered(GEFORCE_50, dtype) == set(HALF)
         assert offered(HOPPER, dtype, offset=1) == set(HALF), "TMA takes no address that is not aligned to 16 bytes"
 
 
