@@ -4,7 +4,8 @@ How: as ``direct bank=shared``, and cross-attention is one kernel from rotary en
 raw 64-wide memory instead of projected values of 256, which takes 320 instead of 512 multiply-adds for every query and
 key, and lets one tile of keys and memory serve all queries that fit. ``self_attention``: ``library`` rotates in a
 kernel and leaves the rest to the fastest attention that torch has; ``fused`` runs it in the same kernel as
-cross-attention. Tiles are tuned at first use on a device and remembered on disk.
+cross-attention. Tiles are tuned at first use on a device and remembered on disk. Where a batch is too small to keep the
+device busy, several programs share a query's keys.
 
 Costs: time = about one forward pass per chunk; memory = keys of every layer and the memory once (O * M tokens), plus
 ``chunk_tokens`` tokens of activations. Needs a CUDA GPU, or ``TRITON_INTERPRET=1`` in the environment from the start,

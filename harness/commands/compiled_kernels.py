@@ -45,7 +45,7 @@ def _compiled_rows(width: int, values: int) -> list[dict[str, Any]]:
     rows = []
     for chip in CHIPS:
         for dtype in COMPILED_DTYPES:
-            for tile in tiles_for(DTYPES[dtype].itemsize, values):
+            for tile in tiles_for(DTYPES[dtype].itemsize, values, descriptors=chip.descriptors, tf32=True):
                 found = compiled(tile, chip, DTYPES[dtype], width=width, value_width=values)
                 described = {"chip": chip.name, "dtype": dtype, "values": values, "tile": name_of(tile)}
                 rows.append(described | asdict(found) | {"fits": found.shared_bytes <= chip.shared_bytes})
@@ -55,13 +55,14 @@ def _compiled_rows(width: int, values: int) -> list[dict[str, Any]]:
 
 def _print_table(rows: Sequence[dict[str, Any]]) -> None:
     table = Table(
-        "chip", "dtype", "values", "tile", "shared KB", "registers", "spilled bytes", "matrix", "copies", "fits"
+        *("chip", "dtype", "values", "tile", "shared KB", "warps", "registers", "spilled bytes"),
+        *("matrix", "copies", "by TMA", "fits"),
     )
     for row in rows:
         table.add_row(
             *(str(row[name]) for name in ("chip", "dtype", "values", "tile")),
             f"{row['shared_bytes'] / 1024:.0f}",
-            *(str(row[name]) for name in ("registers", "stack_bytes", "products", "copies")),
+            *(str(row[name]) for name in ("warps", "registers", "stack_bytes", "products", "copies", "bulk_copies")),
             "yes" if row["fits"] else "no",
         )
     Console().print(table)

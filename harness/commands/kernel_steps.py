@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from strategies.components.memory_attention import rotate
 from strategies.models.precision import DTYPES
 
+if TYPE_CHECKING:
+    from strategies.kernels.launch import Operands, Plan
+
+FUSED = "fused"
 POINTER_TOKENS = 4
 """The pointer tokens of each memory frame: the hidden size of 256 in tokens of 64."""
 CHECKED_QUERIES = 512
@@ -104,13 +109,47 @@ def draw(shape: Shape, dtype: torch.dtype, device: torch.device, *, seed: int) -
     )
 
 
-def fused(inputs: Inputs) -> Step:
+def fused(inputs: Inputs, *, plan: Plan | None = None) -> Step:
     from strategies.kernels.attention import attend  # This needs triton, which not all machines have.
 
-    weight = (inputs.out.double() @ inputs.project.double()).to(inputs.out.dtype)
-    tables = inputs.cos[:, ::2].contiguous(), inputs.sin[:, ::2].contiguous()
-    return lambda: attend(
-        inputs.query, *tables, inputs.keys, inputs.memory, weight, inputs.bias, inputs.residual, scale=inputs.scale
+    operands = _operands(inputs)
+    return lambda: attend(**vars(operands), plan=plan)
+
+
+def fused_plans(inputs: Inputs) -> dict[str, Plan | None]:
+    """Return the plans by which the fused step is timed: its own, and what that was chosen over.
+
+    These are keys in one part, where it has several, and the first tile of each other loop that the tuner knows. None
+    is for its own on a CPU, where there is nothing to choose.
+    """
+    if inputs.query.device.type == "cpu":
+        return {FUSED: None}
+    from strategies.kernels.tuning import plan_for, tuner_for  # These need triton, which not all machines have.
+
+    operands = _operands(inputs)
+    own = plan_for(operands)
+    plans: dict[str, Plan | None] = {FUSED: own}
+    if own.parts > 1:
+        plans[f"{FUSED}, keys in one part"] = replace(own, parts=1)
+    for tile in tuner_for(operands).configs:
+        if tile.kwargs["loop"] != own.tile.kwargs["loop"]:
+            plans.setdefault(f"{FUSED}, {tile.kwargs['loop']} loop", replace(own, tile=tile))
+    return plans
+
+
+def _operands(inputs: Inputs) -> Operands:
+    from strategies.kernels.launch import Operands  # This needs triton, which not all machines have.
+
+    return Operands(
+        query=inputs.query,
+        cos=inputs.cos[:, ::2].contiguous(),
+        sin=inputs.sin[:, ::2].contiguous(),
+        keys=inputs.keys,
+        values=inputs.memory,
+        weight=(inputs.out.double() @ inputs.project.double()).to(inputs.out.dtype),
+        bias=inputs.bias,
+        residual=inputs.residual,
+        scale=inputs.scale,
     )
 
 

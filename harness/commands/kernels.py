@@ -29,6 +29,7 @@ from rich.table import Table
 
 from harness.commands.compiled_kernels import compile_only
 from harness.commands.kernel_steps import (
+    FUSED,
     Inputs,
     Shape,
     Step,
@@ -36,6 +37,7 @@ from harness.commands.kernel_steps import (
     error_of,
     exact,
     fused,
+    fused_plans,
     library,
     our_rotary,
     poisoned,
@@ -59,7 +61,8 @@ class Result:
     """How wrong and how fast one kernel is on one shape.
 
     error: the worst row's distance from float64, relative to its norm. seconds: of one call, samples in order, each the
-    mean of so many ``calls``; empty with the reason where the kernel does not take the shape.
+    mean of so many ``calls``; empty with the reason where the kernel does not take the shape. plan: the tile and parts
+    of the fused kernel, where it has a choice.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Result:
     calls: int | None
     flops: int
     reason: str | None = None
+    plan: str | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -161,7 +165,7 @@ def compare(shape: Shape, inputs: Inputs, *, rounds: int, clock: Clock) -> list[
     right = exact(inputs)
     errors: dict[str, float] = {}
     refused: dict[str, str] = {}
-    for name, (step, _) in steps.items():
+    for name, (step, _, _) in steps.items():
         try:
             # The warnings say in many lines why a backend refuses.
             with poisoned(), warnings.catch_warnings(action="ignore"):
@@ -183,18 +187,27 @@ def compare(shape: Shape, inputs: Inputs, *, rounds: int, clock: Clock) -> list[
             calls=calls.get(name),
             flops=shape.flops(values),
             reason=refused.get(name),
+            plan=plan,
         )
-        for name, (_, values) in steps.items()
+        for name, (_, values, plan) in steps.items()
     ]
 
 
-def _steps(shape: Shape, inputs: Inputs) -> dict[str, tuple[Step, int]]:
-    """Return each step by its name, with the width of the values that it attends to."""
-    steps = {"fused": (fused(inputs), shape.memory)}
+def _steps(shape: Shape, inputs: Inputs) -> dict[str, tuple[Step, int, str | None]]:
+    """Return each step by its name, with the width of the values that it attends to, and its plan."""
+    steps: dict[str, tuple[Step, int, str | None]] = {}
+    try:
+        plans = fused_plans(inputs)
+    except _refusals():  # The step is refused for the same reason, and says it.
+        plans = {FUSED: None}
+    for name, plan in plans.items():
+        step = fused(inputs) if plan is None else fused(inputs, plan=plan)
+        steps[name] = step, shape.memory, None if plan is None else plan.name
     for suffix, turn in (("", torch_rotary(inputs)), (", our rotary", our_rotary(inputs))):
         for name, backend in BACKENDS.items():
-            steps[f"{name}, projected values{suffix}"] = library(inputs, backend, turn, raw=False), shape.width
-            steps[f"{name}, raw memory{suffix}"] = library(inputs, backend, turn, raw=True), shape.memory
+            projected, raw = (library(inputs, backend, turn, raw=raw) for raw in (False, True))
+            steps[f"{name}, projected values{suffix}"] = projected, shape.width, None
+            steps[f"{name}, raw memory{suffix}"] = raw, shape.memory, None
     return steps
 
 
@@ -214,7 +227,8 @@ def _print_table(results: Sequence[Result], rate: float, *, title: str) -> None:
             time = median(one.seconds)
             speed = one.flops / time
             cells = f"{1e3 * time:.3f}", f"{speed / 1e12:.3g}", f"{speed / rate:.1%}", f"{one.error:.1e}"
-            table.add_row(str(one.shape.frames), one.name, *cells)
+            name = one.name if one.plan is None else f"{one.name} ({one.plan})"
+            table.add_row(str(one.shape.frames), name, *cells)
     Console().print(table)
     refused = dict.fromkeys(one.name for one in results if one.reason is not None)
     if refused:

@@ -12,7 +12,8 @@ OURS = "fused"
 MEANING = (
     "The step is a cross-attention of memory attention, from the query before its rotary encoding to the residual "
     "added. The library's is the fastest of its kernels that is right; the error is the worst row's distance from "
-    "float64, relative to its norm. Every sample, and what was refused, is in `kernels.json`."
+    "float64, relative to its norm. Every sample, what the tile was chosen over, and what was refused, are "
+    "in `kernels.json`."
 )
 
 
@@ -23,6 +24,7 @@ COLUMNS = (
     Figures(title="TFLOP/s", name="rate", form="{:.3g}"),
     Figures(title="of the matrix rate", name="share", form="{:.1%}"),
     Figures(title="error", name="error", form="{:.1e}"),
+    Figures(title="its tile", name="plan"),
     Figures(title="library ms", name="library", form="{:.3f}"),
     Figures(title="library / fused", name="ratio", form="{:.2f}x"),
     Figures(title="the library's", name="name"),
@@ -46,7 +48,7 @@ def _row(part: dict[str, Any]) -> dict[str, Any] | None:
         seconds, error = median_seconds(one), finite(one.get("error"))
         if seconds is not None and error is not None and (limit is None or error <= limit):
             timed[str(one.get("name"))] = seconds, one
-    of_library = {name: seconds for name, (seconds, _) in timed.items() if name != OURS}
+    of_library = {name: seconds for name, (seconds, _) in timed.items() if name.partition(",")[0] != OURS}
     best = min(of_library, key=lambda name: of_library[name], default=None)
     library = None if best is None else of_library[best]
     seconds, ours = timed.get(OURS, (None, {}))
@@ -57,6 +59,7 @@ def _row(part: dict[str, Any]) -> dict[str, Any] | None:
         "rate": None if rate is None else rate / 1e12,
         "share": _ratio(rate, finite(part.get("matrix_flop_per_s"))),
         "error": next((finite(one.get("error")) for one in results if dig(one, "name") == OURS), None),
+        "plan": next((one.get("plan") for one in results if dig(one, "name") == OURS), None),
         "library": _milli(library),
         "ratio": _ratio(library, seconds),
         "name": best,

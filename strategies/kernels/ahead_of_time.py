@@ -9,13 +9,15 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from strategies.kernels.attention import _attention
+from strategies.kernels.attention_kernel import attention, merge
+from strategies.kernels.launch import MERGED_QUERIES
 
 WARP = 32
 
@@ -25,68 +27,93 @@ class Chip:
     """A generation of GPUs.
 
     capability: its compute capability, times 10. shared_bytes: the most shared memory of one program. product: the
-    instruction of its matrix units, as PTX spells it.
+    instruction of its matrix units, as PTX spells it. descriptors: whether it copies by descriptors (TMA).
     """
 
     name: str
     capability: int
     shared_bytes: int
     product: str
+    descriptors: bool
 
 
 CHIPS = (
-    Chip(name="sm_80", capability=80, shared_bytes=163 << 10, product="mma.sync"),
-    Chip(name="sm_89", capability=89, shared_bytes=99 << 10, product="mma.sync"),
-    Chip(name="sm_90", capability=90, shared_bytes=227 << 10, product="wgmma.mma_async"),
-    Chip(name="sm_100", capability=100, shared_bytes=227 << 10, product="tcgen05.mma"),
+    Chip(name="sm_80", capability=80, shared_bytes=163 << 10, product="mma.sync", descriptors=False),
+    Chip(name="sm_89", capability=89, shared_bytes=99 << 10, product="mma.sync", descriptors=False),
+    Chip(name="sm_90", capability=90, shared_bytes=227 << 10, product="wgmma.mma_async", descriptors=True),
+    Chip(name="sm_100", capability=100, shared_bytes=227 << 10, product="tcgen05.mma", descriptors=True),
 )
 """A100, L40 and RTX 4090, H100, B200; the limits are those of NVIDIA's CUDA programming guide."""
 
 TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 MULTIPLES_OF_16 = ("query_step", "residual_step", "queries", "table_rows", "count_bucket")
 """The sizes that divide by 16 at 1024 px, which the compiler is told; the number of keys does not."""
+FOUND = ("peaks", "totals", "means")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
     """A tile as compiled for a chip.
 
-    registers: of a thread. stack_bytes: of a thread, into which registers spill. products: the instructions of matrix
-    units in its code. copies: those that copy to shared memory while the program goes on.
+    warps: of a program, with those that only copy. registers: of a thread. stack_bytes: of a thread, into which
+    registers spill. products: the instructions of matrix units in its code. copies: those that copy to shared memory
+    while the program goes on. bulk_copies: those of them by descriptors (TMA).
     """
 
     shared_bytes: int
+    warps: int
     registers: int
     stack_bytes: int
     products: int
     copies: int
+    bulk_copies: int
 
 
-def compiled(tile: triton.Config, chip: Chip, dtype: torch.dtype, *, width: int, value_width: int) -> Compiled:
-    """Compile a tile for keys and an output of ``width`` and values of ``value_width``."""
-    numbers = ("query", "keys", "values", "weight")
-    types = dict.fromkeys(numbers, f"*{TYPES[dtype]}")
-    types |= dict.fromkeys(("cos", "sin", "bias", "residual", "out"), "*fp32")
-    types |= {**dict.fromkeys((*MULTIPLES_OF_16, "count"), "i32"), "scale": "fp32"}
-    constants = {"width": width, "value_width": value_width, "columns": width, **tile.kwargs}
-    names = _attention.arg_names
-    aligned = [name for name in names if name in MULTIPLES_OF_16 or types.get(name, "").startswith("*")]
+def compiled(
+    tile: triton.Config, chip: Chip, dtype: torch.dtype, *, width: int, value_width: int, split: bool = False
+) -> Compiled:
+    """Compile a tile for keys and an output of ``width``, values of ``value_width``, and keys in parts or not."""
+    merged = split or tile.kwargs["loop"] == "specialised"
+    constants = {"width": width, "value_width": value_width, "columns": width, "split": split, **tile.kwargs}
+    constants |= {} if split else {"parts": 1}  # Triton makes constants of 1 and of None.
+    constants |= {} if merged else dict.fromkeys(FOUND)
+    options = {"num_warps": tile.num_warps, "num_stages": tile.num_stages}
+    return _compile(attention, dtype, constants, chip, options)
+
+
+def compiled_merge(chip: Chip, dtype: torch.dtype, *, width: int, value_width: int) -> Compiled:
+    """Compile the kernel that merges parts of the keys, for an output of ``width`` and values of ``value_width``."""
+    constants = {"value_width": value_width, "columns": width, "block_q": MERGED_QUERIES, "block_columns": 64}
+    return _compile(merge, dtype, constants | {"precision": "ieee"}, chip, {})
+
+
+def _compile(
+    kernel: triton.JITFunction, dtype: torch.dtype, constants: dict[str, Any], chip: Chip, options: dict[str, int]
+) -> Compiled:
+    types = dict.fromkeys(("query", "keys", "values", "weight"), f"*{TYPES[dtype]}")
+    types |= dict.fromkeys(("cos", "sin", "bias", "residual", "out", *FOUND), "*fp32")
+    types |= {**dict.fromkeys((*MULTIPLES_OF_16, "count", "parts"), "i32"), "scale": "fp32"}
+    types |= dict.fromkeys(constants, "constexpr")
+    names = kernel.arg_names
+    aligned = [name for name in names if types[name].startswith("*") or name in MULTIPLES_OF_16]
     source = ASTSource(
-        _attention,
-        {name: types.get(name, "constexpr") for name in names},
+        kernel,
+        {name: types[name] for name in names},
         {(names.index(name),): value for name, value in constants.items()},
         {(names.index(name),): [["tt.divisibility", 16]] for name in aligned},
     )
-    options = {"num_warps": tile.num_warps, "num_stages": tile.num_stages}
-    kernel = triton.compile(source, target=GPUTarget("cuda", chip.capability, WARP), options=options)
-    code = kernel.asm["ptx"]
-    used = _resources(kernel.asm["cubin"])
+    made = triton.compile(source, target=GPUTarget("cuda", chip.capability, WARP), options=options)
+    code = made.asm["ptx"]
+    used = _resources(made.asm["cubin"])
+    bulk_copies = code.count("cp.async.bulk.tensor")
     return Compiled(
-        shared_bytes=kernel.metadata.shared,
+        shared_bytes=made.metadata.shared,
+        warps=made.metadata.num_warps,
         registers=used["REG"],
         stack_bytes=used["STACK"],
         products=code.count(chip.product),
-        copies=code.count("cp.async.cg") + code.count("cp.async.ca") + code.count("cp.async.bulk.tensor"),
+        copies=code.count("cp.async.cg") + code.count("cp.async.ca") + bulk_copies,
+        bulk_copies=bulk_copies,
     )
 
 

@@ -15,13 +15,16 @@ ELEMENTS = 4096
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate contiguous ``[..., L, d]`` by fp32 tables ``[L, d/2]``, computing in fp32; returns x's dtype."""
+    """Rotate contiguous ``[..., N, d]`` by fp32 tables ``[L, d/2]``, computing in fp32; returns x's dtype.
+
+    Row n takes row ``n % L`` of the tables.
+    """
     out = torch.empty_like(x)
-    width = x.shape[-1]
-    rows = x.numel() // width
+    rows, width = x.shape[-2:]
     block = max(1, ELEMENTS // width)
     with torch.cuda.device_of(x):
-        _rotate[(triton.cdiv(rows, block),)](x, cos, sin, out, rows, cos.shape[0], width=width, block=block)
+        grid = (triton.cdiv(rows, block), x.numel() // (rows * width))
+        _rotate[grid](x, cos, sin, out, rows, cos.shape[0], width=width, block=block)
     return out
 
 
@@ -59,6 +62,7 @@ def _rotate(
 ) -> None:
     own = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     inside = own < rows
-    turned = rotated(x, own, inside, cos, sin, table_rows, width)
-    at = own[:, None] * width + tl.arange(0, width)[None, :]
+    before = tl.program_id(1).to(tl.int64) * rows * width
+    turned = rotated(x + before, own, inside, cos, sin, table_rows, width)
+    at = before + own[:, None] * width + tl.arange(0, width)[None, :]
     tl.store(out + at, turned.to(out.dtype.element_ty), mask=inside[:, None])

@@ -16,16 +16,16 @@ if os.environ.get("TRITON_INTERPRET") == "1":
 
 from triton import Config
 
-from strategies.kernels.ahead_of_time import CHIPS, Chip, compiled
-from strategies.kernels.tiles import HALF, HALF_WIDE, SINGLE, name_of
+from strategies.kernels.ahead_of_time import CHIPS, Chip, compiled, compiled_merge
+from strategies.kernels.tiles import HALF, HALF_SPECIALISED, HALF_WIDE, SINGLE, SINGLE_TF32, name_of
 
-_, SM_89, SM_90, SM_100 = CHIPS
+SM_80, SM_89, SM_90, SM_100 = CHIPS
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 WIDTH, MEMORY = 256, 64
 SPILLED_OUTSIDE_THE_LOOP = 8
 """Bytes of a thread that the comment on `HALF` allows."""
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.compiler]
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,36 @@ def test_a_half_tile_fits_and_uses_matrix_units_and_copies_that_do_not_wait(
     assert found.copies > 0
 
 
+@pytest.mark.parametrize("split", [False, True], ids=["keys in one part", "keys in parts"])
+def test_the_specialised_tile_has_warps_that_copy_and_two_groups_of_four_that_compute(split: bool) -> None:
+    (tile,) = HALF_SPECIALISED
+    found = compiled(tile, SM_90, BF16, width=WIDTH, value_width=MEMORY, split=split)
+    assert tile.num_warps == 4
+    assert found.warps == 12
+    assert found.copies == found.bulk_copies > 0
+    assert found.products > 0
+    assert found.stack_bytes == 0
+    assert found.shared_bytes <= SM_90.shared_bytes
+
+
+@pytest.mark.parametrize("values", [MEMORY, WIDTH])
+def test_the_kernel_that_merges_parts_spills_nothing(values: int) -> None:
+    found = compiled_merge(SM_80, BF16, width=WIDTH, value_width=values)
+    assert found.products > 0
+    assert found.stack_bytes == 0
+    assert found.shared_bytes <= SM_89.shared_bytes
+
+
+@pytest.mark.parametrize(("tile", "chip"), [(SINGLE_TF32[0], SM_90), (SINGLE_TF32[1], SM_80)], ids=["sm_90", "sm_80"])
+def test_fp32_in_three_products_of_tf32_uses_matrix_units(tile: Config, chip: Chip) -> None:
+    found = compiled(tile, chip, FP32, width=WIDTH, value_width=MEMORY)
+    assert found.products > 0
+    assert found.stack_bytes <= SPILLED_OUTSIDE_THE_LOOP
+    assert found.shared_bytes <= chip.shared_bytes
+
+
 @pytest.mark.parametrize("tile", SINGLE, ids=name_of)
-def test_fp32_is_computed_without_matrix_units(tile: Config) -> None:
+def test_fp32_in_one_product_is_computed_without_matrix_units(tile: Config) -> None:
     """They would round to TF32, and on sm_100 larger tiles are given to them."""
     found = compiled(tile, SM_100, FP32, width=WIDTH, value_width=MEMORY)
     assert found.shared_bytes <= SM_89.shared_bytes

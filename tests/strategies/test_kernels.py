@@ -28,13 +28,16 @@ if not (INTERPRETED or torch.cuda.is_available()):
 
 from triton import OutOfResources  # noqa: E402
 
-from strategies.kernels import attention  # noqa: E402 - not where there is no Triton
-from strategies.kernels.attention import attend  # noqa: E402
+from strategies.kernels.attention import attend  # noqa: E402 - not where there is no Triton
+from strategies.kernels.launch import Plan, used_parts  # noqa: E402
 from strategies.kernels.rotary import rotate  # noqa: E402
-from strategies.kernels.tiles import tiles_for  # noqa: E402
+from strategies.kernels.tiles import Loop, tile, tiles_for  # noqa: E402
+from strategies.kernels.tuning import SPECIALISED_CAPABILITIES  # noqa: E402
 
 DEVICE = "cpu" if INTERPRETED else "cuda"
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+HAS_DESCRIPTORS = INTERPRETED or torch.cuda.get_device_capability()[0] in SPECIALISED_CAPABILITIES
+LOOPS: tuple[Loop, ...] = ("plain", "ahead", "specialised") if HAS_DESCRIPTORS else ("plain", "ahead")
 
 TABLE_ROWS = 24
 """The rows of the rotary tables in these tests; no tile has as many queries."""
@@ -110,10 +113,15 @@ def exact(inputs: Inputs) -> Tensor:
     return shares @ inputs.values.double() @ inputs.weight.double().mT + inputs.bias.double()
 
 
-def attended(inputs: Inputs) -> Tensor:
+def attended(inputs: Inputs, plan: Plan | None = None) -> Tensor:
     """What the kernel makes of them, on the CPU."""
     with _empty_is_nan():
-        return attend(**inputs.arguments()).cpu()
+        return attend(**inputs.arguments(), plan=plan).cpu()
+
+
+def plan_of(loop: Loop, *, parts: int = 1) -> Plan:
+    """A plan in tiles of 128 queries and 64 keys, which every loop can have."""
+    return Plan(tile=tile(128, 64, 64, 4, 2, loop=loop), parts=parts)
 
 
 @contextmanager
@@ -169,12 +177,47 @@ def test_attention_has_the_widths_of_the_published_models_and_of_others(
 
 @pytest.mark.parametrize("value_width", [64, 256])
 @pytest.mark.parametrize("dtype", DTYPES[:2])  # fp16 has the tiles of bf16, and is of the same size
-def test_every_tile_is_right(dtype: torch.dtype, value_width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs = draw(groups=1, queries=150, count=140, width=256, value_width=value_width, columns=256, dtype=dtype)
-    for tile in tiles_for(dtype.itemsize, value_width):
-        monkeypatch.setattr(attention, "tuner", lambda *_, tile=tile, **__: attention.tuned((tile,)))
+def test_every_tile_is_right(dtype: torch.dtype, value_width: int) -> None:
+    inputs = draw(groups=1, queries=70, count=140, width=256, value_width=value_width, columns=256, dtype=dtype)
+    for one in tiles_for(dtype.itemsize, value_width, descriptors=HAS_DESCRIPTORS, tf32=True):
         with suppress(OutOfResources):  # on a smaller GPU, where the tuner drops that tile
-            assert_close(inputs, attended(inputs))
+            assert_close(inputs, attended(inputs, Plan(tile=one)))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("loop", LOOPS[1:])
+def test_loops_differ_in_nothing_but_their_order(loop: Loop, shared: bool) -> None:
+    """Queries and keys end within a tile, and the queries of a group within the tables."""
+    inputs = draw(groups=3, queries=TABLE_ROWS + 13, count=77, dtype=torch.bfloat16, shared=shared)
+    ours, plain = attended(inputs, plan_of(loop)), attended(inputs, plan_of("plain"))
+    assert_close(inputs, ours)
+    assert not INTERPRETED or torch.equal(ours, plain)
+
+
+# --- keys in parts -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "parts", "used"),
+    [(200, 2, 2), (129, 3, 3), (300, 4, 3), (128, 2, 2), (31, 8, 1)],
+    ids=["halves", "one key in the last", "one would be empty", "no rest", "fewer keys than a tile"],
+)
+@pytest.mark.parametrize("loop", LOOPS)
+def test_keys_in_parts_are_as_near_to_float64_as_in_one(loop: Loop, count: int, parts: int, used: int) -> None:
+    """In fp32, which hides least; on a GPU its tiles of this size have no room."""
+    inputs = draw(groups=2, queries=37, count=count, dtype=torch.float32 if INTERPRETED else torch.bfloat16)
+    assert used_parts(count, 64, parts) == used
+    assert_close(inputs, attended(inputs, plan_of(loop, parts=parts)))
+
+
+def test_parts_whose_scores_are_far_apart_are_merged_by_their_maxima() -> None:
+    """The last part has nearly all the weight; a merge that took each part's own maximum would share it evenly."""
+    inputs = draw(count=192, dtype=torch.float32 if INTERPRETED else torch.bfloat16)
+    inputs = replace(inputs, keys=inputs.keys * torch.linspace(0.1, 2, 192)[None, :, None])
+    assert_close(inputs, attended(inputs, plan_of("plain", parts=3)))
+
+
+# --- what any plan has to keep true --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -257,6 +300,13 @@ def test_rotary_encoding_is_that_of_the_component(model: Sam2, dtype: torch.dtyp
     assert ours.dtype == dtype
     # The interpreter cuts bf16 off: a step of the dtype. Elsewhere only the last bit of fp32 may differ.
     assert torch.allclose(ours.double(), theirs.double(), rtol=torch.finfo(dtype).eps, atol=1e-6)
+
+
+def test_rows_of_every_group_begin_at_the_first_of_the_tables() -> None:
+    x = torch.randn(3, 2 * TABLE_ROWS + 5, 64, generator=torch.Generator().manual_seed(0))
+    angles = torch.randn(TABLE_ROWS, 32, generator=torch.Generator().manual_seed(1))
+    ours, alone = (rotate(*(each.to(DEVICE) for each in (part, angles.cos(), angles.sin()))) for part in (x, x[2:]))
+    assert torch.equal(ours[2:], alone)
 
 
 def test_rotary_encoding_knows_odd_sizes_and_small_widths() -> None:

@@ -13,12 +13,13 @@ pytest.importorskip("triton")
 from harness.commands.kernels import main
 from strategies.kernels import ahead_of_time
 from strategies.kernels.ahead_of_time import CHIPS, Chip, Compiled
-from strategies.kernels.tiles import HALF, HALF_WIDE, SINGLE
+from strategies.kernels.tiles import HALF, HALF_SPECIALISED, HALF_WIDE, SINGLE, SINGLE_TF32
 
 
 def compiled_kernels(monkeypatch: pytest.MonkeyPatch, out: Path, *, shared_bytes: int) -> tuple[int, dict[str, Any]]:
     def answer(tile: Any, chip: Chip, dtype: Any, *, width: int, value_width: int) -> Compiled:
-        return Compiled(shared_bytes=shared_bytes, registers=200, stack_bytes=0, products=1, copies=1)
+        taken = {"shared_bytes": shared_bytes, "warps": 8, "registers": 200, "stack_bytes": 0}
+        return Compiled(**taken, products=1, copies=1, bulk_copies=0)
 
     monkeypatch.setattr(ahead_of_time, "compiled", answer)
     code = main(["--compile-only", "--out", str(out)])
@@ -30,7 +31,9 @@ def test_every_tile_is_compiled_for_every_chip_dtype_and_width_of_values(
 ) -> None:
     code, stored = compiled_kernels(monkeypatch, tmp_path / "compiled.json", shared_bytes=1024)
     assert code == 0
-    assert len(stored["tiles"]) == len(CHIPS) * (2 * len(HALF) + 2 * len(HALF_WIDE) + 2 * len(SINGLE))
+    everywhere = 2 * len(HALF) + 2 * len(HALF_WIDE) + 2 * len(SINGLE) + len(SINGLE_TF32)
+    by_descriptors = 2 * len(HALF_SPECIALISED) * sum(chip.descriptors for chip in CHIPS)
+    assert len(stored["tiles"]) == len(CHIPS) * everywhere + by_descriptors
     found = {(row["chip"], row["dtype"], row["values"]) for row in stored["tiles"]}
     assert found == {
         (chip.name, dtype, values) for chip in CHIPS for dtype in ("bf16", "fp16", "fp32") for values in (64, 256)

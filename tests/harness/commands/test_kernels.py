@@ -6,6 +6,7 @@ import json
 import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -138,6 +139,20 @@ def test_a_kernel_that_has_no_room_on_the_chip_is_refused_and_the_others_are_tim
     assert fused.reason is not None
     assert "shared memory, Required: 262144" in fused.reason
     assert any(one.seconds == [1.0, 1.0] for one in others)
+
+
+def test_what_the_fused_plan_was_chosen_over_is_timed_beside_it(on_cpu: pytest.MonkeyPatch) -> None:
+    plans = {"fused": SimpleNamespace(name="the tile, 4 parts"), "fused, keys in one part": SimpleNamespace(name="it")}
+    on_cpu.setattr(kernels, "fused_plans", lambda inputs: plans)
+    on_cpu.setattr(kernels, "fused", lambda inputs, plan: by_library(inputs))
+    inputs = draw(SHAPE, torch.float32, torch.device("cpu"), seed=0)
+    ticks = iter(range(10_000))
+    fused, undivided, *others = compare(SHAPE, inputs, rounds=2, clock=lambda: float(next(ticks)))
+    assert (fused.name, fused.plan) == ("fused", "the tile, 4 parts")
+    assert (undivided.name, undivided.plan) == ("fused, keys in one part", "it")
+    assert fused.seconds
+    assert undivided.seconds
+    assert {one.plan for one in others} == {None}
 
 
 def test_flops_count_attention_and_the_outputs_product() -> None:
