@@ -17,6 +17,12 @@ Options of how it runs:
 - ``cuda_graphs``: a chunk's kernels recorded once for each group and shape, and launched at once; CUDA GPUs only.
 - ``sdpa``: which of torch's attention kernels to use, ``auto``, ``flash``, ``cudnn``, ``efficient`` or ``math``.
 
+Approximations, which give other masks, of a shared bank (`strategies.components.cheaper_memory`):
+
+- ``memory``: what each (target, object) reads of the bank, ``topk_frames:N``, ``topk_tokens:N``, ``pooled:2`` or
+  ``pooled:4``. What a pair chooses for itself is copied for it, so ``topk_frames`` takes as much memory as ``repeat``;
+- ``kv``: in how many bits; ``layers``: by how many layers of memory attention.
+
 With ``compile`` or ``cuda_graphs`` every chunk is padded to the size of the largest since `prepare`, so predict a full
 batch first; what is larger gets a shape of its own.
 
@@ -25,7 +31,7 @@ R * O * 33.6 MB of keys and values; activations of at most ``chunk_tokens`` toke
 and ``expand`` M * (2 * 64 + 5 * C) * 4 bytes more for each of their pairs, which hold copies of keys and values; with
 ``cuda_graphs`` a chunk's inputs and masks once more; the masks themselves. No backend but ``math`` makes the matrix of
 all queries and keys.
-From: DESIGN sections 1 and 2. Exact up to float noise in every mode.
+From: DESIGN sections 1 and 2. Exact up to float noise in every mode that is no approximation.
 """
 
 from __future__ import annotations
@@ -37,12 +43,13 @@ from typing import Literal, get_args
 import torch
 
 from strategies.base import Strategy
+from strategies.components.cheaper_memory import KV, OF_TRACKED, CheaperMemory
 from strategies.components.chunks import pairs_on
 from strategies.components.compiled import compiled
 from strategies.components.cuda_graphs import CudaRecorder, Graphs
-from strategies.components.flops import PredictionFlops, per_pair_flops, shared_bank_flops
+from strategies.components.flops import PredictionFlops, per_pair_flops, shared_bank_flops, spatial_tokens
 from strategies.components.mask_decoder import decode_best
-from strategies.components.memory_attention import SharedBank, condition_per_pair, condition_shared, project_bank
+from strategies.components.memory_attention import SharedBank, condition_per_pair, condition_shared
 from strategies.components.memory_bank import MemoryBank, build_memory_bank
 from strategies.components.sdpa import Sdpa, attention_by, check_choice, explain_refusals
 from strategies.components.stages import MASK_DECODER, MEMORY_ATTENTION, stage
@@ -63,6 +70,7 @@ class Direct(Strategy):
     attention; None for as many as suit the device (`strategies.components.chunks`).
     """
 
+    exact_where = "all of memory is read as it is"
     _chunk: Chunk | None = None
 
     def __init__(
@@ -74,6 +82,9 @@ class Direct(Strategy):
         compile: bool = False,
         cuda_graphs: bool = False,
         sdpa: Sdpa = "auto",
+        memory: str = "all",
+        kv: KV = "own",
+        layers: int | None = None,
     ) -> None:
         """Take the options. Raises UnavailableError where the device lacks CUDA graphs or that attention backend."""
         super().__init__(model)
@@ -81,6 +92,18 @@ class Direct(Strategy):
         if chunk_tokens is not None and chunk_tokens < 1:
             raise UserError(f"chunk_tokens={chunk_tokens} must be at least 1")
         check_choice(sdpa, model.device)
+        self._cheaper = CheaperMemory.of(model.dimensions, memory=memory, kv=kv, layers=layers)
+        self.exact = self._cheaper.exact
+        if self._cheaper.reading.kind in OF_TRACKED:
+            raise UserError(
+                f"memory={memory} goes by the ages of frames that were tracked, and a memory of references has none: "
+                "choose all, topk_frames:N, topk_tokens:N, pooled:2 or pooled:4, or follow videos by scenario=stream"
+            )
+        if bank != "shared" and not self.exact:
+            raise UserError(
+                f"bank={bank} leaves memory to the network's own attention, which reads all of it: take bank=shared "
+                f"with memory={memory}, kv={kv}, layers={'null' if layers is None else layers}"
+            )
         self.bank = bank
         self.sdpa = sdpa
         self._chunk_tokens = chunk_tokens
@@ -106,12 +129,19 @@ class Direct(Strategy):
         dimensions = self.model.dimensions
         if self._chunk_tokens is not None:
             return max(1, self._chunk_tokens // dimensions.image_tokens)
-        memory_tokens = len(references) * (dimensions.memory_tokens + dimensions.pointer_tokens)
-        copied = 0 if self.bank == "shared" else memory_tokens
+        copied = len(references) * (dimensions.memory_tokens + dimensions.pointer_tokens)
+        if self.bank == "shared":
+            chosen = self._cheaper.reading.chosen_together(dimensions) is not None
+            copied = self._tokens_read(len(references)) if chosen else 0
         return pairs_on(self.model.device, dimensions, copied_tokens=copied)
 
+    def _tokens_read(self, references: int) -> int:
+        dimensions = self.model.dimensions
+        spatial = self._cheaper.reading.tokens(spatial_tokens(dimensions, references), dimensions)
+        return spatial + references * dimensions.pointer_tokens
+
     def _chunk_on(self, memory: MemoryBank) -> Chunk:
-        bank = project_bank(self.model, memory) if self.bank == "shared" else memory
+        bank = self._cheaper.projected(self.model, memory) if self.bank == "shared" else memory
         return lambda targets, objects: self._compute(targets, bank.objects(objects))
 
     def _outputs(self, targets: VisionFeatures, bank: SharedBank | MemoryBank) -> Outputs:
@@ -156,7 +186,15 @@ class Direct(Strategy):
 
     def _shared_flops(self, references: int) -> PredictionFlops:
         """Return the FLOPs over what `_chunk_on` makes of a shared bank, where all objects go through it at once."""
-        return shared_bank_flops(self.model.dimensions, references)
+        dimensions = self.model.dimensions
+        chosen = self._cheaper.reading.chosen_together(dimensions) is not None
+        return shared_bank_flops(
+            dimensions,
+            references,
+            layers=self._cheaper.layers,
+            read=self._tokens_read(references),
+            ranked=spatial_tokens(dimensions, references) if chosen else 0,
+        )
 
     def _release(self) -> None:
         self._chunk = None

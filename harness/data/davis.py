@@ -14,6 +14,7 @@ from pathlib import Path
 
 from harness.data.group import Frame, Group, OnBroken, chosen, evenly, named, opened
 from harness.data.images import check_count, read_image, read_labels_of, reference_objects
+from harness.data.videos import numbers_of
 from harness.options.data import PICKINGS
 from strategies.errors import UserError
 
@@ -89,7 +90,7 @@ def _group(
             mask=mask,
         )
 
-    number_of = _numbers(frames) if in_order else {}
+    number_of = numbers_of(frames) if in_order else {}
     return Group(
         name=clip,
         object_ids=tuple(object_ids),
@@ -98,13 +99,6 @@ def _group(
         reference_numbers=tuple(number_of[frame] for frame in chosen if in_order),
         target_numbers=tuple(number_of[frame] for frame in others if in_order),
     )
-
-
-def _numbers(frames: Sequence[Path]) -> dict[Path, int]:
-    """Return the frames' numbers in their video."""
-    if all(frame.stem.isdecimal() for frame in frames):
-        return {frame: int(frame.stem) for frame in frames}
-    return {frame: place for place, frame in enumerate(frames)}
 
 
 def _pick(frames: list[Path], count: int, *, picking: str, seed: str) -> list[Path]:

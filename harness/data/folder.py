@@ -19,6 +19,7 @@ from pathlib import Path
 
 from harness.data.group import Frame, Group, OnBroken, chosen, opened
 from harness.data.images import check_count, read_image, read_labels_of, reference_objects
+from harness.data.videos import numbers_of, order_of
 from strategies.errors import UserError
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
@@ -35,6 +36,7 @@ def folder_groups(
     references: int | None,
     targets: int | None,
     groups: int | Sequence[str] | None = None,
+    in_order: bool = False,
     on_broken: OnBroken | None = None,
 ) -> list[Group]:
     """Return the groups in ``root``, sorted by name.
@@ -42,6 +44,8 @@ def folder_groups(
     references: how many references each group has, the first ones by name; all where it is None.
     targets: how many targets each group has at most, the first ones by name; all where it is None.
     groups: names of groups, or how many at most, evenly spread; all where it is None.
+    in_order: whether groups are videos, whose references and targets together are frames in the order of their names: a
+        video begins with its first reference, and a target that has a reference's name is that frame.
 
     Every reference mask of a group is read, asked for or not, so that the meaning of its masks does not depend on how
     many are asked for; targets are not opened.
@@ -60,19 +64,26 @@ def folder_groups(
         )
     asked = set(chosen([path.resolve().name for path in folders], groups, where=root))
     folders = [path for path in folders if path.resolve().name in asked]
-    openings = ((path.name, partial(_group, path, references=references, targets=targets)) for path in folders)
+    opening = partial(_group, references=references, targets=targets, in_order=in_order)
+    openings = ((path.name, partial(opening, path)) for path in folders)
     return opened(openings, on_broken)
 
 
-def _group(folder: Path, *, references: int | None, targets: int | None) -> Group:
+def _group(folder: Path, *, references: int | None, targets: int | None, in_order: bool) -> Group:
     pairs = _references(folder / "refs")
     target_pictures = _targets(folder / "targets")
     if references is not None:
         check_count("refs", references, available=len(pairs), what=f"labelled pictures in {folder / 'refs'}")
+    if in_order:
+        pairs.sort(key=lambda pair: order_of(pair[0]))
     ids, binary = reference_objects(pairs)
     object_ids = sorted(set().union(*ids[:references]))
     truth = _truth(folder / "truth", target_pictures)
+    labelled = [picture for picture, _ in pairs[:references]]
+    if in_order:
+        target_pictures = _following(target_pictures, labelled)
     chosen = target_pictures[:targets]
+    number_of = numbers_of(sorted([*labelled, *chosen], key=order_of)) if in_order else {}
     truth_of = {
         picture: partial(read_labels_of, picture, truth[picture], binary=binary)
         for picture in chosen
@@ -103,7 +114,22 @@ def _group(folder: Path, *, references: int | None, targets: int | None) -> Grou
             )
             for picture in chosen
         ),
+        reference_numbers=tuple(number_of[picture] for picture in labelled if in_order),
+        target_numbers=tuple(number_of[picture] for picture in chosen if in_order),
     )
+
+
+def _following(targets: list[Path], references: list[Path]) -> list[Path]:
+    """Return a video's targets that come after its first reference and are none of its references, in their order."""
+    labelled = set(map(_name, references))
+    later = [picture for picture in targets if order_of(picture) > order_of(references[0])]
+    following = sorted((picture for picture in later if _name(picture) not in labelled), key=order_of)
+    if not following:
+        raise UserError(
+            f"no target comes after {references[0]}, as frames of a video are in the order of their names: name "
+            "references so that they come before the targets or among them"
+        )
+    return following
 
 
 def _references(folder: Path) -> list[tuple[Path, Path]]:

@@ -66,6 +66,7 @@ def open_groups(config: HarnessConfig, on_broken: OnBroken | None = None) -> lis
                 references=config.refs,
                 targets=config.targets,
                 groups=data.groups,
+                in_order=config.scenario == "stream",
                 on_broken=on_broken,
             )
         case _:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness.data.group import Frame, Group
 from harness.data.images import picture_size
@@ -16,12 +19,25 @@ def in_order(group: Group) -> list[tuple[int, Frame]]:
     return sorted(zip(numbers, frames, strict=True), key=lambda one: one[0])
 
 
+def order_of(picture: Path) -> list[str | int]:
+    """Return what puts files into the order of a video: their names, in which numbers count as such, as 9 before 10."""
+    parts = re.split(r"(\d+)", unicodedata.normalize("NFC", picture.stem))
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
+
+
+def numbers_of(pictures: Sequence[Path]) -> dict[Path, int]:
+    """Return the numbers that a video's files have in their names, if all have one, or else their places."""
+    if all(picture.stem.isdecimal() for picture in pictures):
+        return {picture: int(picture.stem) for picture in pictures}
+    return {picture: place for place, picture in enumerate(pictures)}
+
+
 def checked_video(group: Group) -> Group:
     """Return the group. Raises UserError where it is no video that can be streamed from its first frame to its last."""
     if not group.target_numbers:
         raise UserError(
             f"scenario=stream needs videos, and the frames of group {group.name} have no order: "
-            "take data=drifting, or clips by data=davis"
+            "take data=drifting, data=folder, or clips by data=davis"
         )
     frames = in_order(group)
     first, last = frames[0][0], group.target_numbers[-1]

@@ -28,7 +28,14 @@ from harness.schema import fitted
 from harness.store.atomic import write_whole
 from harness.workload.counted import Counted, Timed
 from harness.workload.encoder_check import check_encoder, flops_of_a_frame, is_standard
-from harness.workload.storage import disk_features, disk_predictions, no_room, stored_features, stored_predictions
+from harness.workload.storage import (
+    disk_features,
+    disk_predictions,
+    no_room,
+    read_features,
+    stored_features,
+    stored_predictions,
+)
 from strategies.components.encoder import Encoder
 from strategies.models.tracker import Tracker
 from strategies.oracle import Oracle
@@ -37,6 +44,8 @@ from strategies.vocabulary import Predictions, References, VisionFeatures
 
 Item = TypeVar("Item")
 
+TARGETS = "targets"
+"""The folder of a group's targets, in its own."""
 FP32_GROUPS = 2
 """Points in reduced precision are certified in fp32 on no more groups."""
 
@@ -122,6 +131,10 @@ class EncodedGroup:
         )
         return references if objects is None else references.first_objects(objects)
 
+    def target(self, index: int) -> VisionFeatures:
+        """Read one target's features into memory of their own."""
+        return read_features(self.folder / TARGETS, index)
+
 
 def changed(given: References, original: References) -> list[str]:
     """Return in words what of references is no longer as it was."""
@@ -161,7 +174,7 @@ class Workload:
         """The scratch folder, which outlives no run."""
         self.groups = [
             EncodedGroup(
-                group=group, targets=stored_features(folder / str(index) / "targets"), folder=folder / str(index)
+                group=group, targets=stored_features(folder / str(index) / TARGETS), folder=folder / str(index)
             )
             for index, group in enumerate(groups)
         ]
@@ -233,7 +246,7 @@ def _encode_group(encode: Timed, group: Group, *, options: EncodeConfig, folder:
         "pixels": pixels,
     }
     _save(stored, folder / "references.pt")
-    _encode_targets(encode, group, options, folder / "targets")
+    _encode_targets(encode, group, options, folder / TARGETS)
 
 
 def _save(content: object, path: Path) -> None:

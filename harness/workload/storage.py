@@ -7,6 +7,7 @@ import math
 import os
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,6 +48,22 @@ def disk_features(folder: Path, like: VisionFeatures, count: int) -> VisionFeatu
 def stored_features(folder: Path) -> VisionFeatures:
     """Open what `disk_features` made room for, in this process or another."""
     return VisionFeatures(**_opened(folder))
+
+
+def read_features(folder: Path, index: int) -> VisionFeatures:
+    """Read one frame of what `disk_features` made room for.
+
+    Nothing is mapped, because the pages of a map that have been read count as memory of the process.
+    """
+    layout = json.loads((folder / _SHAPES).read_text(encoding="utf-8"))
+
+    def level(name: str) -> Tensor:
+        dtype, (_, *shape) = layout[name]
+        size = math.prod(shape) * getattr(torch, dtype).itemsize
+        content = np.fromfile(folder / name, dtype=np.uint8, count=size, offset=index * size)
+        return torch.from_numpy(content).view(getattr(torch, dtype)).view(1, *shape)
+
+    return VisionFeatures(embedding=level("embedding"), stride4=level("stride4"), stride8=level("stride8"))
 
 
 def disk_predictions(folder: Path, like: Predictions, count: int) -> Predictions:

@@ -53,13 +53,20 @@ def per_pair_flops(model: Dimensions, references: int) -> PredictionFlops:
     return PredictionFlops(per_target=0, per_pair=_memory_attention(model, references) + _decode_best(model))
 
 
-def shared_bank_flops(model: Dimensions, references: int) -> PredictionFlops:
+def shared_bank_flops(
+    model: Dimensions, references: int, *, layers: int | None = None, read: int | None = None, ranked: int = 0
+) -> PredictionFlops:
     """Return the FLOPs of `components.memory_attention.condition_shared` and of the decoder's `decode_best`.
 
     Keys and values belong to the bank, not to the prediction. Layer 0's self-attention and the projection of its
     cross-attention's queries know no object.
+
+    layers: of memory attention, the first so many; read: the memory tokens that a query attends to; None for all.
+    ranked: the memory tokens that each layer compares with the mean query before.
     """
-    return _projected_once(model, _cross_attention(model, references))
+    memories = memory_tokens(model, references) if read is None else read
+    ranking = _linear(ranked, model.memory_attention.width, 1)
+    return _projected_once(model, ranking + _cross_attention(model, memories), layers=layers)
 
 
 def raw_values_flops(model: Dimensions, references: int) -> PredictionFlops:
@@ -70,26 +77,32 @@ def raw_values_flops(model: Dimensions, references: int) -> PredictionFlops:
     return _projected_once(model, _raw_cross_attention(model, references))
 
 
-def _projected_once(model: Dimensions, cross_attention: int) -> PredictionFlops:
+def _projected_once(model: Dimensions, cross_attention: int, *, layers: int | None = None) -> PredictionFlops:
     """Return the FLOPs over a bank that is projected once.
 
-    cross_attention: the FLOPs of one layer, from projected queries and keys on.
+    cross_attention: the FLOPs of one layer, from projected queries and keys on. layers: how many there are; None for
+    the model's own.
     """
-    layers = model.memory_attention.layers
+    layers = model.memory_attention.layers if layers is None else layers
     per_target = _self_attention(model) + _query_projection(model)
     per_layer = per_target + cross_attention + _feed_forward(model)
     return PredictionFlops(per_target=per_target, per_pair=layers * per_layer - per_target + _decode_best(model))
 
 
 def memory_tokens(model: Dimensions, references: int) -> int:
-    """Return M: the tokens of the spatial memories that a target's session sees, and of the pointers of all references.
+    """Return M: the tokens of the spatial memories that a target's session sees, and of all references' pointers."""
+    return spatial_tokens(model, references) + references * model.pointer_tokens
+
+
+def spatial_tokens(model: Dimensions, references: int) -> int:
+    """Return the tokens of the spatial memories that a target's session sees.
 
     With more references than a target is conditioned on, the session keeps that many closest ones, and of the others
     those that are near enough to be recent memories (DESIGN section 3, trap 5).
     """
     limit = model.conditioning_frames
     frames = references if limit is None else min(references, max(limit, model.recent_memories))
-    return frames * model.memory_tokens + references * model.pointer_tokens
+    return frames * model.memory_tokens
 
 
 # --- memory attention --------------------------------------------------------------------------------------------
@@ -102,7 +115,7 @@ def _memory_attention(model: Dimensions, references: int) -> int:
         _self_attention(model)
         + _query_projection(model)
         + projected
-        + _cross_attention(model, references)
+        + _cross_attention(model, memory_tokens(model, references))
         + _feed_forward(model)
     )
     return model.memory_attention.layers * per_layer
@@ -117,11 +130,11 @@ def _query_projection(model: Dimensions) -> int:
     return _linear(model.image_tokens, model.memory_attention.hidden, model.memory_attention.width)
 
 
-def _cross_attention(model: Dimensions, references: int) -> int:
+def _cross_attention(model: Dimensions, memories: int) -> int:
     """Return the FLOPs from projected queries, keys and values on: attention and the output's projection."""
     tokens, attention = model.image_tokens, model.memory_attention
     output = _linear(tokens, attention.width, attention.hidden)
-    return _attention(tokens, memory_tokens(model, references), attention.width) + output
+    return _attention(tokens, memories, attention.width) + output
 
 
 def _raw_cross_attention(model: Dimensions, references: int) -> int:

@@ -20,7 +20,11 @@ from strategies.models.modules import MemoryAttentionLayer
 from strategies.models.tracker import Tracker
 
 Read = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor, Tensor | None]]
-"""It makes of queries, keys, values and bias the keys, values and bias that are read."""
+"""It makes of queries, keys, values and bias the keys, values and bias that are read.
+
+Queries are those of pairs, ``[O*T, heads, L, d]`` (object-major), as each reads what is best for itself, whatever else
+is in the batch. Keys and values come as ``[O, heads, M, d]``, and leave as ``[O*T, heads, tokens that are read, d]``.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,7 @@ class SharedBank:
     """The keys (rotated) and values of every layer's cross-attention, each ``[O, heads, M, d]``: a KV cache.
 
     There may be fewer layers than the network has; then its last ones are left out. bias: that of the `MemoryBank`.
-    read: what picks the keys, values and bias that a layer's queries ``[O, heads, T*L, d]`` read; None for all.
+    read: what picks the keys, values and bias that each pair of a layer reads; None for all.
     """
 
     keys: tuple[Tensor, ...]
@@ -137,13 +141,15 @@ def _cross_attention(
     cos, sin = model.rotary
     projected = attention.q_proj(layer.layer_norm2(x)).unflatten(-1, (attention.num_attention_heads, -1))
     query = rotate(projected.movedim(-2, -4), cos, sin)  # [heads, T, L, d] or [O, heads, T, L, d]
-    query = _fold_targets(query, objects=key.shape[0])
-    bias = bank.bias
-    if bank.read is not None:
+    objects, bias = len(key), bank.bias
+    if bank.read is None:
+        query = _fold_targets(query, objects=objects)
+    else:
+        query = query.expand(objects, *query.shape[-4:]).transpose(1, 2).flatten(0, 1)  # [O*T, heads, L, d]
         key, value, bias = bank.read(query, key, value, bias)
     mask = None if bias is None else bias.to(query.dtype)
     out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=attention.scaling)
-    return attention.o_proj(out.transpose(1, 2).flatten(2)).unflatten(1, x.shape[-3:-1])
+    return attention.o_proj(out.transpose(1, 2).flatten(2)).view(objects, *x.shape[-3:])
 
 
 def _fold_targets(query: Tensor, *, objects: int) -> Tensor:

@@ -22,14 +22,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from strategies.components.cheaper_memory import KV, KVS, cheaper, quantised, reading_of
+from strategies.components.cheaper_memory import KV, CheaperMemory
 from strategies.components.chunks import pairs_on
 from strategies.components.mask_decoder import decode
-from strategies.components.memory_attention import SharedBank, condition_shared, project_bank
-from strategies.components.memory_bank import MemoryBank, encode_labelled
+from strategies.components.memory_attention import condition_shared
+from strategies.components.memory_bank import encode_labelled
 from strategies.components.stages import MASK_DECODER, MEMORY_ATTENTION, MEMORY_BANK, MEMORY_ENCODER, stage
 from strategies.components.two_way import TwoWay
-from strategies.errors import UserError, one_of
+from strategies.errors import UserError
 from strategies.models.tracker import Tracker
 from strategies.streams.base import StreamStrategy, nothing_predicted
 from strategies.streams.kept import kept_bytes
@@ -94,17 +94,13 @@ class StreamBatched(StreamStrategy):
             ("memory_frames", memory_frames),
             ("stride", stride),
             ("conditioning", conditioning),
-            ("layers", layers),
         ):
             if value is not None and value < 1:
                 raise UserError(f"{option}={value} must be at least 1")
-        one_of("kv", kv, KVS)
-        self._kv = kv
-        self._layers = layers
-        self._reading = reading_of(memory, dimensions)
-        whole = layers is None or layers >= dimensions.memory_attention.layers
-        self.exact = memory_frames in (None, own) and stride == 1 and self._reading.exact and kv == "own" and whole
-        memories, last = (memory_frames or own) - 1, self._reading.only("last")
+        self._cheaper = CheaperMemory.of(dimensions, memory=memory, kv=kv, layers=layers)
+        self.exact = memory_frames in (None, own) and stride == 1 and self._cheaper.exact
+        reading = self._cheaper.reading
+        memories, last = (memory_frames or own) - 1, reading.only("last")
         self._schedule = Schedule(
             memories=memories if last is None else min(memories, int(last)),
             stride=stride,
@@ -114,7 +110,7 @@ class StreamBatched(StreamStrategy):
         self._objects = objects
         self._conditioning = conditioning
         self._two_way = TwoWay(model)
-        self._visible = Visible(model, self._schedule, decay=self._reading.only("decay") or 0.0)
+        self._visible = Visible(model, self._schedule, decay=reading.only("decay") or 0.0)
         self._release()
 
     @property
@@ -164,7 +160,8 @@ class StreamBatched(StreamStrategy):
     def _track_at_once(self, features: VisionFeatures, pairs: _Pairs) -> tuple[Tensor, Tensor, Tensor]:
         frame_of_pair = torch.from_numpy(pairs.frames).to(self.model.device)
         with stage(MEMORY_ATTENTION):
-            bank = self._projected(self._visible.bank(self._memories, pairs.rows, pairs.numbers))
+            seen = self._visible.bank(self._memories, pairs.rows, pairs.numbers)
+            bank = self._cheaper.projected(self.model, seen)
             conditioned = condition_shared(self.model, features.embedding, bank, target_of_object=frame_of_pair)
         with stage(MASK_DECODER):
             of_pairs = features[frame_of_pair]
@@ -178,10 +175,6 @@ class StreamBatched(StreamStrategy):
             )
             self._memories.track(pairs.rows, pairs.numbers, memory)
         return logits, scores, ious
-
-    def _projected(self, memory: MemoryBank) -> SharedBank:
-        bank = quantised(project_bank(self.model, memory, layers=self._layers), self._kv)
-        return cheaper(bank, self._reading, self.model.dimensions, pointer_tokens=memory.pointer_tokens)
 
     def _condition(
         self, features: VisionFeatures, frames: Mapping[str, StreamFrame], labels: Mapping[str, Labels | None]

@@ -1,4 +1,7 @@
-"""What each way to read less of memory does, and that it does nothing where there is nothing to leave out."""
+"""What each way to read less of memory does, and that it does nothing where there is nothing to leave out.
+
+Streams and `direct` read their memory by the same code.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from strategies import Sam2, UserError
+from strategies import Direct, References, Sam2, UserError
 from strategies.components.cheaper_memory import KV, cheaper, quantised, reading_of
 from strategies.components.memory_attention import SharedBank
 from strategies.models.dimensions import Dimensions
 from strategies.streams.batched import StreamBatched
-from tests.support.models import SAM2_TOY, TWINS, Pictures, every_family, lively
+from tests.support.models import (
+    SAM2_TOY,
+    TOKENS,
+    TWINS,
+    Pictures,
+    assert_same_masks,
+    every_family,
+    group,
+    lively,
+    masks_of,
+    score_error,
+)
 from tests.support.pictures import assert_one_sentence
 from tests.support.streams import SAME, Clip, drift, played, seen_often
 
@@ -91,6 +105,19 @@ def test_the_best_are_those_most_alike_the_mean_query(model: Sam2, option: str, 
         torch.testing.assert_close(found[each], F.scaled_dot_product_attention(query[each], key, value))
 
 
+def test_each_pair_of_a_batch_reads_what_is_best_for_itself(model: Sam2) -> None:
+    dimensions = model.dimensions
+    _, bank = drawn(dimensions)
+    _, keys = drawn(dimensions, objects=6)
+    queries = keys.keys[0][..., : dimensions.image_tokens, :]  # of 2 objects in 3 targets
+    together = attended(queries, read_as("topk_tokens:5", bank, dimensions))
+    for pair, query in enumerate(queries):
+        own = replace(bank, keys=(bank.keys[0][pair // 3, None],), values=(bank.values[0][pair // 3, None],))
+        torch.testing.assert_close(
+            together[pair, None], attended(query[None], read_as("topk_tokens:5", own, dimensions))
+        )
+
+
 @pytest.mark.parametrize(("kv", "error"), [("int8", 0.5 / 127), ("fp8", 2.0**-4)])
 def test_each_token_is_rounded_by_a_scale_of_its_own(model: Sam2, kv: KV, error: float) -> None:
     _, bank = drawn(model.dimensions)
@@ -157,6 +184,73 @@ def test_objects_that_appear_later_are_read_cheaper_too(model: Sam2, pictures: P
         apart = played(StreamBatched(model, memory=memory, objects=1), [clip], pictures)
         for key, one in together.items():
             torch.testing.assert_close(one.object_scores, apart[key].object_scores, rtol=0, atol=SAME, msg=memory)
+
+
+# --- references, in `direct` ---------------------------------------------------------------------------------------
+
+NOTHING_LEFT_OUT_OF_REFERENCES = (
+    {"memory": "topk_frames:3"},
+    {"memory": "topk_tokens:100000"},
+    {"layers": 2},
+)
+CHEAPER_REFERENCES = (
+    {"memory": "topk_frames:1"},
+    {"memory": "topk_tokens:20"},
+    {"memory": "pooled:2"},
+    {"memory": "pooled:4"},
+    {"kv": "int8"},
+    {"kv": "fp8"},
+    {"layers": 1},
+)
+
+
+def three(model: Sam2, pictures: Pictures) -> References:
+    return group(model, pictures, frames=range(3), present=[[True, True]] * 3)
+
+
+@every_family
+@pytest.mark.parametrize("options", NOTHING_LEFT_OUT_OF_REFERENCES, ids=str)
+def test_where_nothing_is_left_out_of_references_masks_are_those_of_the_exact_way(
+    model: Sam2, pictures: Pictures, options: dict[str, str | int]
+) -> None:
+    asked, targets = three(model, pictures), pictures.targets[:5]
+    cheaper_way = Direct(model, chunk_tokens=4 * TOKENS, **options)  # type: ignore[arg-type]
+    assert_same_masks(masks_of(cheaper_way, asked, targets), masks_of(Direct(model), asked, targets))
+    assert cheaper_way.exact == ("layers" in options), "it promises what it knows before it sees a group"
+
+
+@pytest.mark.parametrize("options", CHEAPER_REFERENCES, ids=str)
+def test_what_reads_less_of_references_says_so_and_gives_other_masks_in_whatever_batch(
+    model: Sam2, pictures: Pictures, options: dict[str, str | int]
+) -> None:
+    asked, targets = three(model, pictures), pictures.targets[:4]
+    strategy = Direct(model, **options)  # type: ignore[arg-type]
+    assert not strategy.exact
+    found, exact = (masks_of(each, asked, targets) for each in (strategy, Direct(model)))
+    assert found.logits.isfinite().all()
+    assert score_error(found, exact) > (1e-3 if "kv" in options else 0.02)
+    assert_same_masks(masks_of(strategy, asked, targets, batch=1), found)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"memory": "last:2"}, "memory=last:2 goes by the ages of frames that were tracked"),
+        ({"memory": "decay:0.5"}, "memory=decay:0.5 goes by the ages"),
+        ({"memory": "pooled:2", "bank": "repeat"}, "bank=repeat leaves memory to the network's own attention"),
+        ({"layers": 1, "bank": "expand"}, "bank=expand leaves memory"),
+        ({"kv": "int4"}, "kv=int4 is not known"),
+        ({"layers": 0}, "layers=0 must be at least 1"),
+    ],
+    ids=str,
+)
+def test_what_references_do_not_bear_is_refused_in_one_sentence(options: dict[str, str | int], words: str) -> None:
+    with pytest.raises(UserError) as raised:
+        Direct(lively(SAM2_TOY), **options)  # type: ignore[arg-type]
+    assert_one_sentence(raised.value, words)
+
+
+# --- what is no option ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -80,6 +81,19 @@ def test_the_count_is_torchs_however_the_batch_is_cut_into_chunks(
 ) -> None:
     with Direct(model, bank=bank, chunk_tokens=pairs_at_once * TOKENS) as strategy:
         strategy.prepare(all_present(model, pictures, references=2, objects=objects))
+        assert strategy.flops(3) == counted_by_torch(strategy, pictures.targets[:3])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"memory": "topk_frames:1"}, {"memory": "topk_tokens:20"}, {"memory": "pooled:2"}, {"kv": "int8"}, {"layers": 1}],
+    ids=str,
+)
+def test_the_count_over_a_memory_that_is_read_cheaper_is_torchs(
+    model: Sam2, pictures: Pictures, options: dict[str, Any]
+) -> None:
+    with Direct(model, chunk_tokens=4 * TOKENS, **options) as strategy:
+        strategy.prepare(all_present(model, pictures, references=3, objects=2))
         assert strategy.flops(3) == counted_by_torch(strategy, pictures.targets[:3])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -18,6 +19,7 @@ from harness.measure.making import make_stream_strategy
 from harness.measure.streams.courses import Course, EncodedVideo, Step, follow
 from harness.measure.streams.floor import Floors, compare, in_lockstep, pair_ious
 from harness.measure.streams.free import FreeLimits, FreeMeter, misfit_of
+from harness.measure.streams.spool import Spool
 from harness.observe.memory import PeakMemory, Peaks
 from harness.options.config import HarnessConfig
 from harness.options.shipped import OF_STREAMS
@@ -42,13 +44,13 @@ class FreeRun:
     """What a strategy predicts when nobody corrects it.
 
     peaks: its memory. bytes_per_pair: the most that it kept between steps, for each (video, object) that it followed.
-    scored: where there is truth. steps: what was predicted, by the step.
+    scored: where there is truth. steps: what was predicted, by the step, on disk.
     """
 
     peaks: Peaks
     bytes_per_pair: float | None
     scored: Sequence[Scored] = field(repr=False)
-    steps: Sequence[tuple[dict[str, int], Step]] = field(repr=False)
+    steps: Spool = field(repr=False)
 
     def of_objects(self) -> dict[str, tuple[float, float]]:
         """Return each object's J and F, means over frames, by "video/id"."""
@@ -66,24 +68,31 @@ class FreeRun:
         return {"j": j, "f": f, "jf": (j + f) / 2}
 
 
-def run_freely(strategy: StreamStrategy, videos: Sequence[EncodedVideo], *, at_once: int) -> FreeRun:
-    """Follow all videos from their first frames to their last, and score the masks where there is truth."""
-    device = strategy.model.device
+def run_freely(strategy: StreamStrategy, videos: Sequence[EncodedVideo], *, at_once: int, folder: Path) -> FreeRun:
+    """Follow all videos from their first frames to their last, and score the masks where there is truth.
+
+    folder: where there is room for the masks.
+    """
+    device, steps = strategy.model.device, Spool(folder)
     courses = [video.course(device, lazily=True) for video in videos]
     memory = PeakMemory(device)
-    steps: list[tuple[dict[str, int], Step]] = []
     kept: list[float] = []
+    before: tuple[dict[str, int], Step] | None = None
     for numbers, found in follow(strategy, courses, videos=at_once):
         pairs = sum(len(strategy.objects(video)) for video in strategy.under_way)
         if pairs and len(numbers) == min(at_once, len(videos)):
             kept.append(strategy.state_bytes / pairs)
-        steps.append((numbers, {video: one.cpu() for video, one in found.items()}))
+        if before is not None:  # Only now, so that an answer that the next step overwrites is a wrong one.
+            steps.add(*before)
+        before = numbers, found
     peaks = memory.read()
+    if before is not None:
+        steps.add(*before)
     strategy.release()
     return FreeRun(peaks=peaks, bytes_per_pair=kept[-1] if kept else None, scored=_scored(videos, steps), steps=steps)
 
 
-def _scored(videos: Sequence[EncodedVideo], steps: Sequence[tuple[dict[str, int], Step]]) -> list[Scored]:
+def _scored(videos: Sequence[EncodedVideo], steps: Spool) -> list[Scored]:
     by_name = {video.name: video for video in videos}
     found = []
     for numbers, step in steps:

@@ -70,7 +70,7 @@ class LazyFrames(Sequence[StreamFrame]):
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedVideo:
-    """A video with its features, which are on the CPU, on disk.
+    """A video with its features, which are on the CPU, on disk, and are read whenever they are asked for.
 
     objects: the ids that are followed. frames: with their numbers, in order, references included.
     """
@@ -79,8 +79,9 @@ class EncodedVideo:
     objects: tuple[int, ...]
     frames: Sequence[tuple[int, Frame]]
     labels: tuple[Labels, ...]
-    _features: dict[int, VisionFeatures] = field(repr=False)
-    _targets: dict[int, Frame] = field(repr=False)
+    _encoded: EncodedGroup = field(repr=False)
+    _references: dict[int, VisionFeatures] = field(repr=False)
+    _places: dict[int, int] = field(repr=False)
 
     @staticmethod
     def of(encoded: EncodedGroup, objects: int | None) -> EncodedVideo:
@@ -89,14 +90,6 @@ class EncodedVideo:
         It begins with the first frame that labels one of these, because before it there is nothing to follow.
         """
         group, references = encoded.group, encoded.references(torch.device("cpu"), objects)
-        features = {
-            number: source[place : place + 1]
-            for source, numbers in (
-                (references.features, group.reference_numbers),
-                (encoded.targets, group.target_numbers),
-            )
-            for place, number in enumerate(numbers)
-        }
         labels = _labels(references, group.reference_numbers)
         begins = labels[0].frame if labels else group.reference_numbers[0]
         return EncodedVideo(
@@ -104,8 +97,11 @@ class EncodedVideo:
             objects=references.object_ids,
             frames=[(number, frame) for number, frame in in_order(group) if number >= begins],
             labels=labels,
-            _features=features,
-            _targets=dict(zip(group.target_numbers, group.targets, strict=True)),
+            _encoded=encoded,
+            _references={
+                number: references.features[place : place + 1] for place, number in enumerate(group.reference_numbers)
+            },
+            _places={number: place for place, number in enumerate(group.target_numbers)},
         )
 
     @property
@@ -114,12 +110,14 @@ class EncodedVideo:
 
     @property
     def bytes_per_frame(self) -> int:
-        features = self._features[self.first]
+        features = self._references[self.first]
         return sum(level.nbytes for level in (features.embedding, features.stride4, features.stride8))
 
     def truth(self, number: int) -> np.ndarray | None:
         """Return the true ids in a frame, ``[height, width]``; None where there are none, and for a reference."""
-        labels = self._targets[number].labels if number in self._targets else None
+        if number not in self._places:
+            return None
+        labels = self._encoded.group.targets[self._places[number]].labels
         return None if labels is None else labels()
 
     def course(self, device: torch.device, *, most: int | None = None, moves: int = 0, lazily: bool = False) -> Course:
@@ -143,11 +141,14 @@ class EncodedVideo:
         return Course(references=references, frames=frames)
 
     def _moved(self, number: int, moves: int) -> VisionFeatures:
-        features = self._features[number]
-        return moved(features, moves) if moves else features.clone()
+        if number in self._references:
+            features = self._references[number].clone()
+        else:
+            features = self._encoded.target(self._places[number])
+        return moved(features, moves) if moves else features
 
     def _moved_masks(self, masks: Tensor, moves: int) -> Tensor:
-        height, width = self._features[self.first].embedding.shape[-2:]
+        height, width = self._references[self.first].embedding.shape[-2:]
         down, right = divmod(moves % (height * width), width)
         stride = masks.shape[-1] // width
         return masks.roll((down * stride, right * stride), dims=(-2, -1))

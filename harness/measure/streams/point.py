@@ -38,7 +38,7 @@ def measure_stream(
     baseline = make_stream_strategy(config.baseline, model) if config.paired else None
     with make_stream_strategy(config.strategy, model) as candidate, baseline or nullcontext():
         on_stage("following the videos")
-        found = run_freely(candidate, videos, at_once=config.videos)
+        found = run_freely(candidate, videos, at_once=config.videos, folder=workload.folder)
         compared = None
         if config.compare:
             on_stage("checking the masks")

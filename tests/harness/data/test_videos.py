@@ -7,12 +7,13 @@ import pytest
 from PIL import Image
 
 from harness.data.davis import davis_groups
+from harness.data.folder import folder_groups
 from harness.data.group import Group
 from harness.data.synthetic import synthetic_groups
 from harness.data.videos import checked_video, in_order
 from strategies.errors import UserError
 from tests.support.clips import real_clips
-from tests.support.pictures import assert_one_sentence
+from tests.support.pictures import assert_one_sentence, write_mask, write_picture
 
 
 def clip(root: Path, names: list[str], *, odd: str | None = None) -> None:
@@ -52,6 +53,39 @@ def test_a_real_clip_is_a_video() -> None:
         root=real_clips("davis16"), clips=None, references=1, targets=5, picking="first", seed=0, in_order=True
     ):
         assert checked_video(group).target_numbers == (1, 2, 3, 4, 5)
+
+
+# --- a user's folder -----------------------------------------------------------------------------------------------
+
+
+def of_folder(root: Path, references: list[str], others: list[str], *, targets: int | None = None) -> Group:
+    for folder, names in (("refs", references), ("targets", others)):
+        for name in names:
+            write_picture(root / "moth" / folder / f"{name}.jpg")
+    for name in references:
+        write_mask(root / "moth" / "refs" / f"{name}.png", 1)
+    (group,) = folder_groups(root=root, references=None, targets=targets, in_order=True)
+    return checked_video(group)
+
+
+def test_a_folders_references_and_targets_are_one_video_in_the_order_of_their_names(tmp_path: Path) -> None:
+    group = of_folder(tmp_path, ["f2", "f11"], [f"f{number}" for number in (1, 3, 8, 9, 10, 11, 12)])
+    assert [frame.name for _, frame in in_order(group)] == ["f2", "f3", "f8", "f9", "f10", "f11", "f12"]
+    assert (group.reference_numbers, group.target_numbers) == ((0, 5), (1, 2, 3, 4, 6)), "f1 is before any label"
+
+
+def test_numbers_in_a_folders_names_are_those_of_frames(tmp_path: Path) -> None:
+    group = of_folder(tmp_path, ["007"], ["008", "009", "010"], targets=2)
+    assert (group.reference_numbers, group.target_numbers) == ((7,), (8, 9))
+
+
+def test_a_folder_without_a_frame_that_follows_its_references_is_no_video(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        of_folder(tmp_path, ["labelled"], ["001", "002"])
+    assert_one_sentence(error.value, "no target comes after", "labelled.jpg")
+
+
+# --- what is refused -----------------------------------------------------------------------------------------------
 
 
 def refused(group: Group) -> UserError:

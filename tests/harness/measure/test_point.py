@@ -240,6 +240,17 @@ def test_wrong_masks_are_wrong_say_by_how_much_and_have_no_speed_up(bench: Bench
 
 
 @pytest.mark.slow
+def test_a_cheaper_memory_is_not_exact_and_has_agreement_and_truth_beside_its_speed(bench: Bench) -> None:
+    made = bench.point(pictures=0)
+    made.config.strategy["memory"] = "topk_tokens:8"
+    row = measure_point(made, bench.first_group, PictureBook(bench.folder / "run", targets=0)).row
+    assert (row.status, row.reason, row.masks) == ("ok", None, "differ")
+    assert row.iou_mean < 1
+    assert row.speedup > 0
+    assert 0 < row.jf < 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("cheat", [KeepingByPlace, KeepingByColour])
 def test_a_strategy_that_caches_its_outputs_is_wrong(bench: Bench, cheat: type) -> None:
     result = bench.measure(target=cheat, batch=3, pictures=0)

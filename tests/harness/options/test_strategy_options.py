@@ -141,6 +141,7 @@ def variants(points: list[Point]) -> list[tuple[str, str]]:
         ),
         (["sequential", "baseline.piece=3"], "baseline.piece= is not an option of sequential"),
         (["stray"], "strategy.piec= is not an option of stray; did you mean piece?"),
+        (["triton", "strategy.memory=pooled:2"], "strategy.memory= is not an option of triton"),
         (["needy"], "strategy.colour= is missing: needy needs it"),
         (["needy", "strategy.colour=3"], "strategy.colour=3 is not valid:  ... takes a text, quoted as"),
         (["generous", "strategy.ratio=much"], "strategy.ratio=much is not valid:  ... takes a number or null"),
@@ -240,6 +241,7 @@ def test_a_variant_tells_how_the_knobs_are_set_that_the_strategy_takes() -> None
     assert variant("strategy=direct", "compile=true", "sdpa=flash") == "shared-compile-flash"
     assert variant("strategy=direct", "strategy.chunk_tokens=1024", "bank=repeat") == "repeat-chunk_tokens=1024"
     assert variant("strategy=direct", "strategy.bank=repeat") == "repeat"
+    assert variant("strategy=direct", "strategy.memory=pooled:2") == "shared-memory=pooled:2"
     assert variant("strategy=extended_session", "strategy.slots=3", "batch=8") == "pinned-slots=3"
 
 

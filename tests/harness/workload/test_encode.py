@@ -65,6 +65,8 @@ def workload(model: Sam2, tmp_path_factory: pytest.TempPathFactory) -> Workload:
 def test_features_on_disk_are_those_of_the_model_in_the_order_of_the_targets(model: Sam2, workload: Workload) -> None:
     for group in workload.groups:
         assert_same_features(group.targets, directly(model, group.group.targets))
+        last = len(group.targets) - 1
+        assert_same_features(group.target(last), group.targets[last:])
 
 
 def test_references_have_their_features_their_masks_and_their_pixels(model: Sam2, workload: Workload) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 from harness.data.sources import open_groups
 from harness.measure.processes import together
+from harness.measure.streams.check import run_freely
 from harness.measure.streams.courses import EncodedVideo, follow
 from harness.measure.streams.latency import Latency
 from harness.measure.streams.point import measure_stream, time_stream_again
@@ -20,7 +22,7 @@ from harness.options.config import EncodeConfig
 from harness.options.points import Point
 from harness.result import PointResult
 from harness.workload.encode import EncodedGroup, Workload, encode_workload
-from strategies import Sam2, load_model
+from strategies import Predictions, Sam2, load_model
 from strategies.streams.batched import StreamBatched
 from tests.support import wrong_streams
 
@@ -194,6 +196,27 @@ def test_processes_of_a_point_are_put_together(bench: Bench, batched: PointResul
     assert (row.status, row.processes, row.step_p50_ms) == ("ok", 2, batched.row.step_p50_ms)
     assert row.fps is not None
     assert row.realtime == pytest.approx(row.fps / 2 / 30)
+
+
+def test_of_a_free_run_only_the_last_masks_are_in_memory(bench: Bench, toy: Sam2) -> None:
+    """So a long video's masks do not count as the strategy's memory; they are on disk, of the same bits."""
+    alive, made, most = [], [], 0
+
+    class Noting(StreamBatched):
+        def _step(self, *given: Any) -> dict[str, Predictions]:
+            nonlocal most
+            most = max(most, sum(one() is not None for one in alive))
+            found = super()._step(*given)
+            alive.extend(weakref.ref(one.logits) for one in found.values())
+            made.append({video: one.logits.clone() for video, one in found.items()})
+            return found
+
+    found = run_freely(Noting(toy), bench.videos, at_once=2, folder=bench.workload.folder)
+    assert most <= 2 * len(bench.videos) < len(alive)
+    for (_, step), logits in zip(found.steps, made, strict=True):
+        assert {video: one.logits.tolist() for video, one in step.items()} == {
+            video: values.tolist() for video, values in logits.items()
+        }
 
 
 def test_turns_show_the_same_videos_elsewhere(bench: Bench) -> None:
