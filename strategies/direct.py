@@ -66,7 +66,7 @@ BANKS: tuple[Bank, ...] = get_args(Bank)
 class Direct(Strategy):
     """Batched components; see the module's docstring.
 
-    chunk_tokens: image tokens that go at once through the memory encoder, which makes the bank, and through memory
+    chunk_tokens: image tokens that go at once through the decoder, which makes the bank's pointers, and through memory
     attention; None for as many as suit the device (`strategies.components.chunks`).
     """
 

@@ -276,11 +276,11 @@ def test_direct_never_has_more_than_a_chunk_in_flight(
     for batch in (1, 9):
         with Direct(model, bank=bank, chunk_tokens=pairs_at_once * TOKENS) as strategy, Watch(model) as watch:
             strategy.prepare(references)
-            assert sum(watch.remembered_pairs) == sum(watch.decoded_pairs) == 2 * objects
-            assert max(watch.remembered_pairs) <= pairs_at_once
+            assert watch.remembered_pairs == [objects, objects], "as in a session, whatever a chunk is"
+            assert sum(watch.decoded_pairs) == 2 * objects
             assert max(watch.decoded_pairs) <= pairs_at_once, "the decoder makes the object pointers"
             if pairs_at_once >= 2 * objects:
-                assert watch.remembered_pairs == [2 * objects], "what fits one chunk goes at once"
+                assert watch.decoded_pairs == [2 * objects], "what fits one chunk goes at once"
             watch.clear()
             strategy.predict(pictures.targets[:batch])
         assert sum(watch.decoded_pairs) == batch * objects
