@@ -93,7 +93,7 @@ class Direct(Strategy):
             raise UserError(f"chunk_tokens={chunk_tokens} must be at least 1")
         check_choice(sdpa, model.device)
         self._cheaper = CheaperMemory.of(model.dimensions, memory=memory, kv=kv, layers=layers)
-        self.exact = self._cheaper.exact
+        self.exact = self.exact and self._cheaper.exact  # A subclass may have given up the promise.
         if self._cheaper.reading.kind in OF_TRACKED:
             raise UserError(
                 f"memory={memory} goes by the ages of frames that were tracked, and a memory of references has none: "

@@ -98,7 +98,8 @@ class StreamBatched(StreamStrategy):
             if value is not None and value < 1:
                 raise UserError(f"{option}={value} must be at least 1")
         self._cheaper = CheaperMemory.of(dimensions, memory=memory, kv=kv, layers=layers)
-        self.exact = memory_frames in (None, own) and stride == 1 and self._cheaper.exact
+        own_memories = memory_frames in (None, own) and stride == 1
+        self.exact = self.exact and own_memories and self._cheaper.exact
         reading = self._cheaper.reading
         memories, last = (memory_frames or own) - 1, reading.only("last")
         self._schedule = Schedule(
