@@ -17,7 +17,7 @@ strategies; those made of sessions have `sequential`'s bits.
 dtype   floor of the       limit of the      `direct`
         median mask        median mask
 ======  =================  ================  ===================================================================
-fp32    3.6e-7             1.4e-6            at most 0.75 of a limit, mostly 0.25; on 200 groups never called wrong
+fp32    3.6e-7             1.4e-6            at most 0.5 of a limit on 200 groups, and never called wrong
 bf16    5.5e-3             1.1e-2 to 1.7e-2  0.5 of a limit
 ======  =================  ================  ===================================================================
 
