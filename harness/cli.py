@@ -33,6 +33,7 @@ from harness.store.parts import part_held, pending_names, summing
 from harness.store.results import RunFolder, folder_name
 from harness.sweep import Launch, TimeLimit, launch, plan_of, run_sweep
 from harness.table import finding, print_table
+from harness.workload.scratch import scratch_folder
 from strategies.errors import UserError
 
 MODULE = "harness"
@@ -217,7 +218,9 @@ def _writable(path: Path, lock: AbstractContextManager[None]) -> Iterator[None]:
 
 
 def _check_inputs(points: Sequence[Point]) -> None:
-    """Check what can be known of devices and data before the first point is measured."""
+    """Check what can be known of devices, data and room for features before the first point is measured."""
+    with scratch_folder():
+        pass
     for config in {(point.workload, point.config.objects): point.config for point in points}.values():
         resolve_device(config.device)
         open_groups(config)

@@ -119,7 +119,7 @@ def matched(runs: Sequence[Run], on: Sequence[str] = ()) -> Matched:
 
 def _points(run: Run, crowded: Set[Key]) -> list[Point]:
     """Return a run's points; of a grid point that was measured again, the last result counts."""
-    points = [Point(row=row, facts=_facts(run, row)) for _, row in run.summary.iterrows()]
+    points = [Point(row=row, facts=_facts(run, row)) for row in run.rows.values()]
     told = [
         Point(row=one.row, facts=one.facts | dict(_how(run, one.row))) if one.key in crowded else one for one in points
     ]
@@ -129,7 +129,7 @@ def _points(run: Run, crowded: Set[Key]) -> list[Point]:
 def _crowded(run: Run) -> set[Key]:
     """Return the keys that several points of one sweep have, because they differ in how they were measured alone."""
     asked = set(planned_names(run.folder))
-    rows = (row for _, row in run.summary.iterrows() if row["point"] in asked)
+    rows = (row for row in run.rows.values() if row["point"] in asked)
     counts = Counter(Point(row=row, facts=_facts(run, row)).key for row in rows)
     return {key for key, count in counts.items() if count > 1}
 

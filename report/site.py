@@ -88,8 +88,7 @@ def write_site(results: Path, output: Path | None = None, *, address: str = "") 
     write_whole(out / MARK, json.dumps([*before, *(page for page in pages if page not in before)]))
     for one in listed:
         _write_page(out / one.page, one.document, f"{address}{one.page}/" if address else "")
-    shown, _ = shown_in(index)
-    write_whole(out / INDEX, render_html(index, shown))
+    write_whole(out / INDEX, render_html(index, shown_in(index)))
     for page in set(before) - set(pages):
         shutil.rmtree(out / page, ignore_errors=True)
     write_whole(out / MARK, json.dumps(pages))
@@ -139,10 +138,9 @@ def _free(page: str, taken: Sequence[str]) -> str:
 
 
 def _write_page(folder: Path, document: Document, address: str) -> None:
-    shown, _ = shown_in(document)
     if document.headline is not None:
         write_whole(folder / CARD, draw_card(document))
-    write_whole(folder / INDEX, render_html(document, shown, address=address))
+    write_whole(folder / INDEX, render_html(document, shown_in(document), address=address))
 
 
 def _index(listed: Sequence[Listed], damaged: Sequence[str], results: Path) -> Document:

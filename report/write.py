@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.store.atomic import write_whole
 from report.reading.run import Run, read_run
 from report.render.card import draw_card
 from report.render.document import CARD, Document, Drawing, Section
-from report.render.figures import rendered
+from report.render.figures import rendered, shown
 from report.render.html import render_html
 from report.render.markdown import render_markdown
 from report.sections.all_points import all_points_section
@@ -45,25 +46,28 @@ def write_report(folder: Path, *, max_loss: float = MAX_LOSS) -> Path:
     folder holds no run, or a file can't be written.
     """
     document = report_of(read_run(folder), max_loss=max_loss)
-    shown, files = shown_in(document)
+    in_page: dict[str, str] = {}
+    files: dict[str, bytes] = {}
+    for drawing in _drawings(document):
+        in_page[drawing.name], of_drawing = rendered(drawing)
+        files |= of_drawing
     for name, content in files.items():
         write_whole(folder / name, content)
     if document.headline is not None:
         write_whole(folder / CARD, draw_card(document))
-    write_whole(folder / "report.html", render_html(document, shown))
+    write_whole(folder / "report.html", render_html(document, in_page))
     path = folder / "report.md"
     write_whole(path, render_markdown(document))
     return path
 
 
-def shown_in(document: Document) -> tuple[dict[str, str], dict[str, bytes]]:
-    """Return a document's figures as HTML, by their names, and the contents of their files by the files' names."""
-    shown: dict[str, str] = {}
-    files: dict[str, bytes] = {}
-    for drawing in (block for section in document.sections for block in section.blocks if isinstance(block, Drawing)):
-        shown[drawing.name], of_drawing = rendered(drawing)
-        files |= of_drawing
-    return shown, files
+def shown_in(document: Document) -> dict[str, str]:
+    """Return a document's figures as HTML, by their names."""
+    return {drawing.name: shown(drawing) for drawing in _drawings(document)}
+
+
+def _drawings(document: Document) -> Iterator[Drawing]:
+    return (block for section in document.sections for block in section.blocks if isinstance(block, Drawing))
 
 
 def report_of(run: Run, *, max_loss: float = MAX_LOSS) -> Document:

@@ -25,7 +25,8 @@ class Strategy(ABC):
     """The condition under which a strategy is exact that is so only with some options or models, in words."""
 
     exact: bool = True
-    """Whether the masks equal those of `sequential`, whatever the order and batch of targets (DESIGN section 1)."""
+    """Whether the masks equal those of `sequential`, whatever the order and batch of targets (DESIGN section 1).
+    Options may take that back, but not give it to a subclass that has given it up."""
 
     builds_bank: bool = True
     """Whether `prepare` builds the memory bank; a strategy that builds it for every target has no such stage."""

@@ -21,7 +21,8 @@ Approximations, which give other masks, of a shared bank (`strategies.components
 
 - ``memory``: what each (target, object) reads of the bank, ``topk_frames:N``, ``topk_tokens:N``, ``pooled:2`` or
   ``pooled:4``. What a pair chooses for itself is copied for it, so ``topk_frames`` takes as much memory as ``repeat``;
-- ``kv``: in how many bits; ``layers``: by how many layers of memory attention.
+- ``kv``: rounded to how many bits, to see what masks lose: only `triton` saves by it; ``layers``: by how many layers of
+  memory attention.
 
 With ``compile`` or ``cuda_graphs`` every chunk is padded to the size of the largest since `prepare`, so predict a full
 batch first; what is larger gets a shape of its own.
@@ -43,7 +44,7 @@ from typing import Literal, get_args
 import torch
 
 from strategies.base import Strategy
-from strategies.components.cheaper_memory import KV, OF_TRACKED, CheaperMemory
+from strategies.components.cheaper_memory import OF_TRACKED, CheaperMemory
 from strategies.components.chunks import pairs_on
 from strategies.components.compiled import compiled
 from strategies.components.cuda_graphs import CudaRecorder, Graphs
@@ -51,6 +52,7 @@ from strategies.components.flops import PredictionFlops, per_pair_flops, shared_
 from strategies.components.mask_decoder import decode_best
 from strategies.components.memory_attention import SharedBank, condition_per_pair, condition_shared
 from strategies.components.memory_bank import MemoryBank, build_memory_bank
+from strategies.components.quantised import KV
 from strategies.components.sdpa import Sdpa, attention_by, check_choice, explain_refusals
 from strategies.components.stages import MASK_DECODER, MEMORY_ATTENTION, stage
 from strategies.components.static_shapes import Chunk, Outputs, Padded
@@ -93,7 +95,7 @@ class Direct(Strategy):
             raise UserError(f"chunk_tokens={chunk_tokens} must be at least 1")
         check_choice(sdpa, model.device)
         self._cheaper = CheaperMemory.of(model.dimensions, memory=memory, kv=kv, layers=layers)
-        self.exact = self.exact and self._cheaper.exact  # A subclass may have given up the promise.
+        self.exact = self.exact and self._cheaper.exact
         if self._cheaper.reading.kind in OF_TRACKED:
             raise UserError(
                 f"memory={memory} goes by the ages of frames that were tracked, and a memory of references has none: "

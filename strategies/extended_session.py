@@ -51,7 +51,7 @@ class ExtendedSession(Strategy):
         one_of("positions", positions, POSITIONS)
         self.slots = slots
         self.positions = positions
-        self.exact = positions == "pinned" or not model.depends_on_time
+        self.exact = self.exact and (positions == "pinned" or not model.depends_on_time)
 
     def _prepare(self, references: References) -> None:
         self._first = len(references)

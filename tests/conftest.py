@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections import Counter
@@ -15,6 +16,7 @@ from strategies import Sam2
 from tests.support.jobs import draw, label
 from tests.support.models import SAM2_TOY, Pictures, drawn_once, lively
 from tests.support.remembered import remembering
+from tests.support.warm import warm_templates
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # as many as cores would fight for them
 
@@ -29,9 +31,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: -long[item.path])
 
 
+def pytest_collection_finish() -> None:
+    """What was imported stays to the end, so that the garbage collector need not walk through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
-def remembered_noise_floors() -> Iterator[None]:
-    with remembering():
+def cheap() -> Iterator[None]:
+    """No test waits for what another has had made, nor a worker for imports."""
+    with remembering(), warm_templates():
         yield
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from strategies.components.memory_attention import rotate
+from strategies.components.quantised import KV, check_kv, stored
 from strategies.models.precision import DTYPES
 
 if TYPE_CHECKING:
@@ -109,48 +110,71 @@ def draw(shape: Shape, dtype: torch.dtype, device: torch.device, *, seed: int) -
     )
 
 
-def fused(inputs: Inputs, *, plan: Plan | None = None) -> Step:
+def fused_name(kv: KV) -> str:
+    """Return the name of the fused step that reads keys and memory in so many bits."""
+    return FUSED if kv == "own" else f"{FUSED}, kv={kv}"
+
+
+def fused(inputs: Inputs, *, kv: KV = "own", plan: Plan | None = None) -> Step:
     from strategies.kernels.attention import attend  # This needs triton, which not all machines have.
 
-    operands = _operands(inputs)
-    return lambda: attend(**vars(operands), plan=plan)
+    operands = _operands(inputs, kv)
+
+    def step() -> Tensor:
+        check_kv(kv, operands.query.device)
+        return attend(**vars(operands), plan=plan)
+
+    return step
 
 
-def fused_plans(inputs: Inputs) -> dict[str, Plan | None]:
+def fused_plans(inputs: Inputs, kv: KV = "own") -> dict[str, Plan | None]:
     """Return the plans by which the fused step is timed: its own, and what that was chosen over.
 
     These are keys in one part, where it has several, and the first tile of each other loop that the tuner knows. None
     is for its own on a CPU, where there is nothing to choose.
     """
+    name = fused_name(kv)
     if inputs.query.device.type == "cpu":
-        return {FUSED: None}
+        return {name: None}
     from strategies.kernels.tuning import plan_for, tuner_for  # These need triton, which not all machines have.
 
-    operands = _operands(inputs)
+    check_kv(kv, inputs.query.device)
+    operands = _operands(inputs, kv)
     own = plan_for(operands)
-    plans: dict[str, Plan | None] = {FUSED: own}
+    plans: dict[str, Plan | None] = {name: own}
     if own.parts > 1:
-        plans[f"{FUSED}, keys in one part"] = replace(own, parts=1)
+        plans[f"{name}, keys in one part"] = replace(own, parts=1)
     for tile in tuner_for(operands).configs:
         if tile.kwargs["loop"] != own.tile.kwargs["loop"]:
-            plans.setdefault(f"{FUSED}, {tile.kwargs['loop']} loop", replace(own, tile=tile))
+            plans.setdefault(f"{name}, {tile.kwargs['loop']} loop", replace(own, tile=tile))
     return plans
 
 
-def _operands(inputs: Inputs) -> Operands:
+def _operands(inputs: Inputs, kv: KV) -> Operands:
     from strategies.kernels.launch import Operands  # This needs triton, which not all machines have.
 
+    keys, memory = stored(inputs.keys, kv), stored(inputs.memory, kv)
     return Operands(
         query=inputs.query,
         cos=inputs.cos[:, ::2].contiguous(),
         sin=inputs.sin[:, ::2].contiguous(),
-        keys=inputs.keys,
-        values=inputs.memory,
+        keys=keys.values,
+        values=memory.values,
         weight=(inputs.out.double() @ inputs.project.double()).to(inputs.out.dtype),
         bias=inputs.bias,
         residual=inputs.residual,
         scale=inputs.scale,
+        key_scales=keys.scales,
+        value_scales=memory.scales,
     )
+
+
+def rounded(inputs: Inputs, kv: KV) -> Inputs:
+    """Return inputs whose keys and memory are in fp32 what their 8 bits stand for, to be exact about."""
+    if kv == "own":
+        return inputs
+    keys, memory = (stored(each, kv).widened(torch.float32) for each in (inputs.keys, inputs.memory))
+    return replace(inputs, keys=keys, memory=memory)
 
 
 def torch_rotary(inputs: Inputs) -> Turn:

@@ -1,7 +1,8 @@
 """``python -m harness.kernels [--help]``: the fused cross-attention beside the library's, on SAM2's shapes.
 
 Each kernel does the whole step, from the query before its rotary encoding to the residual added. First each is
-checked against float64 on inputs drawn anew, its outputs poisoned; then all take turns, and every sample is kept. Needs
+checked against float64 on inputs drawn anew, its outputs poisoned (one that reads keys and memory in 8 bits, ``kv``,
+by what these stand for); then all take turns, and every sample is kept. Needs
 a CUDA GPU; with ``TRITON_INTERPRET=1`` in the environment small shapes run on a CPU, to try it. ``--compile-only``
 runs nothing: it compiles every tile for four generations of GPUs, on any machine, and says what each takes.
 
@@ -29,7 +30,6 @@ from rich.table import Table
 
 from harness.commands.compiled_kernels import compile_only
 from harness.commands.kernel_steps import (
-    FUSED,
     Inputs,
     Shape,
     Step,
@@ -37,10 +37,12 @@ from harness.commands.kernel_steps import (
     error_of,
     exact,
     fused,
+    fused_name,
     fused_plans,
     library,
     our_rotary,
     poisoned,
+    rounded,
     tolerance,
     torch_rotary,
 )
@@ -51,6 +53,7 @@ from harness.measure.timing import Clock, device_clock
 from harness.options.devices import device_name
 from harness.store.atomic import write_whole
 from harness.store.environment import describe_environment
+from strategies.components.quantised import KV, KVS
 from strategies.components.sdpa import BACKENDS
 from strategies.errors import UnavailableError
 from strategies.models.precision import DTYPES
@@ -162,22 +165,22 @@ def kernel_device() -> torch.device:
 def compare(shape: Shape, inputs: Inputs, *, rounds: int, clock: Clock) -> list[Result]:
     """Check every kernel, then time those that take the shape, one sample of each a round, in turns."""
     steps = _steps(shape, inputs)
-    right = exact(inputs)
+    right = {kv: exact(rounded(inputs, kv)) for kv in KVS}
     errors: dict[str, float] = {}
     refused: dict[str, str] = {}
-    for name, (step, _, _) in steps.items():
+    for name, step in steps.items():
         try:
             # The warnings say in many lines why a backend refuses.
             with poisoned(), warnings.catch_warnings(action="ignore"):
-                errors[name] = error_of(step(), right, inputs)
+                errors[name] = error_of(step.run(), right[step.kv], inputs)
         except _refusals() as refusal:
             refused[name] = (str(refusal).strip() or type(refusal).__name__).splitlines()[0]
     names = list(errors)
-    calls = {name: calls_of_a_sample(steps[name][0], clock) for name in names}
+    calls = {name: calls_of_a_sample(steps[name].run, clock) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(rounds):
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            seconds[name].append(seconds_of(steps[name][0], calls[name], clock) / calls[name])
+            seconds[name].append(seconds_of(steps[name].run, calls[name], clock) / calls[name])
     return [
         Result(
             name=name,
@@ -185,39 +188,54 @@ def compare(shape: Shape, inputs: Inputs, *, rounds: int, clock: Clock) -> list[
             error=errors.get(name),
             seconds=seconds[name],
             calls=calls.get(name),
-            flops=shape.flops(values),
+            flops=shape.flops(step.values),
             reason=refused.get(name),
-            plan=plan,
+            plan=step.plan,
         )
-        for name, (_, values, plan) in steps.items()
+        for name, step in steps.items()
     ]
 
 
-def _steps(shape: Shape, inputs: Inputs) -> dict[str, tuple[Step, int, str | None]]:
-    """Return each step by its name, with the width of the values that it attends to, and its plan."""
-    steps: dict[str, tuple[Step, int, str | None]] = {}
-    try:
-        plans = fused_plans(inputs)
-    except _refusals():  # The step is refused for the same reason, and says it.
-        plans = {FUSED: None}
-    for name, plan in plans.items():
-        step = fused(inputs) if plan is None else fused(inputs, plan=plan)
-        steps[name] = step, shape.memory, None if plan is None else plan.name
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    """A step that is compared.
+
+    values: the width of the values that it attends to. kv: in how many bits its keys and values are, by which it is
+    judged. plan: that of the fused kernel, where it has a choice.
+    """
+
+    run: Step
+    values: int
+    kv: KV = "own"
+    plan: str | None = None
+
+
+def _steps(shape: Shape, inputs: Inputs) -> dict[str, _Step]:
+    """Return each step by its name."""
+    steps: dict[str, _Step] = {}
+    for kv in KVS:
+        try:
+            plans = fused_plans(inputs, kv)
+        except _refusals():  # The step is refused for the same reason, and says it.
+            plans = {fused_name(kv): None}
+        for name, plan in plans.items():
+            step = fused(inputs, kv=kv, plan=plan)
+            steps[name] = _Step(run=step, values=shape.memory, kv=kv, plan=None if plan is None else plan.name)
     for suffix, turn in (("", torch_rotary(inputs)), (", our rotary", our_rotary(inputs))):
         for name, backend in BACKENDS.items():
             projected, raw = (library(inputs, backend, turn, raw=raw) for raw in (False, True))
-            steps[f"{name}, projected values{suffix}"] = projected, shape.width, None
-            steps[f"{name}, raw memory{suffix}"] = raw, shape.memory, None
+            steps[f"{name}, projected values{suffix}"] = _Step(run=projected, values=shape.width)
+            steps[f"{name}, raw memory{suffix}"] = _Step(run=raw, values=shape.memory)
     return steps
 
 
 def _refusals() -> tuple[type[Exception], ...]:
     """Return what is raised where a kernel does not take a shape or has no room on the chip."""
     if importlib.util.find_spec("triton") is None:
-        return (RuntimeError,)
+        return RuntimeError, UnavailableError
     from triton import OutOfResources  # This is no RuntimeError.
 
-    return RuntimeError, OutOfResources
+    return RuntimeError, UnavailableError, OutOfResources
 
 
 def _print_table(results: Sequence[Result], rate: float, *, title: str) -> None:

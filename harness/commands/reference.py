@@ -20,9 +20,9 @@ from hydra.utils import get_class
 
 from harness.commands.yaml_options import Option, choices_in, header_of, is_global, options_in
 from harness.guard import guarded
-from harness.options.compose import RENAMED
 from harness.options.shipped import CONF
 from harness.options.signature import signature_of
+from harness.options.typed import RENAMED
 from harness.pipeline.ledger import Labelled
 from harness.row import STATUSES, column_reference
 from harness.store.atomic import write_whole

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from harness.data.group import Frame, Group
 from harness.data.images import picture_size
 from strategies.errors import UserError
+
+LARGEST_NUMBER = 2**62
+"""The largest number of a frame with which strategies for streams can count in 64 bits."""
 
 
 def in_order(group: Group) -> list[tuple[int, Frame]]:
@@ -41,11 +45,19 @@ def checked_video(group: Group) -> Group:
         )
     frames = in_order(group)
     first, last = frames[0][0], group.target_numbers[-1]
+    if last > LARGEST_NUMBER:
+        raise UserError(f"frame {last} of video {group.name} has too large a number: number the frames anew")
     for number in group.reference_numbers:
         if number > last:
             raise UserError(
                 f"the reference {number} of video {group.name} comes after its last frame {last}, to which it tells "
                 "nothing: raise targets=, or choose earlier references"
+            )
+    for (before, one), (number, other) in pairwise(frames):
+        if number == before:
+            raise UserError(
+                f"video {group.name} has two frames of number {number}, {one.name} and {other.name}: leave one out, or "
+                "number the frames anew"
             )
     for place, (number, _) in enumerate(frames):
         if number != first + place:

@@ -16,14 +16,17 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from harness.isolate.failures import Failure, count_oom_kills, failure_of, failure_of_exit
-from harness.isolate.jobs import Job
 from harness.isolate.processes import Start, spawn
 from harness.isolate.worker import LENGTH
 from harness.result import PointResult
 from harness.row import STATUSES
 from strategies.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.isolate.jobs import Job
 
 KEPT_OUTPUT = 16_384
 LONGEST_MESSAGE = 1 << 28

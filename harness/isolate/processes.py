@@ -110,15 +110,7 @@ class _Template:
         self.orders, theirs = socket.socketpair()
         self.orders.settimeout(LONGEST_START)
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness.isolate.template", str(theirs.fileno()), *loaded.modules],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-                env=child_environment(),
-            )
+            self._process = begin_template(theirs, loaded.modules)
 
     @classmethod
     def taken(cls) -> _Template:
@@ -189,6 +181,19 @@ class _Forked:
                 self._code = -signal.SIGKILL
                 self._template.close()
         return self._code
+
+
+def begin_template(orders: socket.socket, modules: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Begin a template in an interpreter of its own. orders: its end of the socket."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness.isolate.template", str(orders.fileno()), *modules],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=(orders.fileno(),),
+        start_new_session=True,
+        env=child_environment(),
+    )
 
 
 def child_environment() -> dict[str, str]:

@@ -19,7 +19,14 @@ from strategies.models.tracker import Tracker
 
 NAME = "job.json"
 OTHER_FOLDER = "give another folder as out="
-LATER = {"decode": "exact", "encode.compile": "false", "encode.channels_last": "false"}
+LATER = {
+    "decode": "exact",
+    "encode.compile": "false",
+    "encode.channels_last": "false",
+    "strategy.memory": "all",
+    "strategy.kv": "own",
+    "strategy.layers": "null",
+}
 """Options that older jobs do not name, with the values that these were made with."""
 
 
@@ -129,7 +136,7 @@ def check_same(
     if threads is not None:
         options = {**options, "label.threads": str(threads)}
         before = replace(before, options={**before.options, "label.threads": str(before.threads)})
-    earlier = LATER | before.options
+    earlier = {name: value for name, value in LATER.items() if name in options} | before.options
     names = [name for name in {**earlier, **options} if earlier.get(name) != options.get(name)]
     if names:
         differing = _listed(f"{name} was {earlier.get(name)} and is {options.get(name)}" for name in names)

@@ -24,6 +24,7 @@ from harness.pipeline.cores import available
 from harness.pipeline.plan import Chunk
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+SPAWN = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +45,9 @@ class LocalEngine:
         self._oom_kills = count_oom_kills()
 
     def start(self, number: int, order: Order) -> None:
-        context = multiprocessing.get_context("spawn")
         gpu = self._gpus[number % len(self._gpus)] if self._gpus else None
-        ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, order, gpu), name=f"actor {number}")
+        ours, theirs = SPAWN.Pipe()
+        process = SPAWN.Process(target=serve, args=(theirs, order, gpu), name=f"actor {number}")
         with _without_interrupts():
             process.start()
         theirs.close()

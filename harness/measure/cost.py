@@ -37,7 +37,8 @@ class Cost:
 
     gflops_per_target: FLOPs / 1e9 of predicting one target, all objects (convention: `strategies.components.flops`).
     achieved_gflops_per_s: the rate of the prediction stage. matrix_gflops_per_s: the rate of large matrix products on
-    the same device in the same dtype. matrix_share: the first divided by the second.
+    the same device in the same dtype, or of this stage where that is higher, as attention may be where a CPU has no
+    units for the dtype. matrix_share: the first divided by the second.
     projected_predict_s, projected_encode_s: seconds that each stage would take for a whole job.
     """
 
@@ -59,6 +60,8 @@ def cost(
 ) -> Cost:
     """Return the cost of ``fps`` targets/s, beside ``matrix_rate`` FLOP/s, and of a job of ``project_to`` targets."""
     achieved = None if fps is None or flops_per_target is None else fps * flops_per_target
+    if achieved is not None and matrix_rate is not None:
+        matrix_rate = max(matrix_rate, achieved)  # The device has just shown that it can do as much.
     return Cost(
         gflops_per_target=_giga(flops_per_target),
         achieved_gflops_per_s=_giga(achieved),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ValidationError
 
 from harness.options.config import HarnessConfig
+from harness.options.copies import copied, packed, unpacked
 from harness.options.points import Point
 from harness.options.shipped import interpolated, read_by_strategies, strategies
 from harness.options.signature import Signature, signature_of
@@ -60,7 +61,7 @@ class Job:
 
     def loose(self) -> DictConfig:
         """Return a copy of the options that takes any further one."""
-        composed = self.composed.copy()
+        composed = copied(self.composed)
         OmegaConf.set_struct(composed, False)
         return composed
 
@@ -116,9 +117,11 @@ class Node:
     @cached_property
     def usual(self) -> dict[str, Any]:
         """The arguments that its YAML alone gives, completed by the constructor's defaults."""
-        as_in_yaml = self.job.loose()
-        as_in_yaml[self.key] = OmegaConf.create(dict(self._yaml))
-        given = _resolved(as_in_yaml, self.key)
+        given = self.values
+        if OmegaConf.to_container(self.job.composed[self.key]) != self._yaml:
+            as_in_yaml = self.job.loose()
+            as_in_yaml[self.key] = OmegaConf.create(dict(self._yaml))
+            given = _resolved(as_in_yaml, self.key)
         return (self.signature.plain_defaults if self.signature else {}) | given
 
     @cached_property
@@ -295,17 +298,29 @@ def _check_unread(knob: str, value: Any) -> None:
 
 
 def _typed(composed: DictConfig) -> HarnessConfig:
-    """Return the harness's own options, each of its type. Raises UserError where one can't have its value."""
+    """Return the harness's own options, each of its type. Raises UserError where one can't have its value.
+
+    composed: the options, resolved, which nobody may use afterwards.
+    """
     names = list(HarnessConfig.__dataclass_fields__)
-    own, schema = OmegaConf.masked_copy(composed, names), OmegaConf.structured(HarnessConfig)
+    for name in composed.keys() - set(names):
+        del composed[name]
+    OmegaConf.set_struct(composed, None)
     try:
-        config = OmegaConf.to_object(OmegaConf.merge(schema, own))
+        config = OmegaConf.to_object(OmegaConf.unsafe_merge(unpacked(_schema()), copied(composed)))
     except ValidationError as error:
-        sections = [name for name in names if OmegaConf.is_dict(OmegaConf.select(schema, name))]
-        name = error.full_key or next(name for name in sections if not OmegaConf.is_dict(own[name]))
-        raise UserError(f"{name}={OmegaConf.select(own, name)} is not valid: {str(error).splitlines()[0]}") from error
+        sections = [name for name in names if OmegaConf.is_dict(OmegaConf.select(unpacked(_schema()), name))]
+        name = error.full_key or next(name for name in sections if not OmegaConf.is_dict(composed[name]))
+        given = OmegaConf.select(composed, name)
+        raise UserError(f"{name}={given} is not valid: {str(error).splitlines()[0]}") from error
     assert isinstance(config, HarnessConfig)
     return config
+
+
+@cache
+def _schema() -> bytes:
+    """Return the harness's own options with their types and defaults, packed for all points."""
+    return packed(OmegaConf.structured(HarnessConfig))
 
 
 def _resolved(composed: DictConfig, key: str) -> dict[str, Any]:

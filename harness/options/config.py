@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -322,6 +323,7 @@ def effective_data(config: HarnessConfig) -> DataConfig:
     return data
 
 
+@cache
 def register() -> None:
     """Make the schemas known to Hydra, hidden under `_schema`, and what ``${device_folder:...}`` stands for."""
     OmegaConf.register_new_resolver("device_folder", device_folder, replace=True)

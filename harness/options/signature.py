@@ -68,7 +68,7 @@ class Signature:
                 f"{given} is not known; {did_you_mean(_as_typed(value), listed)}choose one of {', '.join(listed)}"
             )
         kinds = " or ".join(dict.fromkeys(TYPES.get(get_origin(kind) or kind, str(kind)) for kind in _members(wanted)))
-        quoted = f", quoted as {called}=\"'{value}'\"" if wanted is str else ""
+        quoted = f", quoted as {called}=\"'{value}'\"" if wanted is str and isinstance(value, int | float) else ""
         raise UserError(f"{given} is not valid: {self.target} takes {kinds}{quoted}")
 
 

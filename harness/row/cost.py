@@ -77,7 +77,8 @@ class CostColumns(MaskColumns):
         "The strategy does this much of that arithmetic in each second.", unit="GFLOP/s", format=".1f"
     )
     matrix_gflop_per_s: float | None = measured(
-        "Large matrix products reached this rate on this device in the same process, the best of a few shapes.",
+        "Large matrix products, the best of a few shapes, or the strategy where it was faster, reached this rate on "
+        "this device in the same process.",
         unit="GFLOP/s",
         format=".1f",
     )

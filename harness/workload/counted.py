@@ -30,8 +30,8 @@ class Counted:
     checked: Checked | None
 
     def matrix_share(self, matrix_rate: float) -> float:
-        """Return the share of a rate in FLOP/s that the encoder reached."""
-        return self.flops_per_frame * self.encoded_frames / self.network_seconds / matrix_rate
+        """Return the share of a rate in FLOP/s that the encoder reached; 1 where it was faster."""
+        return min(1.0, self.flops_per_frame * self.encoded_frames / self.network_seconds / matrix_rate)
 
 
 class Timed:

@@ -55,13 +55,13 @@ def read_features(folder: Path, index: int) -> VisionFeatures:
 
     Nothing is mapped, because the pages of a map that have been read count as memory of the process.
     """
-    layout = json.loads((folder / _SHAPES).read_text(encoding="utf-8"))
+    layout = _layout(folder)
 
     def level(name: str) -> Tensor:
         dtype, (_, *shape) = layout[name]
-        size = math.prod(shape) * getattr(torch, dtype).itemsize
+        size = math.prod(shape) * dtype.itemsize
         content = np.fromfile(folder / name, dtype=np.uint8, count=size, offset=index * size)
-        return torch.from_numpy(content).view(getattr(torch, dtype)).view(1, *shape)
+        return torch.from_numpy(content).view(dtype).view(1, *shape)
 
     return VisionFeatures(embedding=level("embedding"), stride4=level("stride4"), stride8=level("stride8"))
 
@@ -85,10 +85,13 @@ def _rooms(folder: Path, count: int, **samples: Tensor) -> dict[str, Tensor]:
 
 
 def _opened(folder: Path) -> dict[str, Tensor]:
+    return {name: _mapped(folder / name, shape, dtype) for name, (dtype, shape) in _layout(folder).items()}
+
+
+def _layout(folder: Path) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    """Return the dtype and the shape of each file, as `_rooms` wrote them."""
     layout = json.loads((folder / _SHAPES).read_text(encoding="utf-8"))
-    return {
-        name: _mapped(folder / name, tuple(shape), getattr(torch, dtype)) for name, (dtype, shape) in layout.items()
-    }
+    return {name: (getattr(torch, dtype), tuple(shape)) for name, (dtype, shape) in layout.items()}
 
 
 def _mapped(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-import warnings
-from io import BytesIO
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from report.render.document import Document, Headline, Rank
-from report.render.figures import FONTS
+from report.render.figures import lettered, png
 from report.render.style import plain
 
 INCHES, DPI = (12.0, 6.3), 100
@@ -43,11 +40,8 @@ def draw_card(document: Document) -> bytes:
     about = textwrap.shorten(plain(document.about), ABOUT_WIDTH, placeholder=" …")
     figure.text(0.05, 0.05, about, fontsize=14, color=QUIET)
     _bars(figure.add_axes((0.66, 0.13, 0.29, 0.56)), headline)
-    picture = BytesIO()
-    with mpl.rc_context({"font.sans-serif": FONTS}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # A letter that the font lacks is drawn as a box.
-        figure.savefig(picture, format="png")
-    return picture.getvalue()
+    with lettered():
+        return png(figure)
 
 
 def _bars(panel: Axes, headline: Headline) -> None:

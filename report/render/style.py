@@ -88,6 +88,11 @@ def positive(values: pd.Series) -> pd.Series:
     return values.between(*SHOWN)
 
 
+def titled(panel: Axes, title: str, size: float) -> None:
+    """Write a panel's title above it, at a fixed height: else every drawing would look for ticks there, at length."""
+    panel.set_title(title, fontsize=size, y=1.0)
+
+
 def tidy(panel: Axes) -> None:
     panel.grid(visible=True, which="major", alpha=0.3)
     panel.spines[["top", "right"]].set_visible(False)

@@ -71,7 +71,7 @@ def _what_was_measured(run: Run) -> str:
 def _about_the_encoder(run: Run) -> str | None:
     """Describe the encoder without reading and storing, by the medians of the points; None for older runs."""
     fps, shares = [], []
-    for _, row in run.summary.iterrows():
+    for row in run.rows.values():
         frames, seconds, share = (
             finite(run.of(row, "details", "encoder", name))
             for name in ("encoded_frames", "network_seconds", "matrix_share")
@@ -109,7 +109,7 @@ def _all(summary: pd.DataFrame, column: str) -> str:
 def _about_strategies(run: Run) -> Bullets | None:
     """Describe strategies by the first lines of their modules' docstrings; returns None if none is of this package."""
     lines: dict[str, str] = {}
-    for _, row in run.summary.iterrows():
+    for row in run.rows.values():
         made = run.strategy_class(row)
         about = inspect.getdoc(inspect.getmodule(made)) if made is not None else None
         first = (about or "").partition("\n")[0].partition(": ")[2]
@@ -131,7 +131,7 @@ def _about_speedups(run: Run) -> str:
 
 
 def _about_stars(run: Run) -> str:
-    if not any(starred(row, name) for _, row in run.summary.iterrows() for name in ("fps", "speedup")):
+    if not any(starred(row, name) for row in run.rows.values() for name in ("fps", "speedup")):
         return ""
     return (
         f"A star (`{STAR}`) marks points that did not converge: `timing.max_seconds` were over before there were "

@@ -102,9 +102,7 @@ def _rarest_fault(run: Run) -> str:
 def _share_of_limits(run: Run) -> str:
     """Say how much of a limit points used whose masks are the same."""
     same = [
-        finite(run.of(row, "details", "share_of_limits"))
-        for _, row in run.summary.iterrows()
-        if masks_of(run, row) == "same"
+        finite(run.of(row, "details", "share_of_limits")) for row in run.rows.values() if masks_of(run, row) == "same"
     ]
     used = [share for share in same if share is not None]
     return f"Of the limits for noise, points whose masks are the same used at most {max(used):.0%}." if used else ""

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from report.render.document import Drawing
-from report.render.style import plain
+from report.render.style import plain, titled
 
 DARK = 0.45
 """Luminance below which text on a cell is white."""
@@ -62,7 +62,7 @@ def draw_map(
 
 
 def _frame(panel: Axes, label: str, batches: list[float], counts: list[float]) -> None:
-    panel.set_title(plain(label), fontsize=9)
+    titled(panel, plain(label), 9)
     panel.set_xlim(-0.5, len(batches) - 0.5)
     panel.set_ylim(-0.5, len(counts) - 0.5)
     panel.set_xticks(range(len(batches)), [f"{batch:.0f}" for batch in batches], fontsize=8)

@@ -42,7 +42,7 @@ def _trends(run: Run, store: Path) -> list[Trend]:
     known = history.trends(store, device=run.device, threads=run.environment.get("threads"))
     keys = {one.row.point: key for key, one in measured(run.folder).items()} if known else {}
     found: list[Trend] = []
-    for _, row in run.summary.iterrows():
+    for row in run.rows.values():
         runs = known.get(keys.get(row["point"], ""), [])
         entries = [entry for entry in runs if entry.interval is not None or entry.status != "ok"]
         current = next((place for place, entry in enumerate(entries) if entry.run == run.name), None)

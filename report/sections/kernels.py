@@ -9,11 +9,13 @@ from report.render.document import Section
 from report.sections.extras import Figures, extra_section, median_seconds
 
 OURS = "fused"
+KVS = ("int8", "fp8")
+"""In how many bits the fused step reads keys and memory besides."""
 MEANING = (
     "The step is a cross-attention of memory attention, from the query before its rotary encoding to the residual "
     "added. The library's is the fastest of its kernels that is right; the error is the worst row's distance from "
-    "float64, relative to its norm. Every sample, what the tile was chosen over, and what was refused, are "
-    "in `kernels.json`."
+    "float64, relative to its norm. With `kv` the fused step reads keys and memory in 8 bits. Every sample, what the "
+    "tile was chosen over, and what was refused, are in `kernels.json`."
 )
 
 
@@ -25,6 +27,7 @@ COLUMNS = (
     Figures(title="of the matrix rate", name="share", form="{:.1%}"),
     Figures(title="error", name="error", form="{:.1e}"),
     Figures(title="its tile", name="plan"),
+    *(Figures(title=f"kv={kv} ms", name=kv, form="{:.3f}") for kv in KVS),
     Figures(title="library ms", name="library", form="{:.3f}"),
     Figures(title="library / fused", name="ratio", form="{:.2f}x"),
     Figures(title="the library's", name="name"),
@@ -53,13 +56,15 @@ def _row(part: dict[str, Any]) -> dict[str, Any] | None:
     library = None if best is None else of_library[best]
     seconds, ours = timed.get(OURS, (None, {}))
     rate = None if seconds is None else _ratio(finite(ours.get("flops")), seconds)
+    fused: dict[str, Any] = next((one for one in results if dig(one, "name") == OURS), {})
     return {
         **{name: finite(dig(part, "shape", name)) for name in SHAPE},
         "ours": _milli(seconds),
         "rate": None if rate is None else rate / 1e12,
         "share": _ratio(rate, finite(part.get("matrix_flop_per_s"))),
-        "error": next((finite(one.get("error")) for one in results if dig(one, "name") == OURS), None),
-        "plan": next((one.get("plan") for one in results if dig(one, "name") == OURS), None),
+        "error": finite(fused.get("error")),
+        "plan": fused.get("plan"),
+        **{kv: _milli(timed.get(f"{OURS}, kv={kv}", (None,))[0]) for kv in KVS},
         "library": _milli(library),
         "ratio": _ratio(library, seconds),
         "name": best,

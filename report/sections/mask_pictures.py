@@ -22,7 +22,7 @@ from scipy.ndimage import binary_dilation
 from harness.schema import read_object
 from report.reading.run import Run, dig, finite
 from report.render.document import Drawing
-from report.render.style import BASELINE, plain
+from report.render.style import BASELINE, plain, titled
 from report.sections.where_they_agree_least import IOU, Worst, taken_in_turns, worst_of
 
 MASK_COLOURS = mpl.colormaps["tab20"]
@@ -250,4 +250,4 @@ def _show(panel: Axes, image: np.ndarray | None, title: str) -> None:
     else:
         panel.imshow(image)
     if title:
-        panel.set_title(title, fontsize=SIZE)
+        titled(panel, title, SIZE)

@@ -51,7 +51,7 @@ def points_table(
     summary = fastest_first(run.summary) if by_speed else run.summary
     repeated = summary["repeat"].nunique() > 1
     keys = [name for name in KEYS if summary[name].notna().any() and (name != "repeat" or repeated)]
-    made = [(row, [one.cell(row) for one in columns]) for _, row in summary.iterrows()]
+    made = [(row, [one.cell(row) for one in columns]) for row in map(run.rows.__getitem__, summary.index)]
     kept = [(row, cells) for row, cells in made if every or any(cell.text for cell in cells)]
     rows = [row for row, _ in kept]
     table = filled(
@@ -100,7 +100,7 @@ def streamed(row: pd.Series) -> bool:
 
 def oracles(run: Run) -> str:
     """Name the strategies whose masks are expected, by the scenarios of the run."""
-    names = {"`stream_session`" if streamed(row) else "`sequential`" for _, row in run.summary.iterrows()}
+    names = {"`stream_session`" if streamed(row) else "`sequential`" for row in run.rows.values()}
     return " or ".join(sorted(names))
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from report.reading.run import finite
 from report.render.document import Drawing
-from report.render.style import COLOURS, objects_title, plain, tidy
+from report.render.style import COLOURS, objects_title, plain, tidy, titled
 from report.sections.points_table import with_interval
 
 MOST_RUNS = 40
@@ -40,7 +40,7 @@ def draw_runs(runs: Sequence[tuple[str, pd.Series]], *, name: str) -> Drawing | 
     last = timed[-1][1]
     objects = "" if pd.isna(last["objects"]) else f", {objects_title(last['objects'])}"
     which = f"{last['in_setting']}, batch {last['batch']:.0f}{objects}"
-    panel.set_title(plain(which), fontsize=9)
+    titled(panel, plain(which), 9)
     tidy(panel)
     return Drawing(
         name=name,

@@ -24,6 +24,7 @@ from report.render.style import (
     positive,
     styles_of,
     tidy,
+    titled,
     told_of,
     uncrowded,
 )
@@ -137,7 +138,7 @@ def _plot(
             tooltips += _draw(panel, points, styles[str(name)], tooltip, len(tooltips))
         batch_axis(panel, sorted(measured["batch"].unique()))
         if objects == objects:
-            panel.set_title(objects_title(objects), fontsize=10)
+            titled(panel, objects_title(objects), 10)
         tidy(panel)
     for panel in panels:
         label_speeds(panel)
@@ -176,7 +177,7 @@ def _one_line_each(
             panel.plot(row["value"], place, gid=gid, **mark)
             tooltips.append((gid, tooltip(row)))
         if objects == objects:
-            panel.set_title(objects_title(objects), fontsize=10)
+            titled(panel, objects_title(objects), 10)
         panel.set_xlabel(title)
         tidy(panel)
     panels[0].set_yticks(range(len(names)), [plain(name) for name in names])

@@ -22,6 +22,7 @@ from report.render.style import (
     positive,
     styles_of,
     tidy,
+    titled,
     told_of,
     uncrowded,
 )
@@ -134,7 +135,7 @@ def draw_pareto(run: Run) -> Drawing | None:
             _mark(panel, row, styles[row["label"]], (memory, speed), gid)
             tooltips.append((gid, _tooltip(row, memory, speed)))
         panel.margins(x=0.12, y=0.12)
-        panel.set_title(objects_title(objects), fontsize=10)
+        titled(panel, objects_title(objects), 10)
         panel.set_xlabel("peak memory (MB)" if memory.startswith("peak") else "peak GPU memory (MB)")
         _label_memory(panel, here[memory])
         tidy(panel)
@@ -142,7 +143,8 @@ def draw_pareto(run: Run) -> Drawing | None:
         label_speeds(panel)
     panels[0].set_ylabel("speed-up" if speed == "speedup" else "targets per second")
     _legend(figure, measured, styles)
-    figure.draw_without_rendering()  # This gives the panels their places.
+    if (layout := figure.get_layout_engine()) is not None:
+        layout.execute(figure)  # This gives the panels their places.
     for panel, objects in zip(panels, counts, strict=True):
         _name(figure, panel, measured[measured["objects"] == objects], (memory, speed))
     return Drawing(

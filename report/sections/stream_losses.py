@@ -35,7 +35,7 @@ class Loss:
 
 def losses(run: Run) -> dict[str, Loss]:
     """Return what each point of a stream that is no exact one loses, by its name, where that can be told."""
-    points = [row for _, row in run.summary.iterrows() if streamed(row) and row["status"] == "ok"]
+    points = [row for row in run.rows.values() if streamed(row) and row["status"] == "ok"]
     found = {}
     for row in points:
         if not is_approximate(run, row):

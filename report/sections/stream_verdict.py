@@ -28,7 +28,7 @@ def stream_cost(run: Run, row: pd.Series) -> str:
 def approximations(run: Run, max_loss: float) -> Paragraph | None:
     """Name the fastest approximation whose whole interval loses less than ``max_loss`` points; None without any."""
     found = losses(run)
-    rows = [row for _, row in run.summary.iterrows() if streamed(row) and str(row["point"]) in found]
+    rows = [row for row in run.rows.values() if streamed(row) and str(row["point"]) in found]
     if not rows:
         return None
     within = [row for row in rows if found[str(row["point"])].below(max_loss) and pd.notna(row["objects_per_s"])]

@@ -24,7 +24,7 @@ MOST_LINES = 8
 
 def streams_section(run: Run) -> Section | None:
     """Return None where no point followed streams."""
-    if not any(streamed(row) for _, row in run.summary.iterrows()):
+    if not any(map(streamed, run.rows.values())):
         return None
     found = losses(run)
     table = _table(run, found)

@@ -14,7 +14,7 @@ from harness.stats.interval import Interval
 from harness.store.history import Entry
 from report.reading.run import Run
 from report.render.document import Drawing
-from report.render.style import Style, label_speeds, objects_title, plain, styles_of, tidy
+from report.render.style import Style, label_speeds, objects_title, plain, styles_of, tidy, titled
 from report.sections.points_table import with_ends
 
 MOST_PANELS, MOST_ACROSS = 12, 3
@@ -106,7 +106,7 @@ def _draw(panel: Axes, trend: Trend, style: Style, first: int) -> list[tuple[str
     margin = 0.5 + len(places) / 40
     panel.set_xlim(places[0] - margin, places[-1] + margin)
     panel.set_xticks(*_ticks(trend.entries, places))
-    panel.set_title(plain(_which(trend.row)), fontsize=9)
+    titled(panel, plain(_which(trend.row)), 9)
     tidy(panel)
     panel.grid(visible=False, axis="x")
     return tooltips

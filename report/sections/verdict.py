@@ -85,22 +85,23 @@ def choices(run: Run) -> list[Choice]:
 
 def _best(points: pd.DataFrame) -> Choice:
     """Choose by the rule that a job's choice follows too; it is in `harness.stats.best`."""
-    found = best([_speed(row) for _, row in points.iterrows()])
-    row, similar = points.iloc[found.at], points.iloc[list(found.similar)]
-    decisive = points[points["point"].isin([*similar["point"], row["point"]])]
+    rows = [row for _, row in points.iterrows()]
+    known = positive(points["speedup_lo"]) & positive(points["speedup"]) & positive(points["speedup_hi"])
+    found = best([_speed(row, paired=paired) for row, paired in zip(rows, known, strict=True)])
+    row, similar = rows[found.at], [rows[at] for at in found.similar]
+    decisive = points[points["point"].isin([one["point"] for one in (*similar, row)])]
     return Choice(
         row=row,
         compared=row["masks"] != UNKNOWN,
         paired=found.paired,
         clear=found.clear,
-        similar=tuple({_named(one): None for _, one in similar.iterrows() if _named(one) != _named(row)}),
+        similar=tuple({_named(one): None for one in similar if _named(one) != _named(row)}),
         firm=not (decisive["converged"] == False).any(),  # noqa: E712 - it compares each row's; None is not False.
     )
 
 
-def _speed(row: pd.Series) -> Speed:
-    interval = row[["speedup_lo", "speedup", "speedup_hi"]].astype(float)
-    lo, _, hi = interval if positive(interval).all() else (None, None, None)
+def _speed(row: pd.Series, *, paired: bool) -> Speed:
+    lo, hi = (float(row["speedup_lo"]), float(row["speedup_hi"])) if paired else (None, None)
     baseline = row["reference"] if pd.notna(row["reference"]) else None
     return Speed(fps=float(row["fps"]), baseline=baseline, lo=lo, hi=hi, verdict=row["verdict"])
 

@@ -68,7 +68,7 @@ def taken_in_turns(queues: Iterable[Sequence[Item]], most: int) -> list[Item]:
 
 def worst_table(run: Run) -> Table | None:
     """Make a table of the worst targets, each once for a strategy; returns None where no masks differ."""
-    of_points = [_differing(run, row) for _, row in run.summary.iterrows()]
+    of_points = [_differing(run, row) for row in run.rows.values()]
     unique: dict[tuple[str, str, int, int | None], Worst] = {}
     for one in sorted(chain(*of_points), key=lambda one: (one.iou, -one.row["batch"])):
         unique.setdefault((one.row["label"], one.group, one.target, one.object_id), one)

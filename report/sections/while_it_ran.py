@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from report.reading.run import Run, dig, finite
 from report.render.document import Drawing, Paragraph, Section
-from report.render.style import plain, styles_of
+from report.render.style import plain, styles_of, titled
 from report.sections.points_table import column, points_table, text_column
 
 CORES = "cores"
@@ -67,9 +67,8 @@ def draw_series(run: Run) -> Drawing | None:
     figure = Figure(figsize=(1.2 + 2.6 * max(2, len(chosen)), 0.8 + 1.5 * len(quantities)), layout="constrained")
     panels = figure.subplots(len(quantities), len(chosen), sharex="col", sharey="row", squeeze=False)
     for column_of, (row, frame) in zip(panels.T, chosen, strict=True):
-        column_of[0].set_title(
-            f"{plain(row['label'])}\nbatch {row['batch']:.0f}, objects {row['objects']:.0f}", fontsize=9
-        )
+        title = f"{plain(row['label'])}\nbatch {row['batch']:.0f}, objects {row['objects']:.0f}"
+        titled(column_of[0], title, 9)
         column_of[-1].set_xlabel("seconds")
         for panel, quantity in zip(column_of, quantities, strict=True):
             for name, start, end in _phases(frame):
@@ -97,7 +96,7 @@ def draw_series(run: Run) -> Drawing | None:
 def _longest(run: Run) -> list[tuple[pd.Series, pd.DataFrame]]:
     """Return, for each strategy, the row and the series of the point with the most samples."""
     chosen: dict[str, tuple[pd.Series, pd.DataFrame]] = {}
-    for _, row in run.summary.iterrows():
+    for row in run.rows.values():
         frame = _frame(dig(run.points.get(row["point"]), "details", "series"))
         if frame is None or not _quantities([frame]):
             continue

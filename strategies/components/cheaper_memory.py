@@ -11,22 +11,21 @@ An option is a word or a word and a number, as ``topk_tokens:64``. Each acts on 
 ``last:N`` and ``decay:L`` need times, so streams apply them: the N newest tracked memories, and scores that are less by
 L for each frame of a tracked memory's age; labelled frames do not age. Pointers are always kept.
 
-``kv=int8`` and ``kv=fp8`` round keys and values to 8 bits and back. On a CPU, and without a kernel that reads 8 bits,
-this shows the accuracy only: it is slower and takes more memory than what it stands for. ``layers=N`` leaves out all
-layers of memory attention but the first N.
+``kv=int8`` and ``kv=fp8`` round keys and values to 8 bits and widen them again, because torch's attention reads no
+8 bits. That shows what masks lose, and saves neither time nor memory, which `triton` does, whose kernel reads them so.
+``layers=N`` leaves out all layers of memory attention but the first N.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from strategies.components.memory_attention import SharedBank, project_bank
 from strategies.components.memory_bank import MemoryBank
+from strategies.components.quantised import KV, KVS, stored
 from strategies.errors import UserError, one_of
 from strategies.models.dimensions import Dimensions
 from strategies.models.tracker import Tracker
@@ -35,8 +34,6 @@ KINDS = ("all", "last", "topk_frames", "topk_tokens", "pooled", "decay")
 OF_TRACKED = ("last", "decay")
 """Kinds that say something of the ages of frames that were tracked."""
 POOLED = (2, 4)
-KV = Literal["own", "int8", "fp8"]
-KVS: tuple[KV, ...] = get_args(KV)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,20 +184,5 @@ def quantised(bank: SharedBank, kv: KV) -> SharedBank:
     """Return the bank with keys and values rounded to 8 bits by a scale for each token, and widened again."""
     if kv == "own":
         return bank
-    rounded = _ROUNDINGS[kv]
-    keys, values = (tuple(rounded(each) for each in part) for part in (bank.keys, bank.values))
+    keys, values = (tuple(stored(each, kv).widened(each.dtype) for each in part) for part in (bank.keys, bank.values))
     return replace(bank, keys=keys, values=values)
-
-
-def _as_int8(values: Tensor) -> Tensor:
-    scale = values.abs().amax(dim=-1, keepdim=True).float().clamp(min=torch.finfo(torch.float32).tiny) / 127
-    return ((values.float() / scale).round().to(torch.int8).float() * scale).to(values.dtype)
-
-
-def _as_fp8(values: Tensor) -> Tensor:
-    largest = torch.finfo(torch.float8_e4m3fn).max
-    scale = values.abs().amax(dim=-1, keepdim=True).float().clamp(min=torch.finfo(torch.float32).tiny) / largest
-    return ((values.float() / scale).to(torch.float8_e4m3fn).float() * scale).to(values.dtype)
-
-
-_ROUNDINGS: dict[str, Callable[[Tensor], Tensor]] = {"int8": _as_int8, "fp8": _as_fp8}

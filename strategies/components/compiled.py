@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import BackendCompilerFailed
 
 from strategies.errors import UnavailableError, out_of_memory
+
+if TYPE_CHECKING:
+    from torch._dynamo.exc import BackendCompilerFailed
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -27,6 +29,9 @@ def compiled(
     attention of what ``sdpa=math`` asks for. option: the name of the option by which users ask for it.
     Calls raise UnavailableError where torch.compile can't work on this machine, for want of a compiler for instance.
     """
+    # Importing torch's compiler takes seconds, which whoever compiles nothing does without.
+    from torch._dynamo.exc import BackendCompilerFailed
+
     of_layout: dict[Hashable, Callable[..., Result]] = {}
     options: dict[str, str | int | bool | Callable] = {"pattern_matcher": not literally}
 

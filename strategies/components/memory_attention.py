@@ -8,7 +8,7 @@ cross-attention, because nothing before that depends on the object.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -67,18 +67,22 @@ def project_bank(model: Tracker, bank: MemoryBank, *, layers: int | None = None)
     """Project the bank once per group and layer, for the first so many layers, or for all."""
     attentions = [layer.cross_attn_image for layer in model.memory_attention.layers[:layers]]
     values = (_heads(attention.v_proj(bank.memory), attention.num_attention_heads) for attention in attentions)
-    keys = project_keys(model, bank, layers=layers)
+    keys = tuple(project_keys(model, bank, layers=layers))
     return SharedBank(keys=keys, values=tuple(value.contiguous() for value in values), bias=bank.bias)
 
 
-def project_keys(model: Tracker, bank: MemoryBank, *, layers: int | None = None) -> tuple[Tensor, ...]:
-    """Project each layer's keys, ``[O, heads, M, d]``, and rotate them; the tables of pointers turn nothing."""
+def project_keys(model: Tracker, bank: MemoryBank, *, layers: int | None = None) -> Iterator[Tensor]:
+    """Project each layer's keys, ``[O, heads, M, d]``, and rotate them; the tables of pointers turn nothing.
+
+    They come one layer at a time, so that who stores them in fewer bits never has all of them as they are.
+    """
     memories = (bank.memory.shape[1] - bank.pointer_tokens) // model.dimensions.memory_tokens
     cos, sin = (F.pad(table, (0, 0, 0, bank.pointer_tokens)) for table in model.memory_rotary(memories))
     cos[len(cos) - bank.pointer_tokens :] = 1
     placed = bank.memory + bank.position
-    attentions = [layer.cross_attn_image for layer in model.memory_attention.layers[:layers]]
-    return tuple(rotate(_heads(each.k_proj(placed), each.num_attention_heads), cos, sin) for each in attentions)
+    for layer in model.memory_attention.layers[:layers]:
+        attention = layer.cross_attn_image
+        yield rotate(_heads(attention.k_proj(placed), attention.num_attention_heads), cos, sin)
 
 
 def condition_shared(

@@ -16,6 +16,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from strategies.components.quantised import KV
 from strategies.kernels.attention_kernel import attention, merge
 from strategies.kernels.launch import MERGED_QUERIES
 
@@ -27,28 +28,29 @@ class Chip:
     """A generation of GPUs.
 
     capability: its compute capability, times 10. shared_bytes: the most shared memory of one program. product: the
-    instruction of its matrix units, as PTX spells it. descriptors: whether it copies by descriptors (TMA).
+    instruction of its matrix units, as PTX spells it.
     """
 
     name: str
     capability: int
     shared_bytes: int
     product: str
-    descriptors: bool
 
 
 CHIPS = (
-    Chip(name="sm_80", capability=80, shared_bytes=163 << 10, product="mma.sync", descriptors=False),
-    Chip(name="sm_89", capability=89, shared_bytes=99 << 10, product="mma.sync", descriptors=False),
-    Chip(name="sm_90", capability=90, shared_bytes=227 << 10, product="wgmma.mma_async", descriptors=True),
-    Chip(name="sm_100", capability=100, shared_bytes=227 << 10, product="tcgen05.mma", descriptors=True),
+    Chip(name="sm_80", capability=80, shared_bytes=163 << 10, product="mma.sync"),
+    Chip(name="sm_89", capability=89, shared_bytes=99 << 10, product="mma.sync"),
+    Chip(name="sm_90", capability=90, shared_bytes=227 << 10, product="wgmma.mma_async"),
+    Chip(name="sm_100", capability=100, shared_bytes=227 << 10, product="tcgen05.mma"),
 )
 """A100, L40 and RTX 4090, H100, B200; the limits are those of NVIDIA's CUDA programming guide."""
 
 TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+NARROW_TYPES = {"int8": "i8", "fp8": "fp8e4nv"}
 MULTIPLES_OF_16 = ("query_step", "residual_step", "queries", "table_rows", "count_bucket")
 """The sizes that divide by 16 at 1024 px, which the compiler is told; the number of keys does not."""
 FOUND = ("peaks", "totals", "means")
+SCALES = ("key_scales", "value_scales")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,15 +72,26 @@ class Compiled:
 
 
 def compiled(
-    tile: triton.Config, chip: Chip, dtype: torch.dtype, *, width: int, value_width: int, split: bool = False
+    tile: triton.Config,
+    chip: Chip,
+    dtype: torch.dtype,
+    *,
+    width: int,
+    value_width: int,
+    split: bool = False,
+    kv: KV = "own",
 ) -> Compiled:
-    """Compile a tile for keys and an output of ``width``, values of ``value_width``, and keys in parts or not."""
+    """Compile a tile for keys and an output of ``width``, values of ``value_width``, and keys in parts or not.
+
+    kv: in how many bits keys and values are; ``own`` for dtype's.
+    """
     merged = split or tile.kwargs["loop"] == "specialised"
     constants = {"width": width, "value_width": value_width, "columns": width, "split": split, **tile.kwargs}
     constants |= {} if split else {"parts": 1}  # Triton makes constants of 1 and of None.
     constants |= {} if merged else dict.fromkeys(FOUND)
+    constants |= dict.fromkeys(SCALES) if kv == "own" else {}
     options = {"num_warps": tile.num_warps, "num_stages": tile.num_stages}
-    return _compile(attention, dtype, constants, chip, options)
+    return _compile(attention, dtype, constants, chip, options, kv=kv)
 
 
 def compiled_merge(chip: Chip, dtype: torch.dtype, *, width: int, value_width: int) -> Compiled:
@@ -88,10 +101,17 @@ def compiled_merge(chip: Chip, dtype: torch.dtype, *, width: int, value_width: i
 
 
 def _compile(
-    kernel: triton.JITFunction, dtype: torch.dtype, constants: dict[str, Any], chip: Chip, options: dict[str, int]
+    kernel: triton.JITFunction,
+    dtype: torch.dtype,
+    constants: dict[str, Any],
+    chip: Chip,
+    options: dict[str, int],
+    *,
+    kv: KV = "own",
 ) -> Compiled:
-    types = dict.fromkeys(("query", "keys", "values", "weight"), f"*{TYPES[dtype]}")
-    types |= dict.fromkeys(("cos", "sin", "bias", "residual", "out", *FOUND), "*fp32")
+    types = dict.fromkeys(("query", "weight"), f"*{TYPES[dtype]}")
+    types |= dict.fromkeys(("keys", "values"), f"*{NARROW_TYPES.get(kv, TYPES[dtype])}")
+    types |= dict.fromkeys(("cos", "sin", "bias", "residual", "out", *FOUND, *SCALES), "*fp32")
     types |= {**dict.fromkeys((*MULTIPLES_OF_16, "count", "parts"), "i32"), "scale": "fp32"}
     types |= dict.fromkeys(constants, "constexpr")
     names = kernel.arg_names

@@ -10,8 +10,10 @@ another order of summation.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from strategies.components.quantised import BITS_8
 from strategies.kernels.launch import Operands, Plan, run
 from strategies.kernels.tuning import plan_for
 
@@ -27,6 +29,8 @@ def attend(
     residual: Tensor,
     *,
     scale: float,
+    key_scales: Tensor | None = None,
+    value_scales: Tensor | None = None,
     plan: Plan | None = None,
 ) -> Tensor:
     """Return ``residual + softmax(scale * rotate(query) keys^T) values weight^T + bias``, ``[G, N, C]``.
@@ -36,9 +40,12 @@ def attend(
     takes row ``n % L``; keys: ``[G, M, D]``, rotated where they should be; values: ``[G, M, V]``; weight: ``[C, V]``;
     bias: ``[C]``; residual: ``[G, N, C]``, or ``[1, N, C]`` for all groups. All are contiguous; query, keys, values and
     weight share one dtype, in which products are taken with fp32 sums; D, V and C are powers of two from 16 on.
+    key_scales and value_scales: fp32 ``[G, M]``, where keys and values are int8 or e4m3 and stand for themselves times
+    these; query and weight give the dtype of products then.
     plan: how the kernel works, for what compares plans; None for what suits the shape and the device (`tuning`).
     """
     _check(query, keys, values, weight, residual, cos, sin, bias)
+    _check_dtypes(query, keys, values, weight, key_scales, value_scales)
     operands = Operands(
         query=query,
         cos=cos,
@@ -49,6 +56,8 @@ def attend(
         bias=bias,
         residual=residual,
         scale=scale,
+        key_scales=key_scales,
+        value_scales=value_scales,
     )
     return run(operands, plan or plan_for(operands))
 
@@ -73,7 +82,19 @@ def _check(query: Tensor, keys: Tensor, values: Tensor, weight: Tensor, residual
     widths = (width, values.shape[2], columns)
     if any(each < 16 or each & (each - 1) for each in widths):
         raise ValueError(f"widths of keys, values and output must be powers of two from 16 on, not {widths}")
-    if len({x.dtype for x in (query, keys, values, weight)}) > 1:
-        raise ValueError(f"query, keys, values and weight differ in dtype: {query.dtype}, {keys.dtype}, ...")
     if not all(x.is_contiguous() for x in (query, keys, values, weight, residual, *tables)):
         raise ValueError("all tensors must be contiguous")
+
+
+def _check_dtypes(
+    query: Tensor, keys: Tensor, values: Tensor, weight: Tensor, key_scales: Tensor | None, value_scales: Tensor | None
+) -> None:
+    narrow = keys.dtype in BITS_8.values()
+    dtypes = {x.dtype for x in (query, weight)} | (set() if narrow else {keys.dtype})
+    if len(dtypes) > 1 or values.dtype != keys.dtype:
+        raise ValueError(f"query, keys, values and weight differ in dtype: {query.dtype}, {keys.dtype}, ...")
+    given = [x for x in (key_scales, value_scales) if x is not None]
+    if len(given) != 2 * narrow:
+        raise ValueError(f"keys and values of {keys.dtype} have {len(given)} tensors of scales instead of {2 * narrow}")
+    if not all(x.shape == keys.shape[:2] and x.dtype == torch.float32 and x.is_contiguous() for x in given):
+        raise ValueError(f"scales must be contiguous fp32 of shape {tuple(keys.shape[:2])}")

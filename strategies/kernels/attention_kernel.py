@@ -4,6 +4,9 @@ Prologue: a tile of queries takes its rotary encoding and stays in registers. Lo
 once for all queries of the tile, softmax online in base 2 and fp32 (FlashAttention-2). Epilogue: the output's product,
 bias and residual, in chunks of columns so that it needs no more registers than the loop.
 
+Keys and values in 8 bits are loaded so and widened in registers, which loses nothing (`components.quantised`). A key's
+scale multiplies its scores after their product, and a value's scale its shares before theirs.
+
 Where keys are split, a program goes through a part of them and stores its running maximum, sum and weighted values;
 `merge` puts the parts together and has the epilogue (Flash-Decoding). The specialised loop leaves its epilogue to
 `merge`, too, also where there is one part: Triton 3.7 fails to specialise a kernel in which another product loads.
@@ -19,6 +22,11 @@ from strategies.kernels.rotary import rotated
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 
 
+ABOVE_SUBNORMAL = tl.constexpr(64.0)
+"""By so much shares are larger while they carry the scales of values in 8 bits, which are far below 1: in fp16 small
+ones would lose their bits. A share at the scale of the largest number of fp16, a 127th of it, still fits."""
+
+
 @triton.jit
 def attention(
     query: tl.tensor,
@@ -26,6 +34,8 @@ def attention(
     sin: tl.tensor,
     keys: tl.tensor,
     values: tl.tensor,
+    key_scales: tl.tensor | None,
+    value_scales: tl.tensor | None,
     weight: tl.tensor,
     bias: tl.tensor,
     residual: tl.tensor,
@@ -55,6 +65,7 @@ def attention(
 
     peaks and totals ``[parts, G, N]`` and means ``[parts, G, N, V]``, fp32, are written where `merge` follows: for keys
     in parts, and by the ``specialised`` loop, whose query is rotated already. out is written everywhere else.
+    key_scales and value_scales ``[G, M]``, fp32, are those of keys and values in 8 bits.
     """
     group = tl.program_id(1).to(tl.int64)
     rows = tl.program_id(0).to(tl.int64) * block_q + tl.arange(0, block_q)
@@ -62,6 +73,9 @@ def attention(
     query += group * query_step
     keys += group * count * width
     values += group * count * value_width
+    if key_scales is not None:
+        key_scales += group * count
+        value_scales += group * count
     first = 0
     end = count
     if split:
@@ -71,15 +85,24 @@ def attention(
 
     if loop == "specialised":
         peak, total, mean = _specialised(
-            query, keys, values, queries, count, first, end, scale, width, value_width, block_q, block_k, precision
+            *(query, keys, values, key_scales, value_scales, queries, count, first, end, scale),
+            *(width, value_width, block_q, block_k, precision),
         )
     else:
-        q = rotated(query, rows, inside, cos, sin, table_rows, width).to(keys.dtype.element_ty)
+        q = rotated(query, rows, inside, cos, sin, table_rows, width).to(query.dtype.element_ty)
         if loop == "ahead":
-            peak, total, mean = _ahead(q, keys, values, first, end, scale, width, value_width, block_k, precision)
+            peak, total, mean = _ahead(
+                *(q, keys, values, key_scales, value_scales, first, end, scale),
+                *(width, value_width, block_k, precision),
+            )
         else:
-            peak, total, mean = _plain(q, keys, values, first, end, scale, width, value_width, block_k, precision)
+            peak, total, mean = _plain(
+                *(q, keys, values, key_scales, value_scales, first, end, scale),
+                *(width, value_width, block_k, precision),
+            )
 
+    if value_scales is not None:
+        mean /= ABOVE_SUBNORMAL
     if split or loop == "specialised":
         at = (tl.program_id(2) * tl.num_programs(1) + group) * queries + rows
         tl.store(peaks + at, peak, mask=inside)
@@ -140,6 +163,8 @@ def _plain(
     q: tl.tensor,
     keys: tl.tensor,
     values: tl.tensor,
+    key_scales: tl.tensor | None,
+    value_scales: tl.tensor | None,
     first: int,
     end: int,
     scale: float,
@@ -155,8 +180,10 @@ def _plain(
         scores = _scores(q, _rows(keys, start, end, width, block_k), precision)
         if start == last:
             scores = _without_the_end(scores, start, end)
-        v = _rows(values, start, end, value_width, block_k)
-        peak, total, mean = _take_in(scores, v, peak, total, mean, scale, precision)
+        v = _widened(_rows(values, start, end, value_width, block_k), q.dtype)
+        k_scales = _scales(key_scales, start, end, block_k)
+        v_scales = _scales(value_scales, start, end, block_k)
+        peak, total, mean = _take_in(scores, v, k_scales, v_scales, peak, total, mean, scale, precision)
     return peak, total, mean
 
 
@@ -165,6 +192,8 @@ def _ahead(
     q: tl.tensor,
     keys: tl.tensor,
     values: tl.tensor,
+    key_scales: tl.tensor | None,
+    value_scales: tl.tensor | None,
     first: int,
     end: int,
     scale: float,
@@ -179,12 +208,16 @@ def _ahead(
     scores = _scores(q, _rows(keys, first, end, width, block_k), precision)
     for start in tl.range(first, last, block_k):
         following = _scores(q, _rows(keys, start + block_k, end, width, block_k), precision)
-        v = _rows(values, start, end, value_width, block_k)
-        peak, total, mean = _take_in(scores, v, peak, total, mean, scale, precision)
+        v = _widened(_rows(values, start, end, value_width, block_k), q.dtype)
+        k_scales = _scales(key_scales, start, end, block_k)
+        v_scales = _scales(value_scales, start, end, block_k)
+        peak, total, mean = _take_in(scores, v, k_scales, v_scales, peak, total, mean, scale, precision)
         scores = following
     scores = _without_the_end(scores, last, end)
-    v = _rows(values, last, end, value_width, block_k)
-    return _take_in(scores, v, peak, total, mean, scale, precision)
+    v = _widened(_rows(values, last, end, value_width, block_k), q.dtype)
+    k_scales = _scales(key_scales, last, end, block_k)
+    v_scales = _scales(value_scales, last, end, block_k)
+    return _take_in(scores, v, k_scales, v_scales, peak, total, mean, scale, precision)
 
 
 @triton.jit
@@ -192,6 +225,8 @@ def _specialised(
     query: tl.tensor,
     keys: tl.tensor,
     values: tl.tensor,
+    key_scales: tl.tensor | None,
+    value_scales: tl.tensor | None,
     queries: int,
     count: int,
     first: int,
@@ -211,7 +246,10 @@ def _specialised(
     peak, total, mean = _nothing(block_q, value_width)
     for start in tl.range(first, end, block_k, warp_specialize=True):
         scores = _without_the_end(_scores(q, k_tiles.load([start, 0]), precision), start, end)
-        peak, total, mean = _take_in(scores, v_tiles.load([start, 0]), peak, total, mean, scale, precision)
+        v = _widened(v_tiles.load([start, 0]), q.dtype)
+        k_scales = _scales(key_scales, start, end, block_k)
+        v_scales = _scales(value_scales, start, end, block_k)
+        peak, total, mean = _take_in(scores, v, k_scales, v_scales, peak, total, mean, scale, precision)
     return peak, total, mean
 
 
@@ -224,7 +262,8 @@ def _nothing(block_q: tl.constexpr, value_width: tl.constexpr) -> tuple[tl.tenso
 
 @triton.jit
 def _scores(q: tl.tensor, k: tl.tensor, precision: tl.constexpr) -> tl.tensor:
-    """Return the scores of a tile, ``[block_q, block_k]``, with 0 for keys past the end."""
+    """Return the scores of a tile, ``[block_q, block_k]``, without their keys' scales, with 0 for keys past the end."""
+    k = _widened(k, q.dtype)
     return _product(q, tl.trans(k), tl.zeros((q.shape[0], k.shape[0]), tl.float32), precision)
 
 
@@ -238,6 +277,8 @@ def _without_the_end(scores: tl.tensor, start: tl.tensor, end: int) -> tl.tensor
 def _take_in(
     scores: tl.tensor,
     v: tl.tensor,
+    k_scales: tl.tensor | None,
+    v_scales: tl.tensor | None,
     peak: tl.tensor,
     total: tl.tensor,
     mean: tl.tensor,
@@ -245,10 +286,13 @@ def _take_in(
     precision: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """Go on with the online softmax by one tile: its running maximum, sum of weights and weighted sum of values."""
+    if k_scales is not None:
+        scores *= k_scales[None, :]
     higher = tl.maximum(peak, tl.max(scores, 1) * scale)
     shares = tl.exp2(scores * scale - higher[:, None])
     shrink = tl.exp2(peak - higher)
-    mean = _product(shares.to(v.dtype), v, mean * shrink[:, None], precision)
+    weights = shares if v_scales is None else shares * (v_scales * ABOVE_SUBNORMAL)[None, :]
+    mean = _product(weights.to(v.dtype), v, mean * shrink[:, None], precision)
     return higher, total * shrink + tl.sum(shares, 1), mean
 
 
@@ -258,6 +302,24 @@ def _rows(x: tl.tensor, start: tl.tensor, end: int, width: tl.constexpr, block: 
     rows = start + tl.arange(0, block)
     at = rows[:, None] * width + tl.arange(0, width)[None, :]
     return tl.load(x + at, mask=(rows < end)[:, None], other=0.0)
+
+
+@triton.jit
+def _widened(x: tl.tensor, dtype: tl.constexpr) -> tl.tensor:
+    """Return keys or values in the dtype of products, which holds numbers of 8 bits as they are."""
+    if INTERPRETED:  # its numpy knows no bf16 and would take whole numbers for its bits
+        x = x.to(tl.float32)
+    return x.to(dtype)
+
+
+@triton.jit
+def _scales(x: tl.tensor | None, start: tl.tensor, end: int, block: tl.constexpr) -> tl.tensor | None:
+    """Load ``block`` scales from row ``start`` on, with 1 past the end; None where there are none."""
+    scales = None
+    if x is not None:
+        rows = start + tl.arange(0, block)
+        scales = tl.load(x + rows, mask=rows < end, other=1.0)
+    return scales
 
 
 @triton.jit

@@ -10,6 +10,7 @@ import triton
 from torch import Tensor
 from triton.runtime import KernelInterface
 
+from strategies.components.quantised import BITS_8, KV
 from strategies.kernels.attention_kernel import attention, merge
 from strategies.kernels.rotary import rotate
 from strategies.kernels.tiles import name_of
@@ -31,6 +32,8 @@ class Operands:
     bias: Tensor
     residual: Tensor
     scale: float
+    key_scales: Tensor | None = None
+    value_scales: Tensor | None = None
 
     @property
     def groups(self) -> int:
@@ -39,6 +42,11 @@ class Operands:
     @property
     def queries(self) -> int:
         return self.residual.shape[1]
+
+    @property
+    def kv(self) -> KV:
+        """In how many bits keys and values are."""
+        return next((kv for kv, dtype in BITS_8.items() if dtype == self.keys.dtype), "own")
 
     @property
     def count(self) -> int:
@@ -120,6 +128,8 @@ def attend_in_parts(
             of.sin,
             of.keys,
             of.values,
+            of.key_scales,
+            of.value_scales,
             of.weight,
             of.bias,
             of.residual,

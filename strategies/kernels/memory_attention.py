@@ -16,9 +16,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from strategies.components.memory_attention import project_keys
 from strategies.components.memory_bank import MemoryBank
+from strategies.components.quantised import KV, Tokens, stored
 from strategies.kernels.attention import attend
 from strategies.kernels.rotary import rotate
 from strategies.models.modules import Attention, MemoryAttentionLayer
+from strategies.models.precision import DTYPES
 from strategies.models.tracker import Tracker
 
 FASTEST_FIRST = [
@@ -41,20 +43,26 @@ class _Output:
 class FusedMemoryAttention:
     """Memory attention of one group: keys of every layer and the raw memory, cast and rotated once.
 
-    fused_self_attention: self-attention in our kernel too, else in the fastest of torch's.
+    fused_self_attention: self-attention in our kernel too, else in the fastest of torch's. kv: in how many bits keys
+    and memory are kept and read; each is rounded to 8 from what it was projected or stored in.
     """
 
-    def __init__(self, model: Tracker, bank: MemoryBank, *, fused_self_attention: bool) -> None:
+    def __init__(self, model: Tracker, bank: MemoryBank, *, fused_self_attention: bool, kv: KV) -> None:
         self._model = model
         self._attention = model.memory_attention
-        self._keys = tuple(key[:, 0] for key in project_keys(model, bank))  # [O, M, d]
-        self._dtype = self._keys[0].dtype
-        self._memory = bank.memory.to(self._dtype)
+        dtype = DTYPES[model.dtype]
+        self._keys = tuple(stored(key[:, 0], kv) for key in project_keys(model, bank))  # [O, M, d]
+        self._memory = stored(bank.memory.to(dtype) if kv == "own" else bank.memory, kv)
         cos, sin = model.rotary
         self._tables = cos[:, ::2].contiguous(), sin[:, ::2].contiguous()
         full = model.in_dtype("fp32").memory_attention.layers
-        self._outputs = tuple(_absorbed(layer.cross_attn_image, self._dtype) for layer in full)
+        self._outputs = tuple(_absorbed(layer.cross_attn_image, dtype) for layer in full)
         self._self_attention = self._fused_self_attention if fused_self_attention else self._library_self_attention
+
+    @property
+    def bank_bytes(self) -> int:
+        """The bytes of keys and memory."""
+        return sum(tokens.nbytes for tokens in (*self._keys, self._memory))
 
     def condition(self, embedding: Tensor, objects: slice) -> Tensor:
         """Condition embeddings ``[T, C, h, w]`` on a slice of the objects: ``[O*T, C, h, w]`` (object-major)."""
@@ -68,7 +76,7 @@ class FusedMemoryAttention:
         return x.transpose(1, 2).unflatten(2, embedding.shape[-2:])
 
     def _cross_attention(
-        self, layer: MemoryAttentionLayer, x: Tensor, keys: Tensor, memory: Tensor, output: _Output
+        self, layer: MemoryAttentionLayer, x: Tensor, keys: Tokens, memory: Tokens, output: _Output
     ) -> Tensor:
         """Return ``[O, T, L, C]``, x added, of ``[T, L, C]`` (shared by all objects) or ``[O, T, L, C]``."""
         attention = layer.cross_attn_image
@@ -76,12 +84,14 @@ class FusedMemoryAttention:
         out = attend(
             self._one_axis(attention.q_proj(layer.layer_norm2(x))),
             *self._tables,
-            keys,
-            memory,
+            keys.values,
+            memory.values,
             output.weight,
             output.bias,
             self._one_axis(x),
             scale=attention.scaling,
+            key_scales=keys.scales,
+            value_scales=memory.scales,
         )
         return out.unflatten(1, (targets, tokens))
 

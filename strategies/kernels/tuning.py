@@ -17,6 +17,7 @@ import triton
 from torch import Tensor
 from triton.runtime import driver
 
+from strategies.components.quantised import KV, stored
 from strategies.kernels.attention_kernel import INTERPRETED, attention
 from strategies.kernels.launch import Operands, Plan, attend_in_parts, bucket, merge_parts, room_for_parts
 from strategies.kernels.rotary import rotate
@@ -31,12 +32,14 @@ LEAST_KEYS = 512
 MOST_PARTS = 8
 COMPILER_FAILED = "PassManager::run failed"
 """The words of Triton's error where it does not get a kernel through its own steps."""
-TENSORS = ("query", "cos", "sin", "keys", "values", "weight", "bias", "residual")
+TENSORS = ("query", "cos", "sin", "keys", "values", "weight", "bias", "residual", "key_scales", "value_scales")
 """Of `Operands`, by the names that the kernel's arguments have, too."""
 SPECIALISED_CAPABILITIES = (9, 10)
 """The compute capabilities, by their first number, for which Triton specialises warps. It fails to for 12."""
+SPECIALISED_CAPABILITIES_OF_8_BITS = (9,)
+"""Those of them where it does so for keys and values in 8 bits without spilling."""
 TMA_BYTES = 16
-"""To what the tensor memory accelerator wants addresses aligned. Steps are: the narrowest rows have 32 bytes."""
+"""To what the tensor memory accelerator wants addresses aligned. Steps are: the narrowest rows have 16 bytes."""
 
 
 def plan_for(of: Operands) -> Plan:
@@ -50,9 +53,8 @@ def plan_for(of: Operands) -> Plan:
         return Plan(tile=kernel.configs[0], parts=parts)
     queries = TUNING_QUERIES if parts == 1 else rows * (_processors(of.query.device) // parts)
     dtypes = of.query.dtype, of.bias.dtype, of.residual.dtype
-    return Plan(
-        tile=_fastest(kernel, of.query.device, dtypes, of.widths, queries, bucket(of.count), parts), parts=parts
-    )
+    tile = _fastest(kernel, of.query.device, dtypes, of.kv, of.widths, queries, bucket(of.count), parts)
+    return Plan(tile=tile, parts=parts)
 
 
 def tuner_for(of: Operands) -> triton.runtime.Autotuner:
@@ -73,6 +75,7 @@ def _fastest(
     kernel: triton.runtime.Autotuner,
     device: torch.device,
     dtypes: tuple[torch.dtype, torch.dtype, torch.dtype],
+    kv: KV,
     widths: tuple[int, int, int],
     queries: int,
     count: int,
@@ -86,17 +89,20 @@ def _fastest(
     def normal(*shape: int, dtype: torch.dtype = of_products) -> Tensor:
         return torch.randn(*shape, generator=generator, device=device).to(dtype)
 
+    keys, values = (stored(normal(1, count, each), kv) for each in (width, value_width))
     angles = normal(max(1, queries // 16), width // 2, dtype=torch.float32)
     drawn = Operands(
         query=normal(1, queries, width),
         cos=angles.cos(),
         sin=angles.sin(),
-        keys=normal(1, count, width),
-        values=normal(1, count, value_width),
+        keys=keys.values,
+        values=values.values,
         weight=normal(columns, value_width),
         bias=normal(columns, dtype=of_bias),
         residual=normal(1, queries, columns, dtype=of_residual),
         scale=width**-0.5,
+        key_scales=keys.scales,
+        value_scales=values.scales,
     )
     out = torch.empty_like(drawn.residual)
     attend_in_parts(kernel, drawn, out, room_for_parts(drawn, parts), parts=parts)
@@ -159,4 +165,9 @@ def _capability(device: torch.device) -> tuple[int, int]:
 def _takes_descriptors(of: Operands) -> bool:
     """Return whether specialised tiles can run: Triton knows them for the chip, and TMA takes the addresses."""
     aligned = all(x.data_ptr() % TMA_BYTES == 0 for x in (of.keys, of.values))
-    return aligned and _capability(of.query.device)[0] in SPECIALISED_CAPABILITIES
+    return aligned and specialises(_capability(of.query.device)[0], of.kv)
+
+
+def specialises(capability: int, kv: KV) -> bool:
+    """Return whether there are specialised tiles for a compute capability's first number and keys of so many bits."""
+    return capability in (SPECIALISED_CAPABILITIES if kv == "own" else SPECIALISED_CAPABILITIES_OF_8_BITS)

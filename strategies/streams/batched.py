@@ -22,11 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from strategies.components.cheaper_memory import KV, CheaperMemory
+from strategies.components.cheaper_memory import CheaperMemory
 from strategies.components.chunks import pairs_on
 from strategies.components.mask_decoder import decode
 from strategies.components.memory_attention import condition_shared
 from strategies.components.memory_bank import encode_labelled
+from strategies.components.quantised import KV
 from strategies.components.stages import MASK_DECODER, MEMORY_ATTENTION, MEMORY_BANK, MEMORY_ENCODER, stage
 from strategies.components.two_way import TwoWay
 from strategies.errors import UserError
@@ -68,7 +69,7 @@ class StreamBatched(StreamStrategy):
     newest; None for all.
 
     Approximations, of which none is exact (`strategies.components.cheaper_memory`): memory: how memories are read. kv:
-    in how many bits. layers: of memory attention, the first so many; None for all.
+    rounded to how many bits, to see what masks lose. layers: of memory attention, the first so many; None for all.
     """
 
     exact_where = "an object has no more labelled frames than are kept, and memories are the network's own"

@@ -10,7 +10,7 @@ import pytest
 from harness import load, run
 from harness.row import COLUMNS
 from strategies.errors import UserError
-from tests.support.harness_runs import TINY, runs
+from tests.support.harness_runs import runs
 
 pytestmark = pytest.mark.slow
 
@@ -18,6 +18,9 @@ FAST: dict[str, Any] = {
     **{"data": {"groups": 1, "parts": 2}, "targets": 3, "pictures": 0, "isolation": "inline", "reporter": None},
     "timing": {"min_seconds": 0, "min_rounds": 1, "max_seconds": 0, "warmup_seconds": 0, "block_seconds": 60},
 }
+
+ALONE = FAST | {"paired": False, "compare": False, "refs": 1}
+"""The same of points that are compared with nothing."""
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_sweep_is_a_call_and_a_row_is_a_point(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table = run("strategy=direct", batch=[2, 3], objects=range(1, 3), name="two words", **FAST)
+    table = run("strategy=direct", batch=[2, 3], objects=range(1, 3), name="two words", **ALONE)
     assert sorted(zip(table["batch"], table["objects"], strict=True)) == [(2, 1), (2, 2), (3, 1), (3, 2)]
     assert set(table["status"]) == {"ok"}
     assert {"run", "time", *COLUMNS, "config.timing.min_rounds"} <= set(table.columns)
@@ -40,8 +43,8 @@ def test_a_sweep_is_a_call_and_a_row_is_a_point(here: Path, capsys: pytest.Captu
 
 
 def test_a_table_has_the_points_that_were_asked_for(here: Path) -> None:
-    first = run("strategy=direct", "paired=false", batch=2, **FAST)
-    again = run("strategy=direct", "paired=false", "resume=true", batch=3, **FAST)
+    first = run("strategy=direct", batch=2, **ALONE)
+    again = run("strategy=direct", "resume=true", batch=3, **ALONE)
     assert (list(first["batch"]), list(again["batch"])) == ([2], [3])
     assert list(load("results/latest")["batch"]) == [3, 2]
 
@@ -89,7 +92,7 @@ def test_what_a_strategy_raises_is_raised_where_nothing_isolates_it(here: Path) 
 
 
 def test_points_that_time_did_not_suffice_for_are_warned_of(here: Path) -> None:
-    run("strategy=direct", *TINY, batch=2)
+    run("strategy=direct", batch=2, **ALONE)
     with pytest.warns(UserWarning, match=r"minutes=1e-09 were over .* resume=true goes on"):
-        table = run("strategy=direct", "resume=true", *TINY, batch=[2, 3], minutes=1e-9)
+        table = run("strategy=direct", "resume=true", batch=[2, 3], minutes=1e-9, **ALONE)
     assert list(table["batch"]) == [2]

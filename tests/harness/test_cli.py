@@ -163,7 +163,7 @@ def test_every_point_has_a_file_with_its_row_its_options_and_its_samples(plain: 
         }
         assert stored["config"]["batch"] == int(row["batch"])
         assert stored["config"]["strategy"]["_target_"] == "strategies.direct.Direct"
-        assert [sample["targets"] for sample in stored["samples"]] == [3] * 8
+        assert [sample["targets"] for sample in stored["samples"]] == [int(row["batch"])] * 8
         assert all(sample["seconds"] > 0 for sample in stored["samples"])
         assert set(stored["details"]["agreement"]["per_object"]) == {"specimen000/1", "specimen000/2"}
 
@@ -222,7 +222,8 @@ def test_the_command_of_a_row_measures_that_point_again(plain: Sweep) -> None:
 
 @pytest.mark.slow
 def test_where_the_command_line_does_not_say_every_strategy_is_swept(tmp_path: Path) -> None:
-    swept = Sweep(folder=tmp_path, done=run_here(tmp_path, "batch=3", "positions=pinned,raw", *TINY, *ALONE))
+    words = ("batch=3", "positions=pinned,raw")
+    swept = Sweep(folder=tmp_path, done=run_here(tmp_path, *words, *TINY, *ALONE, "objects=1"))
     assert swept.done.returncode == 0, swept.done.stderr
     assert {row["strategy"] for row in swept.rows} == set(SHIPPED)
     for row in swept.rows:

@@ -90,7 +90,7 @@ def test_a_strategy_of_ones_own_is_measured_from_another_folder(installed: Insta
     (tmp_path / "conf" / "__init__.py").write_text("raise SystemExit('another project')\n")
     (tmp_path / "conf" / "strategy" / "mine.yaml").write_text("_target_: my_strategies.Mine\n")
     (tmp_path / "my_strategies.py").write_text(MINE)
-    done = installed.run(tmp_path, "bench", "strategy=mine", "batch=2", *TINY, "isolation=spawn")
+    done = installed.run(tmp_path, "bench", "strategy=mine", "batch=2", *TINY, "isolation=fork")
     assert done.returncode == 0, done.stderr
     (row,) = summary(only_run(tmp_path / "results"))
     assert (row["strategy"], row["status"]) == ("mine", "ok")

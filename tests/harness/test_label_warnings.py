@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -74,23 +75,39 @@ def scores_of(folder: Path) -> list[tuple[str, str, str]]:
 # --- commands ------------------------------------------------------------------------------------------------------
 
 
+STRANGE = {**WING, "s": (1, 2, 77), "u": (2, 8, 255)}
+"""The same, where two targets show ids of which no reference knows."""
+
+Odd = Callable[[str], tuple[Path, subprocess.CompletedProcess[str]]]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Odd:
+    """Two points of strange data, measured once for each source: the folder, and how the command ended."""
+
+    @cache
+    def of(data: str) -> tuple[Path, subprocess.CompletedProcess[str]]:
+        folder = tmp_path_factory.mktemp(data)
+        words = write_data(folder, data=data, shown=STRANGE)
+        return folder, run_here(folder, *words, *INLINE, "strategy=direct,sequential")
+
+    return of
+
+
 @pytest.mark.parametrize("data", ["folder", "davis"])
 def test_ids_that_no_reference_shows_are_background_and_the_command_of_two_points_warns_once(
-    tmp_path: Path, data: str
+    tmp_path: Path, measured: Odd, data: str
 ) -> None:
-    odd, clean = tmp_path / "odd", tmp_path / "clean"
-    strange = {**WING, "s": (1, 2, 77), "u": (2, 8, 255)}
-    words = write_data(odd, data=data, shown=strange)
-    done = run_here(odd, *words, *INLINE, "strategy=direct,sequential")
+    odd, done = measured(data)
     (warning,) = warnings_of(done)
     assert "8, 77 in group wing" in warning
     assert "background" in warning
     assert "255" not in warning, "that is void"
 
-    right = write_data(clean, data=data, shown={**strange, "s": (1, 2), "u": (2, 255)})
-    assert warnings_of(run_here(clean, *right, *INLINE, "strategy=direct")) == []
+    right = write_data(tmp_path, data=data, shown={**STRANGE, "s": (1, 2), "u": (2, 255)})
+    assert warnings_of(run_here(tmp_path, *right, *INLINE, "strategy=direct")) == []
     assert len(set(scores_of(odd))) == 1
-    assert scores_of(odd)[:1] == scores_of(clean)
+    assert scores_of(odd)[:1] == scores_of(tmp_path)
 
 
 def test_an_object_of_which_the_model_sees_no_pixel_is_warned_of_unless_one_reference_shows_it(tmp_path: Path) -> None:
@@ -112,10 +129,9 @@ def test_drawn_specimens_have_nothing_odd(tmp_path: Path) -> None:
     assert warnings_of(run_here(tmp_path, *INLINE, "strategy=direct", "data.groups=1")) == []
 
 
-def test_the_report_tells_it_too(tmp_path: Path) -> None:
-    words = write_data(tmp_path, data="folder", shown={**WING, "s": (77,)})
-    run_here(tmp_path, *words, *INLINE, "strategy=direct,sequential")
-    report = text_of(only_run(tmp_path / "results"))
+def test_the_report_tells_it_too(measured: Odd) -> None:
+    folder, _ = measured("folder")
+    report = text_of(only_run(folder / "results"))
     _, _, trust = report.partition("## How far to trust it")
     assert trust.count("77 in group wing") == 1
 

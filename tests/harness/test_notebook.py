@@ -18,7 +18,7 @@ from tests.support.paths import ROOT
 NOTEBOOK = json.loads((ROOT / "results" / "notebook" / "pictures_to_plot.ipynb").read_text(encoding="utf-8"))
 BRIEFLY: dict[str, Any] = {
     "timing": {"min_seconds": 0, "max_seconds": 0, "min_rounds": 1, "warmup_seconds": 0, "block_seconds": 0},
-    **{"batch": [1, 4], "targets": 4, "pictures": 0},
+    **{"batch": [1, 2], "targets": 2, "objects": 1, "refs": 1, "pictures": 0},
 }
 """Options with which its sweep takes seconds."""
 CODE = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]

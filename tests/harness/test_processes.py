@@ -23,7 +23,8 @@ from harness.options.points import Point
 from harness.result import Block, PointResult
 from harness.row import Row
 from harness.stats.speedup import estimate_over_processes
-from tests.support.harness_runs import TINY, only_run, point, row, run_here, start, strict_json, summary, wait_for
+from tests.support.commands import start
+from tests.support.harness_runs import TINY, only_run, point, row, run_here, strict_json, summary, wait_for
 from tests.support.report_runs import text_of
 from tests.support.sweeps import Sweeps
 

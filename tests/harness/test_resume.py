@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 
 from harness.result import PointResult
 from harness.row import Row
+from harness.store import identity
 from harness.store.results import RunFolder
-from tests.support.harness_runs import TINY, exit_code, only_run, row, run, runs, strict_json, summary
+from tests.support.harness_runs import TINY, exit_code, only_run, row, run_here, runs, strict_json, summary
 
 pytestmark = pytest.mark.slow
 
@@ -158,12 +160,16 @@ def test_more_points_are_added_to_those_that_are_there(place: Place) -> None:
     assert {name: after[name] for name in before} == before
 
 
-@pytest.mark.processes
-def test_code_of_the_users_that_has_changed_is_measured_again_and_nothing_else(completed: Place) -> None:
+def test_code_of_the_users_that_has_changed_is_measured_again_and_nothing_else(
+    completed: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = completed.stored()
     with (completed.folder / "flaky_strategies.py").open("a") as file:
         file.write("\n# A faster way, perhaps.\n")
-    done = run(completed.folder, *completed.options("resume=true"))
+    # Another command would hash and import it anew.
+    monkeypatch.setattr(identity, "_code", identity._code.__wrapped__)
+    monkeypatch.delitem(sys.modules, "flaky_strategies")
+    done = run_here(completed.folder, *completed.options("resume=true"))
     assert done.returncode == 0, done.stderr
     assert "2 of 3 points have their results already" in done.stderr
     after = completed.stored()

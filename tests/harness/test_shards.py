@@ -17,6 +17,7 @@ from harness.options.shards import FOLDER, Shard
 from harness.store.lock import locked
 from harness.store.parts import part_held, pending_names
 from strategies.errors import UserError
+from tests.support.commands import start
 from tests.support.harness_runs import (
     REPORTED,
     TINY,
@@ -26,7 +27,6 @@ from tests.support.harness_runs import (
     processes_in,
     row,
     run_here,
-    start,
     strict_json,
     summary,
     wait_for,
@@ -44,6 +44,22 @@ def measured_in(run: Path) -> set[str]:
     return {path.stem for path in (run / "points").glob("*.json")}
 
 
+@pytest.fixture(scope="module")
+def first_part(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which the first of two parts was measured, and what that said."""
+    folder = tmp_path_factory.mktemp("part")
+    ended = run_here(folder, *SWEEP, *REPORTED, "shard=1/2")
+    assert ended.returncode == 0, ended.stderr
+    return folder, ended.stdout
+
+
+@pytest.fixture
+def half(first_part: tuple[Path, str], tmp_path: Path) -> Path:
+    """The run of which the first half is there, in the test's own folder."""
+    shutil.copytree(first_part[0], tmp_path, symlinks=True, dirs_exist_ok=True)
+    return tmp_path / "results" / "big"
+
+
 @given(count=st.integers(0, 60), of=st.integers(1, 20))
 def test_all_parts_together_have_everything_once(count: int, of: int) -> None:
     parts = [list(range(count))[shard.stretch(count)] for shard in Shard(number=1, of=of).every()]
@@ -52,12 +68,12 @@ def test_all_parts_together_have_everything_once(count: int, of: int) -> None:
 
 
 @pytest.mark.slow
-def test_parts_measure_the_points_of_the_whole_and_the_last_one_sums_up(tmp_path: Path) -> None:
-    run = tmp_path / "results" / "big"
-    first = run_here(tmp_path, *SWEEP, *REPORTED, "shard=1/2")
-    assert first.returncode == 0, first.stderr
+def test_parts_measure_the_points_of_the_whole_and_the_last_one_sums_up(
+    half: Path, first_part: tuple[Path, str], tmp_path: Path
+) -> None:
+    run = half
     assert len(measured_in(run)) == 2
-    assert "2 points of other parts are pending; python -m harness.collect results/big" in first.stdout
+    assert "2 points of other parts are pending; python -m harness.collect results/big" in first_part[1]
     assert not (run / "report.md").exists()
     assert not (run / "summary.csv").exists()
     second = run_here(tmp_path, *SWEEP, *REPORTED, "shard=2/2")
@@ -102,31 +118,29 @@ def test_what_is_there_is_collected_and_what_is_pending_is_named(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_part_again_measures_only_what_it_lacks(tmp_path: Path) -> None:
-    run = tmp_path / "results" / "big"
-    assert run_here(tmp_path, *SWEEP, *TINY, "shard=1/2").returncode == 0
-    before = {path: path.stat().st_mtime_ns for path in (run / "points").glob("*.json")}
+def test_a_part_again_measures_only_what_it_lacks(half: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (half / "points").glob("*.json")}
     lost = sorted(before)[0]
     lost.unlink()
     assert run_here(tmp_path, *SWEEP, *TINY, "shard=1/2").returncode == 0
-    now = {path: path.stat().st_mtime_ns for path in (run / "points").glob("*.json")}
+    now = {path: path.stat().st_mtime_ns for path in (half / "points").glob("*.json")}
     assert {path for path in now if now[path] == before[path]} == set(before) - {lost}
     assert lost in now
 
 
 @pytest.mark.slow
-def test_a_run_in_parts_keeps_out_other_numbers_of_parts_other_points_and_other_devices(tmp_path: Path) -> None:
-    run = tmp_path / "results" / "big"
-    assert run_here(tmp_path, *SWEEP, *TINY, "shard=1/2").returncode == 0
+def test_a_run_in_parts_keeps_out_other_numbers_of_parts_other_points_and_other_devices(
+    half: Path, tmp_path: Path
+) -> None:
     said = complaint(run_here(tmp_path, *SWEEP, *TINY, "shard=1/3").stderr)
     assert "results/big was begun in 2 parts: give shard=K/2, or resume=results/big without shard=" in said
     said = complaint(run_here(tmp_path, *SWEEP, *TINY, "shard=2/2", "seed=7").stderr)
     assert "results/big holds another sweep, of 4 other points: give another name=" in said
-    environment = strict_json(run / "environment.json")
-    (run / "environment.json").write_text(json.dumps(environment | {"device": "another card"}))
+    environment = strict_json(half / "environment.json")
+    (half / "environment.json").write_text(json.dumps(environment | {"device": "another card"}))
     said = complaint(run_here(tmp_path, *SWEEP, *TINY, "shard=2/2").stderr)
     assert "results/big is measured on another card, and this is" in said
-    assert len(measured_in(run)) == 2
+    assert len(measured_in(half)) == 2
 
 
 @pytest.mark.slow
@@ -278,23 +292,20 @@ def test_an_undivided_run_is_collected_too(tmp_path: Path) -> None:
     assert (Path(run) / "report.md").exists()
 
 
-REAL = tuple(word for word in TINY if word != "isolation=inline")
-
-
 @pytest.mark.slow
 @pytest.mark.processes
 def test_two_parts_at_once_are_one_run_and_a_part_that_was_killed_goes_on(tmp_path: Path) -> None:
     run = tmp_path / "results" / "big"
-    parts = [start(tmp_path, *SWEEP, *REAL, f"shard={number}/2") for number in (1, 2)]
+    isolations = ("fork", "inline")
+    parts = [start(tmp_path, *SWEEP, *TINY, f"isolation={isolations[part]}", f"shard={part + 1}/2") for part in (0, 1)]
     wait_for(lambda: len(measured_in(run)) >= 1, seconds=300)
     parts[0].kill()
     parts[0].communicate()
     _, err = parts[1].communicate(timeout=300)
     assert parts[1].returncode == 0, err
     wait_for(lambda: processes_in(tmp_path) == [])
-    again = start(tmp_path, *SWEEP, *REAL, "shard=1/2")
-    _, err = again.communicate(timeout=300)
-    assert again.returncode == 0, err
+    again = run_here(tmp_path, *SWEEP, *TINY, "shard=1/2")
+    assert again.returncode == 0, again.stderr
     assert len(measured_in(run)) == 4
     assert {line["status"] for line in summary(run)} == {"ok"}
     assert len(summary(run)) == 4

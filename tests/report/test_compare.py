@@ -15,7 +15,8 @@ from report.compare import comparison_of, write_comparison
 from report.reading.run import read_run
 from report.render.markdown import render_markdown
 from strategies.errors import UserError
-from tests.support.harness_runs import ROOT, TARGETS, complaint, ended, row
+from tests.support.harness_runs import TARGETS, complaint, ended, row
+from tests.support.paths import ROOT
 from tests.support.report_runs import AGREED, CONFIG, ENVIRONMENT, FASTER, GPU, run_folder, table_cells
 
 OTHER_MACHINE = ENVIRONMENT | {"device": "another processor", "cpu": ENVIRONMENT["cpu"] | {"name": "another processor"}}

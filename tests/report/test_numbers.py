@@ -36,6 +36,12 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Stored:
     return run, stored
 
 
+@pytest.fixture(scope="module")
+def text(measured: Stored) -> str:
+    """The text of its report."""
+    return text_of(measured[0])
+
+
 def by_group(stored: dict[str, Any]) -> dict[str, list[Block]]:
     groups: dict[str, list[Block]] = {}
     for sample in stored["samples"]:
@@ -59,8 +65,8 @@ def ratios_of(blocks: list[Block]) -> list[float]:
 
 
 @pytest.mark.slow
-def test_the_speed_up_and_its_interval(measured: Stored) -> None:
-    run, stored = measured
+def test_the_speed_up_and_its_interval(measured: Stored, text: str) -> None:
+    _, stored = measured
     groups = by_group(stored).values()
     again: SpeedUp = estimate(
         [ratios_of(blocks) for blocks in groups], [seconds_per_target(blocks, "baseline") for blocks in groups], seed=3
@@ -68,19 +74,18 @@ def test_the_speed_up_and_its_interval(measured: Stored) -> None:
     assert [again.ratio, again.lo, again.hi] == pytest.approx(
         [stored["row"][name] for name in ("speedup", "speedup_lo", "speedup_hi")]
     )
-    (cells,) = table_cells(text_of(run))
+    (cells,) = table_cells(text)
     assert cells["speedup"].rstrip("*") == f"{again.ratio:.2f} ({again.lo:.2f}-{again.hi:.2f})"
     assert cells["verdict"] == verdict(again, band=stored["config"]["timing"]["same"])
 
 
 @pytest.mark.slow
-def test_rates_and_times(measured: Stored) -> None:
-    run, stored = measured
+def test_rates_and_times(measured: Stored, text: str) -> None:
+    _, stored = measured
     per_target = [seconds_per_target(blocks, "candidate") for blocks in by_group(stored).values()]
     fps = len(per_target) / sum(per_target)  # groups have as many targets
     encode = stored["row"]["encode_fps"]
     job = stored["config"]["project_to"]
-    text = text_of(run)
     assert table_cells(text)[0]["fps"] == f"{fps:.1f}"
     assert table_cells(text)[0]["objects_per_s"] == f"{2 * fps:.1f}", "two objects"
     (times,) = table_cells(text, "Where the time goes")
@@ -97,9 +102,9 @@ def test_rates_and_times(measured: Stored) -> None:
 
 
 @pytest.mark.slow
-def test_agreement(measured: Stored) -> None:
-    run, stored = measured
-    (cells,) = table_cells(text_of(run), "Are the masks the same")
+def test_agreement(measured: Stored, text: str) -> None:
+    _, stored = measured
+    (cells,) = table_cells(text, "Are the masks the same")
     agreed = stored["details"]["agreement"]
     assert cells["masks"] == "same"
     assert cells["iou_min"] == f"{agreed['iou_min']:.4f}"
@@ -108,29 +113,29 @@ def test_agreement(measured: Stored) -> None:
 
 
 @pytest.mark.slow
-def test_every_cell_under_a_columns_own_name_is_what_the_point_stored(measured: Stored) -> None:
+def test_every_cell_under_a_columns_own_name_is_what_the_point_stored(measured: Stored, text: str) -> None:
     """Cells equal the stored values in all digits that they show, in whichever table."""
-    run, stored = measured
+    _, stored = measured
     shown: set[str] = set()
-    for title in re.findall(r"^##+ ([^\n]*)\n\n(?:[^#|]*\n\n)?\| strategy", text_of(run), flags=re.MULTILINE):
-        for cells in table_cells(text_of(run), title):
+    for title in re.findall(r"^##+ ([^\n]*)\n\n(?:[^#|]*\n\n)?\| strategy", text, flags=re.MULTILINE):
+        for cells in table_cells(text, title):
             for name in cells.keys() & set(COLUMNS) - {"strategy", "speedup"}:
-                text, value = cells[name].rstrip("*"), stored["row"].get(name)
+                cell, value = cells[name].rstrip("*"), stored["row"].get(name)
                 shown.add(name)
                 if isinstance(value, int | float):
-                    kind = next((one for one in "e%" if one in text), "f")
-                    form = f",.{len(text.partition(kind)[0].partition('.')[2])}{kind}"
-                    assert text == f"{value:{form}}", name
-                elif text:
-                    assert text == value, name
+                    kind = next((one for one in "e%" if one in cell), "f")
+                    form = f",.{len(cell.partition(kind)[0].partition('.')[2])}{kind}"
+                    assert cell == f"{value:{form}}", name
+                elif cell:
+                    assert cell == value, name
     assert shown > {"fps", "peak_rss_mb", "gflop_per_target", "gflop_per_s", "matrix_share", "bank_s", "setup_s", "jf"}
 
 
 @pytest.mark.slow
-def test_the_stages_of_a_prediction(measured: Stored) -> None:
-    run, stored = measured
+def test_the_stages_of_a_prediction(measured: Stored, text: str) -> None:
+    _, stored = measured
     watched = stored["details"]["stages"]
-    (times,) = table_cells(text_of(run), "Where the time goes")
+    (times,) = table_cells(text, "Where the time goes")
     whole = 1000 / stored["row"]["fps"]
     parts = {name.replace("_", " "): sum(calls) / sum(watched["predict"]) for name, calls in watched["calls"].items()}
     assert parts.keys() == {"memory attention", "mask decoder"}

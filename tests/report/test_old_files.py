@@ -18,10 +18,9 @@ from harness.store import history
 from harness.store.results import RunFolder
 from report.compare import comparison_of, write_comparison
 from report.reading.run import read_run
-from report.write import write_report
 from tests.support.harness_runs import point, summary
 from tests.support.paths import ROOT
-from tests.support.report_runs import ENVIRONMENT, table_cells, table_lines
+from tests.support.report_runs import ENVIRONMENT, table_cells, table_lines, text_of
 
 RESULTS = ROOT / "results"
 EXAMPLE = Path(__file__).parent / "old_runs" / "example"
@@ -33,7 +32,7 @@ SNAPSHOTS = sorted((RESULTS / "baselines").glob("*.json"))
 @pytest.mark.parametrize("folder", RUNS, ids=["old", "example", "field-claims"])
 def test_a_run_of_the_repository_is_reported_again(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / folder.name)
-    text = write_report(tmp_path / folder.name).read_text(encoding="utf-8")
+    text = text_of(tmp_path / folder.name)
     assert len(table_lines(text)) == len(summary(folder))
     assert "## Verdict" in text
     assert {"same"} <= {line.get("masks") for line in table_cells(text)}, "the old run's other columns say so"
@@ -108,7 +107,7 @@ def old_run(folder: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize("changes", [{}, {"frames_per_fortnight": 12}], ids=["older", "newer"])
 def test_a_run_of_another_version_opens_everywhere(changes: dict[str, Any], tmp_path: Path) -> None:
     folder = old_run(tmp_path / "run", **changes)
-    text = write_report(folder).read_text(encoding="utf-8")
+    text = text_of(folder)
     (line,) = table_cells(text)
     assert (line["masks"], line["fps"], line["speedup"]) == ("same", "50.0", "4.00 (3.90-4.10)*")
     assert "1 grid points are in both runs" in write_comparison([folder, folder])

@@ -14,10 +14,22 @@ from matplotlib.axes import Axes
 from harness.result import Block
 from report.reading.run import read_run
 from report.render.style import COLOURS, styles_of
+from report.sections.scaling_with_memory_frames import memory_frames_section
 from report.sections.speed_against_batch import draw_speedups
-from report.sections.speed_memory_and_agreement import draw_pareto
+from report.sections.speed_memory_and_agreement import draw_pareto, pareto_section
+from report.sections.what_fits_into_memory import memory_section
 from tests.support.harness_runs import ended, row
-from tests.support.report_runs import AGREED, CONFIG, FASTER, report_of, run_folder, size_of, text_of, written_report_of
+from tests.support.report_runs import (
+    AGREED,
+    CONFIG,
+    FASTER,
+    report_of,
+    run_folder,
+    size_of,
+    text_of,
+    written_report_of,
+    written_section,
+)
 
 MEMORY = {"encode_fps": 80.0}
 
@@ -39,24 +51,33 @@ def svg_text(path: Path) -> str:
     return " ".join(ElementTree.parse(path).getroot().itertext())
 
 
+def of_every_plot(folder: Path) -> Path:
+    """A run whose report has every plot of speed and memory, with the report."""
+    rows = [*grid(fps=33.25), ended("gone", "oom", "80 GB", batch=64, objects=4)]
+    written_report_of(folder / "run", rows, config=CONFIG)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return of_every_plot(tmp_path_factory.mktemp("made"))
+
+
 @pytest.mark.slow
-def test_a_plot_shows_the_measured_points(tmp_path: Path) -> None:
-    text = written_report_of(tmp_path / "run", grid())
-    assert "(throughput.png)" in text
-    width, height = size_of(tmp_path / "run" / "throughput.png")
+def test_a_plot_shows_the_measured_points(made: Path) -> None:
+    assert "(throughput.png)" in (made / "report.md").read_text(encoding="utf-8")
+    width, height = size_of(made / "throughput.png")
     assert width > height > 300, "two panels side by side"
 
 
 @pytest.mark.slow
-def test_plots_come_in_the_order_of_the_questions(tmp_path: Path) -> None:
-    text = written_report_of(
-        tmp_path / "run", [*grid(), ended("gone", "oom", "80 GB", batch=64, objects=4)], config=CONFIG
-    )
+def test_plots_come_in_the_order_of_the_questions(made: Path) -> None:
+    text = (made / "report.md").read_text(encoding="utf-8")
     shown = ["card", "throughput", "speedup", "speedup-map", "memory-frontier", "pareto", "stages"]
     assert re.findall(r"\((\S+)\.png\)", text) == shown
     for name in shown[1:]:
-        assert min(size_of(tmp_path / "run" / f"{name}.png")) > 100
-        ElementTree.parse(tmp_path / "run" / f"{name}.svg")
+        assert min(size_of(made / f"{name}.png")) > 100
+        ElementTree.parse(made / f"{name}.svg")
     titles = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
     expected = [
         *("Verdict", "All points", "Speed against batch", "Speed-up over batch and objects", "What fits into memory"),
@@ -67,25 +88,22 @@ def test_plots_come_in_the_order_of_the_questions(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_plots_are_the_same_every_time_and_have_no_date(tmp_path: Path) -> None:
-    for name in ("first", "second"):
-        written_report_of(tmp_path / name / "run", grid(), config=CONFIG)
-    files = ["report.html", "speedup.png", *(path.name for path in (tmp_path / "first" / "run").glob("*.svg"))]
+def test_plots_are_the_same_every_time_and_have_no_date(tmp_path: Path, made: Path) -> None:
+    again = of_every_plot(tmp_path)
+    files = ["report.html", "speedup.png", *(path.name for path in made.glob("*.svg"))]
     assert len(files) > 5
     for name in files:
-        first, second = ((tmp_path / folder / "run" / name).read_bytes() for folder in ("first", "second"))
-        assert first == second, name
-    assert "date" not in (tmp_path / "first" / "run" / "speedup.svg").read_text(encoding="utf-8").lower()
+        assert (made / name).read_bytes() == (again / name).read_bytes(), name
+    assert "date" not in (made / "speedup.svg").read_text(encoding="utf-8").lower()
 
 
 @pytest.mark.slow
-def test_each_point_has_its_value_as_a_tooltip(tmp_path: Path) -> None:
-    written_report_of(tmp_path / "run", grid(fps=33.25), config=CONFIG)
-    assert "direct (shared), batch 8, 4 objects: 33.2 targets/s" in svg_text(tmp_path / "run" / "throughput.svg")
+def test_each_point_has_its_value_as_a_tooltip(made: Path) -> None:
+    assert "direct (shared), batch 8, 4 objects: 33.2 targets/s" in svg_text(made / "throughput.svg")
     tooltip = "direct (shared), batch 8, 4 objects: 4.34 (4.21-4.69) times sequential, faster"
-    assert tooltip in svg_text(tmp_path / "run" / "speedup.svg")
-    assert "4.34" in svg_text(tmp_path / "run" / "speedup-map.svg")
-    assert "12.5 + 30.1" in svg_text(tmp_path / "run" / "stages.svg")
+    assert tooltip in svg_text(made / "speedup.svg")
+    assert "4.34" in svg_text(made / "speedup-map.svg")
+    assert "12.5 + 30.1" in svg_text(made / "stages.svg")
 
 
 def test_a_single_batch_and_object_count_have_no_map(tmp_path: Path) -> None:
@@ -102,7 +120,7 @@ def test_the_frontier_shows_what_did_not_fit(tmp_path: Path) -> None:
         ended("bigger", "oom", "80 GB", batch=64, objects=16),
         row("other", strategy="sequential", variant="", batch=64, objects=16, peak_rss_mb=640.0),
     ]
-    text = written_report_of(tmp_path / "run", rows)
+    text = written_section(run_folder(tmp_path / "run", rows), memory_section)
     assert (
         "Memory ran out for `direct (shared)`, in 2 of 7 points; the smallest is `direct (shared)` at batch 64 and 4 "
         "objects." in text
@@ -124,7 +142,7 @@ def test_a_point_that_failed_is_placed_by_the_objects_of_those_that_did_not(
     """All objects are the default, and a point that failed does not store how many they are."""
     rows = [row(f"b{batch}", batch=batch, **MEMORY) for batch in batches]
     rows.append(ended("big", "oom", "80 GB", batch=64, objects=None))
-    text = written_report_of(tmp_path / "run", rows, config=ALL_OBJECTS)
+    text = written_section(run_folder(tmp_path / "run", rows, config=ALL_OBJECTS), memory_section)
     assert f"Memory ran out for `direct (shared)`, in 1 of {len(rows)} points" in text
     assert "is `direct (shared)` at batch 64 and 4 objects." in text
     assert "Nothing ran out of memory" not in text
@@ -169,11 +187,11 @@ def test_memory_frames_are_plotted_where_they_vary(tmp_path: Path) -> None:
         for refs in (1, 4, 16)
         for strategy in ("direct", "sequential")
     ]
-    assert "(memory-frames.png)" in written_report_of(tmp_path / "run", rows)
+    assert "(memory-frames.png)" in written_section(run_folder(tmp_path / "run", rows), memory_frames_section)
     shown = svg_text(tmp_path / "run" / "memory-frames.svg")
     assert "direct, 16 references: 6.2 targets per second" in shown
     assert "416.0 peak memory (MB)" in shown
-    assert "memory-frames" not in written_report_of(tmp_path / "other", rows[:2])
+    assert "memory-frames" not in report_of(tmp_path / "other", rows[:2])
 
 
 def test_memory_frames_of_two_models_are_two_lines_with_intervals(tmp_path: Path) -> None:
@@ -187,7 +205,7 @@ def test_memory_frames_of_two_models_are_two_lines_with_intervals(tmp_path: Path
         Block(group="a", round=at, place=0, side="candidate", targets=10, seconds=one, cpu_seconds=one)
         for at, one in enumerate(seconds)
     ]
-    text = written_report_of(tmp_path / "run", rows, samples={"small1": blocks})
+    text = written_section(run_folder(tmp_path / "run", rows, samples={"small1": blocks}), memory_frames_section)
     assert "At batch 1 and 1 object. Bars are 95% intervals" in text
     shown = svg_text(tmp_path / "run" / "memory-frames.svg")
     assert re.search(r"direct \(shared\), small, 1 reference: 100\.0 targets per second \(9\d\.\d-1\d\d\.\d\)", shown)
@@ -226,9 +244,8 @@ def test_points_with_other_masks_are_crossed(tmp_path: Path, status: str) -> Non
     odd = row(
         "odd", strategy="propagate", variant="", batch=8, **AGREED | memory_of(8) | {"iou_min": 0.2}, status=status
     )
-    written_report_of(
-        tmp_path / "run", [*grid(), odd, row("odd2", **FASTER | memory_of(4) | AGREED | {"pick_flips": 3}, batch=4)]
-    )
+    other = row("odd2", **FASTER | memory_of(4) | AGREED | {"pick_flips": 3}, batch=4)
+    written_section(run_folder(tmp_path / "run", [*grid(), odd, other]), pareto_section)
     assert "masks differ" in svg_text(tmp_path / "run" / "pareto.svg")
 
 

@@ -1,6 +1,6 @@
 """Weights are cast to the model's dtype once, and masks are those that autocast gives when it casts at every use.
 
-bf16 kills the process on CPUs that announce instructions which they do not have, so the tests of it run in one of
+bf16 kills the process on CPUs that announce instructions which they do not have, so there the tests of it run in one of
 their own without those instructions.
 """
 
@@ -20,9 +20,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from strategies import Direct, ExtendedSession, Predictions, References, Sam2, Sequential, Strategy, load_model
+from strategies.cpu_features import usable_on_cpu
 from strategies.models.casts import NARROWED
-from tests.support.harness_runs import ROOT
 from tests.support.models import Pictures, group
+from tests.support.paths import ROOT
 
 STRATEGIES: tuple[Callable[[Sam2], Strategy], ...] = (
     Sequential,
@@ -31,8 +32,7 @@ STRATEGIES: tuple[Callable[[Sam2], Strategy], ...] = (
     lambda model: Direct(model, bank="repeat"),
 )
 in_bf16 = pytest.mark.skipif(
-    os.environ.get("ONEDNN_MAX_CPU_ISA") != "AVX512_CORE_BF16",
-    reason="bf16 kills the process on some CPUs: run by the last test, in its own",
+    not usable_on_cpu(torch.bfloat16), reason="kills the process on this CPU: run by the last test, in its own"
 )
 
 
@@ -100,6 +100,7 @@ def test_in_bf16_encoder_and_bank_are_the_same_too(model: Sam2, pictures: Pictur
 
 
 @pytest.mark.processes
+@pytest.mark.skipif(usable_on_cpu(torch.bfloat16), reason="it ran in this process")
 def test_bf16_in_a_process_that_may_use_it() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0", "-k", "in_bf16", Path(__file__)],

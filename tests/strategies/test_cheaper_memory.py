@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from strategies import Direct, References, Sam2, UserError
-from strategies.components.cheaper_memory import KV, cheaper, quantised, reading_of
+from strategies.components.cheaper_memory import cheaper, quantised, reading_of
 from strategies.components.memory_attention import SharedBank
+from strategies.components.quantised import KV
 from strategies.models.dimensions import Dimensions
 from strategies.streams.batched import StreamBatched
 from tests.support.models import (

@@ -16,6 +16,7 @@ if os.environ.get("TRITON_INTERPRET") == "1":
 
 from triton import Config
 
+from strategies.components.quantised import KV
 from strategies.kernels.ahead_of_time import CHIPS, Chip, compiled, compiled_merge
 from strategies.kernels.tiles import HALF, HALF_SPECIALISED, HALF_WIDE, SINGLE, SINGLE_TF32, name_of
 
@@ -51,10 +52,27 @@ def test_a_half_tile_fits_and_uses_matrix_units_and_copies_that_do_not_wait(
     assert found.copies > 0
 
 
-@pytest.mark.parametrize("split", [False, True], ids=["keys in one part", "keys in parts"])
-def test_the_specialised_tile_has_warps_that_copy_and_two_groups_of_four_that_compute(split: bool) -> None:
+@pytest.mark.parametrize(
+    ("tile", "chip", "kv"),
+    [(HALF[5], SM_80, "int8"), (HALF[0], SM_89, "fp8"), (HALF[1], SM_90, "fp8"), (HALF[1], SM_100, "int8")],
+    ids=["sm_80", "sm_89", "sm_90", "sm_100"],
+)
+def test_keys_in_8_bits_go_to_matrix_units(tile: Config, chip: Chip, kv: KV) -> None:
+    found = compiled(tile, chip, BF16, width=WIDTH, value_width=MEMORY, kv=kv)
+    assert found.shared_bytes <= chip.shared_bytes
+    assert found.stack_bytes <= SPILLED_OUTSIDE_THE_LOOP
+    assert found.products > 0
+    assert found.copies > 0
+
+
+@pytest.mark.parametrize(
+    ("split", "kv"),
+    [(False, "own"), (True, "own"), (True, "int8")],
+    ids=["keys in one part", "keys in parts", "keys in parts and 8 bits"],
+)
+def test_the_specialised_tile_has_warps_that_copy_and_two_groups_of_four_that_compute(split: bool, kv: KV) -> None:
     (tile,) = HALF_SPECIALISED
-    found = compiled(tile, SM_90, BF16, width=WIDTH, value_width=MEMORY, split=split)
+    found = compiled(tile, SM_90, BF16, width=WIDTH, value_width=MEMORY, split=split, kv=kv)
     assert tile.num_warps == 4
     assert found.warps == 12
     assert found.copies == found.bulk_copies > 0

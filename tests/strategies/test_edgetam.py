@@ -14,8 +14,8 @@ from strategies import Direct, References, Sam2, Sequential, UnavailableError, l
 from strategies.components.memory_bank import build_memory_bank
 from strategies.cpu_features import usable_on_cpu
 from strategies.models.edgetam import EdgeTamNetwork
-from tests.strategies.test_models import change_weights, refusal
 from tests.support.models import EDGETAM_TOY, TOLERANCE, Pictures, draw_pictures, group, masks_of, spatial_memories
+from tests.support.weights import change_weights, refusal
 
 pytestmark = pytest.mark.parametrize("model", [EDGETAM_TOY], indirect=True)
 

@@ -1,7 +1,7 @@
 """Weights of other families than SAM2: what is read of which folder, and what is refused.
 
 The folders are small ones, written by transformers itself, whose networks save their tensors under names of their own.
-What holds for all families is in test_models.py.
+What holds for all families is in test_weights.py.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from transformers.models.sam3.configuration_sam3 import (
 
 from strategies import load_model
 from strategies.models.sam3_tracker_family import WIDTH, toy_config
-from tests.strategies.test_models import change_weights, refusal
 from tests.support.models import SAM3_TRACKER_TOY
+from tests.support.weights import change_weights, refusal
 
 NARROW = {"hidden_size": WIDTH, "num_attention_heads": 2}
 SMALL = {**NARROW, "num_layers": 1, "intermediate_size": 16}

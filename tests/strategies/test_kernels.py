@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from strategies import Sam2
 from strategies.components import memory_attention
+from strategies.components.quantised import KV, stored
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 pytest.importorskip("triton")
@@ -28,8 +29,9 @@ if not (INTERPRETED or torch.cuda.is_available()):
 
 from triton import OutOfResources  # noqa: E402
 
+from strategies.components.quantised import FP8_CAPABILITY  # noqa: E402
 from strategies.kernels.attention import attend  # noqa: E402 - not where there is no Triton
-from strategies.kernels.launch import Plan, used_parts  # noqa: E402
+from strategies.kernels.launch import Operands, Plan, used_parts  # noqa: E402
 from strategies.kernels.rotary import rotate  # noqa: E402
 from strategies.kernels.tiles import Loop, tile, tiles_for  # noqa: E402
 from strategies.kernels.tuning import SPECIALISED_CAPABILITIES  # noqa: E402
@@ -37,6 +39,8 @@ from strategies.kernels.tuning import SPECIALISED_CAPABILITIES  # noqa: E402
 DEVICE = "cpu" if INTERPRETED else "cuda"
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 HAS_DESCRIPTORS = INTERPRETED or torch.cuda.get_device_capability()[0] in SPECIALISED_CAPABILITIES
+HAS_FP8 = INTERPRETED or torch.cuda.get_device_capability() >= FP8_CAPABILITY
+EIGHT_BITS: tuple[KV, ...] = ("int8", "fp8") if HAS_FP8 else ("int8",)
 LOOPS: tuple[Loop, ...] = ("plain", "ahead", "specialised") if HAS_DESCRIPTORS else ("plain", "ahead")
 
 TABLE_ROWS = 24
@@ -51,19 +55,8 @@ points in one direction. In fp32 the roundings of up to 256 summands count.
 """
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Inputs:
+class Inputs(Operands):
     """Arguments of `attend`."""
-
-    query: Tensor
-    cos: Tensor
-    sin: Tensor
-    keys: Tensor
-    values: Tensor
-    weight: Tensor
-    bias: Tensor
-    residual: Tensor
-    scale: float
 
     def arguments(self) -> dict[str, Any]:
         return {name: value.to(DEVICE) if isinstance(value, Tensor) else value for name, value in vars(self).items()}
@@ -215,6 +208,70 @@ def test_parts_whose_scores_are_far_apart_are_merged_by_their_maxima() -> None:
     inputs = draw(count=192, dtype=torch.float32 if INTERPRETED else torch.bfloat16)
     inputs = replace(inputs, keys=inputs.keys * torch.linspace(0.1, 2, 192)[None, :, None])
     assert_close(inputs, attended(inputs, plan_of("plain", parts=3)))
+
+
+# --- keys and values in 8 bits -------------------------------------------------------------------------------------
+
+
+def narrowed(inputs: Inputs, kv: KV) -> tuple[Inputs, Inputs]:
+    """The inputs with keys and values in 8 bits, and with what these stand for, in float64."""
+    keys, values = stored(inputs.keys, kv), stored(inputs.values, kv)
+    narrow = replace(inputs, keys=keys.values, values=values.values, key_scales=keys.scales, value_scales=values.scales)
+    return narrow, replace(inputs, keys=keys.widened(torch.float64), values=values.widened(torch.float64))
+
+
+@settings(deadline=None, derandomize=True, max_examples=10)
+@given(
+    groups=st.integers(1, 3),
+    queries=st.integers(1, 80),
+    count=st.integers(1, 200),
+    dtype=st.sampled_from(DTYPES if INTERPRETED else DTYPES[1:]),  # On a GPU no fp32 tile of this size has room.
+    loop=st.sampled_from(LOOPS),
+    parts=st.integers(1, 3),
+    kv=st.sampled_from(EIGHT_BITS),
+    seed=st.integers(0, 10_000),
+)
+@example(groups=1, queries=1, count=1, dtype=torch.bfloat16, loop="ahead", parts=1, kv="int8", seed=1)
+@example(groups=3, queries=65, count=129, dtype=torch.bfloat16, loop="plain", parts=3, kv="int8", seed=2)
+def test_attention_over_8_bits_is_that_of_float64_over_what_they_stand_for(
+    groups: int, queries: int, count: int, dtype: torch.dtype, loop: Loop, parts: int, kv: KV, seed: int
+) -> None:
+    """Tokens are of very different size, so that a scale that went to another token shows."""
+    inputs = draw(groups=groups, queries=queries, count=count, dtype=dtype, seed=seed)
+    sizes = torch.logspace(-2, 0, count)[torch.randperm(count, generator=torch.Generator().manual_seed(seed))]
+    inputs = replace(inputs, keys=inputs.keys * sizes[:, None], values=inputs.values * sizes.flip(0)[:, None])
+    narrow, wide = narrowed(inputs, kv)
+    assert_close(wide, attended(narrow, plan_of(loop, parts=parts)))
+
+
+@pytest.mark.parametrize("kv", EIGHT_BITS)
+def test_keys_of_nothing_in_8_bits_share_evenly(kv: KV) -> None:
+    inputs = draw(dtype=torch.bfloat16)
+    narrow, wide = narrowed(replace(inputs, keys=torch.zeros_like(inputs.keys)), kv)
+    assert_close(wide, attended(narrow))
+
+
+@pytest.mark.parametrize("kv", EIGHT_BITS)
+def test_small_values_in_8_bits_keep_their_bits_in_fp16(kv: KV) -> None:
+    """Their scales are so small that shares which carry them would be subnormal."""
+    inputs = draw(count=129, queries=9, dtype=torch.float16)
+    nothing = {name: torch.zeros_like(getattr(inputs, name)) for name in ("bias", "residual")}
+    narrow, wide = narrowed(replace(inputs, values=inputs.values * 1e-3, **nothing), kv)
+    ours, exactly = attended(narrow).double(), exact(wide)
+    assert ((ours - exactly).norm(dim=-1) / exactly.norm(dim=-1)).max() <= TOLERANCE[torch.float16]
+
+
+def test_8_bits_without_their_scales_are_refused() -> None:
+    narrow, _ = narrowed(draw(), "int8")
+    for change, message in (
+        ({"key_scales": None}, "1 tensors of scales instead of 2"),
+        ({"key_scales": narrow.key_scales[:, 1:]}, "scales must be contiguous fp32 of shape"),
+        ({"values": narrow.values.float()}, "differ in dtype"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            attend(**replace(narrow, **change).arguments())
+    with pytest.raises(ValueError, match="2 tensors of scales instead of 0"):
+        attend(**replace(draw(), key_scales=narrow.key_scales, value_scales=narrow.value_scales).arguments())
 
 
 # --- what any plan has to keep true --------------------------------------------------------------------------------

@@ -14,16 +14,17 @@ import pytest
 
 from tests.support.paths import ROOT
 
+RUNG_2 = "ladder/test_rung_2_noise.py"
 CORE = tuple(
     f"tests/strategies/{test}"
     for test in (
-        "test_models.py::test_weights_saved_with_save_pretrained_are_read_from_their_folder",
+        "test_weights.py::test_weights_saved_with_save_pretrained_are_read_from_their_folder",
         "test_oracle.py::test_the_session_computes_what_the_oracle_does[sam2.1-2]",
         "test_oracle.py::test_direct_computes_what_the_oracle_does_with_what_the_session_remembers[sam2.1-2-shared]",
-        "test_session_strategies.py::test_pinned_slots_give_the_bits_of_sequential",
-        "test_ladder.py::test_direct_gives_the_same_bits_twice",
-        "test_ladder.py::test_direct_is_within_the_noise_of_sequential_at_the_extremes[one target left over]",
-        "test_direct_options.py::test_the_chosen_attention_runs_and_no_other_and_changes_no_mask[flash-shared]",
+        "test_extended_session.py::test_pinned_slots_give_the_bits_of_sequential",
+        "ladder/test_rung_1_bits.py::test_direct_gives_the_same_bits_twice[shared-toy]",
+        f"{RUNG_2}::test_direct_is_within_the_noise_of_sequential_at_the_extremes[one target left over]",
+        "test_attention_kernels.py::test_the_chosen_attention_runs_and_no_other_and_changes_no_mask[flash-shared]",
     )
 )
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
 
 from strategies import (
     Direct,
@@ -27,6 +26,7 @@ from strategies import (
 )
 from strategies.direct import BANKS
 from tests.support.models import TOKENS, Pictures, assert_same_masks, every_family, group, masks_of, pick
+from tests.support.tensors import new_tensor_bytes
 
 MakeStrategy = Callable[[Sam2], Strategy]
 
@@ -101,15 +101,6 @@ def new_objects_only() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
-
-
-def new_tensor_bytes() -> int:
-    """What the tensors hold that were made since, each storage once; those of torch's compiler hold nothing."""
-    gc.collect()
-    kinds = ((each, type(each)) for each in gc.get_objects())
-    tensors = [each for each, kind in kinds if issubclass(kind, Tensor) and not issubclass(kind, FakeTensor)]
-    storages = [tensor.untyped_storage() for tensor in tensors]
-    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from strategies.planted_faults.streams import STREAM_FAULTS
 from strategies.streams.base import StreamStrategy
 from strategies.streams.batched import StreamBatched
 from strategies.streams.session import StreamSession
-from tests.support.models import Pictures, assert_same_masks, every_family
+from tests.support.models import SAM2_TOY, TWINS, Pictures, assert_same_masks, every_family
 from tests.support.streams import Clip, alone, assert_as_near_as_noise, play, played
 
 TWO_VIDEOS = (Clip(name="a", frames=21, seed=9), Clip(name="b", frames=21, seed=15))
@@ -48,6 +48,19 @@ EVERY = {
     "many labels": MANY_LABELS,
 }
 every_set = pytest.mark.parametrize("clips", EVERY.values(), ids=list(EVERY))
+every_set_of_every_family = pytest.mark.parametrize(
+    ("model", "clips"),
+    [
+        *(pytest.param(SAM2_TOY, clips, id=f"toy-{name}") for name, clips in EVERY.items()),
+        *(
+            pytest.param(name, clips, id=f"{name}-{of}")
+            for name in TWINS
+            for of, clips in (("objects come and go", OBJECTS_COME_AND_GO), ("different lengths", LENGTHS))
+        ),
+    ],
+    indirect=["model"],
+)
+"""Of other families the two sets that have in them what the other two have."""
 both = pytest.mark.parametrize("strategy", [StreamSession, StreamBatched])
 
 
@@ -129,8 +142,7 @@ def test_a_label_of_one_object_leaves_the_memory_of_another_alone(
 
 
 @pytest.mark.slow
-@every_family
-@every_set
+@every_set_of_every_family
 def test_from_the_oracles_memory_all_pairs_at_once_give_the_oracles_masks(
     model: Sam2, pictures: Pictures, clips: tuple[Clip, ...]
 ) -> None:
@@ -151,8 +163,7 @@ def test_from_the_oracles_memory_all_pairs_at_once_give_the_oracles_masks(
 
 
 @pytest.mark.slow
-@every_family
-@every_set
+@every_set_of_every_family
 def test_free_running_pairs_stay_as_near_to_the_oracle_as_rounding_allows(
     model: Sam2, pictures: Pictures, clips: tuple[Clip, ...]
 ) -> None:

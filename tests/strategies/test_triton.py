@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from strategies import Direct, References, Sam2, Sequential, UserError
+from strategies import Direct, References, Sam2, Sequential, UnavailableError, UserError
 from strategies.components.flops import raw_values_flops, shared_bank_flops
 from strategies.components.memory_bank import build_memory_bank
+from strategies.components.quantised import KV, KVS, check_kv
+from strategies.models.precision import DTYPES
 from strategies.models.sam2 import sam2_dimensions
 from strategies.models.sam2_family import HIERA, model_config
 from strategies.triton import SELF_ATTENTIONS, Triton
@@ -47,6 +49,9 @@ ON_COMMAND_LINE = "test_the_command_runs_the_fused_kernel_interpreted"
 
 needs_kernels = pytest.mark.skipif(not RUNS_KERNELS, reason="no CUDA: run by the last test, interpreted")
 every_self_attention = pytest.mark.parametrize("self_attention", SELF_ATTENTIONS)
+
+EIGHT_BITS: dict[KV, float] = {"int8": 1 / 127, "fp8": 2.0**-3}
+"""How far apart neighbours are, next to the largest value of a token."""
 
 PUBLISHED = {1: 160.9, 3: 246.8, 7: 418.6}
 """GFLOPs for one (target, object) at 1024 px, by references (DESIGN section 2), but for the pointers' tokens."""
@@ -159,6 +164,52 @@ def test_it_is_the_memory_that_makes_the_masks(device_model: Sam2, device_pictur
     assert max(score_error(one, other), logit_error(one, other)) > 100 * TOLERANCE
 
 
+# --- keys and values in 8 bits -------------------------------------------------------------------------------------
+
+
+@needs_kernels
+def test_8_bits_are_not_exact_and_as_near_as_they_are_fine(device_model: Sam2, device_pictures: Pictures) -> None:
+    """`direct` rounds projected values, and so gets other masks, which are about as near."""
+    shown = labelled(device_model, device_pictures, references=1, objects=1)
+    targets = device_pictures.targets[:2]
+    own = masks_of(Triton(device_model), shown, targets)
+    assert Triton(device_model).exact
+    for kv, as_wide in EIGHT_BITS.items():
+        narrow = Triton(device_model, kv=kv)
+        found, rounded = (masks_of(one, shown, targets) for one in (narrow, Direct(device_model, kv=kv)))
+        assert not narrow.exact
+        assert TOLERANCE < score_error(found, own) < as_wide
+        assert score_error(found, rounded) < as_wide
+        assert_same_masks(masks_of(narrow, shown, targets, batch=1), found)
+
+
+@pytest.mark.skipif(not HAS_TRITON, reason="the package triton is not installed")
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_a_bank_in_8_bits_takes_a_byte_a_value_and_four_a_token(model: Sam2, pictures: Pictures, dtype: str) -> None:
+    from strategies.kernels.memory_attention import FusedMemoryAttention
+
+    reduced = Sam2(model.network, name="toy", dtype=dtype)
+    with reduced.computing():
+        bank = build_memory_bank(reduced, labelled(reduced, pictures, references=2, objects=2))
+        takes = {kv: FusedMemoryAttention(reduced, bank, fused_self_attention=False, kv=kv).bank_bytes for kv in KVS}
+    attention = model.dimensions.memory_attention
+    tokens, values = bank.memory[..., 0].numel(), attention.layers * attention.width + bank.memory.shape[-1]
+    assert takes["own"] == tokens * values * DTYPES[dtype].itemsize
+    assert takes["int8"] == takes["fp8"] == tokens * (values + 4 * (attention.layers + 1))
+
+
+def test_fp8_is_refused_by_a_gpu_that_does_not_convert_it(model: Sam2, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A100")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    with pytest.raises(UnavailableError, match=r"the A100 has 8\.0: use kv=int8"):
+        check_kv("fp8", gpu)
+    for kv in ("own", "int8"):
+        check_kv(kv, gpu)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
+    check_kv("fp8", gpu)
+
+
 # --- FLOPs ---------------------------------------------------------------------------------------------------------
 
 
@@ -202,6 +253,11 @@ def test_without_the_package_it_is_refused(model: Sam2, monkeypatch: pytest.Monk
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(UserError, match="needs a CUDA GPU and the package triton"):
         Triton(model)
+
+
+def test_an_unknown_kv_is_refused(model: Sam2) -> None:
+    with pytest.raises(UserError, match="kv=int4 is not known; choose one of own, int8, fp8"):
+        Triton(model, kv="int4")
 
 
 def test_an_unknown_self_attention_is_refused(model: Sam2) -> None:

@@ -11,6 +11,7 @@ import torch
 
 pytest.importorskip("triton")
 
+from strategies.components.quantised import BITS_8, KV
 from strategies.kernels import launch, tuning
 from strategies.kernels.attention import attend
 from strategies.kernels.attention_kernel import attention
@@ -152,10 +153,10 @@ def test_splitting_one_batch_changes_no_tile_of_another(launches: Launches) -> N
 def offered(monkeypatch: pytest.MonkeyPatch) -> Callable[..., set[Any]]:
     """The tiles that the tuner sees for operands with a device's capability."""
 
-    def tiles(capability: tuple[int, int], dtype: torch.dtype, *, offset: int = 0) -> set[Any]:
+    def tiles(capability: tuple[int, int], dtype: torch.dtype, *, offset: int = 0, kv: KV = "own") -> set[Any]:
         monkeypatch.setattr(tuning, "INTERPRETED", False)
         monkeypatch.setattr(tuning, "_capability", lambda device: capability)
-        keys = torch.zeros(64 * WIDTH + offset, dtype=dtype)[offset:].view(1, 64, WIDTH)
+        keys = torch.zeros(64 * WIDTH + offset, dtype=BITS_8.get(kv, dtype))[offset:].view(1, 64, WIDTH)
         drawn = {name: torch.zeros(1, 64, WIDTH, dtype=dtype) for name in ("query", "values", "residual")}
         rest = {name: torch.zeros(WIDTH, WIDTH) for name in ("cos", "sin", "weight", "bias")}
         tuning.tuner.cache_clear()
@@ -175,6 +176,12 @@ def test_a_specialised_tile_is_offered_where_triton_has_it_and_tma_takes_the_key
         assert offered(HOPPER, dtype) == offered(BLACKWELL, dtype) == {*HALF, *HALF_SPECIALISED}
         assert offered(AMPERE, dtype) == offered(GEFORCE_50, dtype) == set(HALF)
         assert offered(HOPPER, dtype, offset=1) == set(HALF), "TMA takes no address that is not aligned to 16 bytes"
+
+
+def test_8_bits_have_a_specialised_tile_where_it_does_not_spill(offered: Callable[..., set[Any]]) -> None:
+    for kv in ("int8", "fp8"):
+        assert offered(HOPPER, BF16, kv=kv) == {*HALF, *HALF_SPECIALISED}
+        assert offered(BLACKWELL, BF16, kv=kv) == set(HALF)
 
 
 def test_matrix_units_are_offered_to_fp32_where_they_take_tf32(offered: Callable[..., set[Any]]) -> None:

@@ -2,7 +2,7 @@
 
 A network has a toy's architecture and drawn weights, and is made *lively*: memory matters, object-score gates open
 and close, every candidate mask wins somewhere, logits have both signs. On a network as initialised, every shortcut
-would look exact. `test_ladder.py` checks that it is lively.
+would look exact. `tests/strategies/ladder` checks that it is lively.
 """
 
 from __future__ import annotations

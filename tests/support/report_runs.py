@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from harness.result import Block, PointResult
 from harness.row import Row
 from harness.store.results import RunFolder
 from report import write_report
-from report.reading.run import read_run
+from report.reading.run import Run, read_run
+from report.render.document import Document, Drawing, Section
+from report.render.figures import rendered
 from report.render.markdown import render_markdown
 from report.write import report_of as document_of
 
@@ -36,6 +38,19 @@ GPU = {"name": "a card", "uuid": "GPU-1", "memory_gb": 80.0, "capability": "9.0"
 
 
 AGREED = {"iou_mean": 0.9991, "iou_min": 0.9912, "max_abs_dlogit": 1e-5, "gate_flips": 0, "pick_flips": 0, "jf": 0.75}
+
+
+AGREEMENT: dict[str, Any] = {
+    **{"iou_mean": 1.0, "iou_p1": 1.0, "iou_min": 0.9, "share_at_99": 0.875, "max_abs_dlogit": 1e-5},
+    **{"relative_dlogit": 1e-6, "typical_dlogit": 1e-6, "iou_alike": 1.0, "max_abs_dscore": 0.0, "max_abs_diou": 0.0},
+    **{"gate_flips": 0, "pick_flips": 0, "excused_flips": 0, "gate_flip_score": 0.0, "pick_flip_margin": 0.0},
+    **{"targets": 8, "per_object": {"木/1": {"iou_mean": 0.98}, "木/2": {"iou_mean": 0.93}}},
+}
+"""What a point's details have of it."""
+
+
+SCENE = "0a1b2c3d-o4"
+"""The folder of a scene's pictures."""
 
 
 FASTER = {
@@ -94,6 +109,26 @@ def text_of(folder: Path) -> str:
 def report_of(folder: Path, rows: Sequence[dict[str, Any]], **options: Any) -> str:
     """The text of the report of such a run, whose figures are not drawn."""
     return text_of(run_folder(folder, rows, **options))
+
+
+def section_of(
+    folder: Path, rows: Sequence[dict[str, Any]], section: Callable[[Run], Section | None], **options: Any
+) -> str:
+    """The text of one section of the report of such a run; others would have figures to make."""
+    found = section(read_run(run_folder(folder, rows, **options)))
+    return "" if found is None else render_markdown(Document(title="", sections=(found,)))
+
+
+def written_section(folder: Path, section: Callable[[Run], Section | None]) -> str:
+    """The text of one section of a run's report, whose figures alone are drawn into the run's folder."""
+    found = section(read_run(folder))
+    if found is None:
+        return ""
+    for block in found.blocks:
+        if isinstance(block, Drawing):
+            for name, content in rendered(block)[1].items():
+                (folder / name).write_bytes(content)
+    return render_markdown(Document(title="", sections=(found,)))
 
 
 def written_report_of(folder: Path, rows: Sequence[dict[str, Any]], **options: Any) -> str:

@@ -203,10 +203,22 @@ def expected_of(model: Sam2, clips: tuple[Clip, ...], pictures: Pictures, noise:
 
 
 def assert_as_near_as_noise(found: Played, model: Sam2, clips: tuple[Clip, ...], pictures: Pictures) -> None:
-    """No farther from the oracle than the oracle is from itself with inputs off by rounding, in some draws."""
+    """No farther from the oracle than the oracle is from itself with inputs off by rounding, in some draws.
+
+    A further draw can only widen the floor, so that none is needed where the first ones are enough.
+    """
     expected = expected_of(model, clips, pictures)
-    floors = [drift(expected_of(model, clips, pictures, seed), expected) for seed in range(3)]
-    ours = drift(found, expected)
-    assert ours.median <= MARGIN * max(floor.median for floor in floors)
-    assert ours.worst <= MARGIN * max(floor.worst for floor in floors)
-    assert ours.flips <= 1 + max(floor.flips for floor in floors)
+    ours, floors = drift(found, expected), list[Drift]()
+    for seed in range(3):
+        floors.append(drift(expected_of(model, clips, pictures, seed), expected))
+        if _near(ours, floors):
+            return
+    raise AssertionError(f"{ours} is farther than {floors}")
+
+
+def _near(ours: Drift, floors: Sequence[Drift]) -> bool:
+    return (
+        ours.median <= MARGIN * max(floor.median for floor in floors)
+        and ours.worst <= MARGIN * max(floor.worst for floor in floors)
+        and ours.flips <= 1 + max(floor.flips for floor in floors)
+    )

@@ -113,10 +113,10 @@ class PointerlessWhenTimed(Pointerless):
 
 
 class Wearying(StreamBatched):
-    """Calls itself exact and takes the oldest memory for the newest from frame 26 on."""
+    """Calls itself exact and takes the oldest memory for the newest from frame 15 on."""
 
     def _track_at_once(self, features: VisionFeatures, pairs: Any) -> tuple[Tensor, Tensor, Tensor]:
-        visible = RingReversed(self.model)._visible if pairs.numbers.max() >= 26 else self._visible
+        visible = RingReversed(self.model)._visible if pairs.numbers.max() >= 15 else self._visible
         with patch.object(self, "_visible", visible):
             return super()._track_at_once(features, pairs)
 

@@ -16,6 +16,7 @@ from harness.data.group import Frame
 from harness.data.videos import in_order
 from harness.measure.blocks import moved
 from harness.workload.encode import EncodedGroup
+from strategies.errors import UserError
 from strategies.streams.base import StreamStrategy
 from strategies.streams.vocabulary import Labels, StreamFrame, StreamReferences
 from strategies.vocabulary import Predictions, References, VisionFeatures
@@ -87,15 +88,20 @@ class EncodedVideo:
     def of(encoded: EncodedGroup, objects: int | None) -> EncodedVideo:
         """Return the video that a group is, with its first ``objects`` objects; with all where it is None.
 
-        It begins with the first frame that labels one of these, because before it there is nothing to follow.
+        It begins with the first frame that labels one of these, because before it there is nothing to follow. Raises
+        UserError where none does, as objects may vanish at the model's resolution.
         """
         group, references = encoded.group, encoded.references(torch.device("cpu"), objects)
         labels = _labels(references, group.reference_numbers)
-        begins = labels[0].frame if labels else group.reference_numbers[0]
+        if not labels:
+            raise UserError(
+                f"no reference of video {group.name} shows one of its objects at the model's "
+                f"{references.masks.shape[-1]} px: label larger objects, or crop the pictures around them"
+            )
         return EncodedVideo(
             name=group.name,
             objects=references.object_ids,
-            frames=[(number, frame) for number, frame in in_order(group) if number >= begins],
+            frames=[(number, frame) for number, frame in in_order(group) if number >= labels[0].frame],
             labels=labels,
             _encoded=encoded,
             _references={

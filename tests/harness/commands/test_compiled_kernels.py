@@ -14,10 +14,11 @@ from harness.commands.kernels import main
 from strategies.kernels import ahead_of_time
 from strategies.kernels.ahead_of_time import CHIPS, Chip, Compiled
 from strategies.kernels.tiles import HALF, HALF_SPECIALISED, HALF_WIDE, SINGLE, SINGLE_TF32
+from strategies.kernels.tuning import specialises
 
 
 def compiled_kernels(monkeypatch: pytest.MonkeyPatch, out: Path, *, shared_bytes: int) -> tuple[int, dict[str, Any]]:
-    def answer(tile: Any, chip: Chip, dtype: Any, *, width: int, value_width: int) -> Compiled:
+    def answer(tile: Any, chip: Chip, dtype: Any, *, width: int, value_width: int, kv: str) -> Compiled:
         taken = {"shared_bytes": shared_bytes, "warps": 8, "registers": 200, "stack_bytes": 0}
         return Compiled(**taken, products=1, copies=1, bulk_copies=0)
 
@@ -32,12 +33,18 @@ def test_every_tile_is_compiled_for_every_chip_dtype_and_width_of_values(
     code, stored = compiled_kernels(monkeypatch, tmp_path / "compiled.json", shared_bytes=1024)
     assert code == 0
     everywhere = 2 * len(HALF) + 2 * len(HALF_WIDE) + 2 * len(SINGLE) + len(SINGLE_TF32)
-    by_descriptors = 2 * len(HALF_SPECIALISED) * sum(chip.descriptors for chip in CHIPS)
-    assert len(stored["tiles"]) == len(CHIPS) * everywhere + by_descriptors
+    by_descriptors = 2 * len(HALF_SPECIALISED) * sum(specialises(chip.capability // 10, "own") for chip in CHIPS)
+    own = [row for row in stored["tiles"] if row["kv"] == "own"]
+    assert len(own) == len(CHIPS) * everywhere + by_descriptors
     found = {(row["chip"], row["dtype"], row["values"]) for row in stored["tiles"]}
     assert found == {
         (chip.name, dtype, values) for chip in CHIPS for dtype in ("bf16", "fp16", "fp32") for values in (64, 256)
     }
+    assert {kv: {row["chip"] for row in stored["tiles"] if row["kv"] == kv} for kv in ("int8", "fp8")} == {
+        "int8": {chip.name for chip in CHIPS},
+        "fp8": {chip.name for chip in CHIPS if chip.capability >= 89},
+    }
+    assert {row["values"] for row in stored["tiles"] if row["kv"] != "own"} == {64}, "those of raw memory alone"
     assert all(row["fits"] for row in stored["tiles"])
 
 

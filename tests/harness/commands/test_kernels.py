@@ -7,22 +7,25 @@ import math
 import os
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from harness.commands import kernels
-from harness.commands.kernel_steps import Inputs, Shape, Step, draw, library, tolerance, torch_rotary
+from harness.commands.kernel_steps import Inputs, Shape, Step, draw, library, rounded, tolerance, torch_rotary
 from harness.commands.kernels import BACKENDS, compare, main
 from harness.measure.samples import SAMPLE_SECONDS
+from strategies.components.quantised import KV
 
 ROTARIES = ("", ", our rotary")
 SMALL = ("--frames", "1", "2", "--targets", "2", "--tokens", "20", "--width", "64", "--memory", "16", "--rounds", "3")
 
 
-def by_library(inputs: Inputs) -> Step:
-    return library(inputs, BACKENDS["math"], torch_rotary(inputs), raw=False)
+def by_library(inputs: Inputs, *, kv: KV = "own", plan: object = None) -> Step:
+    read = rounded(inputs, kv)
+    return library(read, BACKENDS["math"], torch_rotary(read), raw=False)
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ def test_every_step_that_takes_the_shape_is_right_and_has_all_samples(
     assert {one["shape"]["frames"] for one in stored["results"]} == {1, 2}
     taken = [one for one in stored["results"] if one["reason"] is None]
     of_library = {f"math, {values}{rotary}" for values in ("projected values", "raw memory") for rotary in ROTARIES}
-    assert {"fused", *of_library} <= {one["name"] for one in taken}
+    assert {"fused", "fused, kv=int8", "fused, kv=fp8", *of_library} <= {one["name"] for one in taken}
     for one in taken:
         assert 0 < one["error"] <= tolerance("fp32")
         assert len(one["seconds"]) == 3
@@ -70,7 +73,7 @@ def test_inputs_are_drawn_anew_unless_a_seed_is_given(on_cpu: pytest.MonkeyPatch
 def test_a_wrong_step_is_found(
     fault: str, on_cpu: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def wrong(inputs: Inputs) -> Step:
+    def wrong(inputs: Inputs, **_: object) -> Step:
         right = by_library(inputs)
 
         def step() -> Tensor:
@@ -103,8 +106,8 @@ def test_a_sample_is_of_as_many_calls_as_take_five_milliseconds(on_cpu: pytest.M
         now += look
         return now
 
-    def costly(inputs: Inputs) -> Step:
-        right = by_library(inputs)
+    def costly(inputs: Inputs, **options: Any) -> Step:
+        right = by_library(inputs, **options)
 
         def step() -> Tensor:
             nonlocal now
@@ -116,7 +119,7 @@ def test_a_sample_is_of_as_many_calls_as_take_five_milliseconds(on_cpu: pytest.M
     on_cpu.setattr(kernels, "fused", costly)
     on_cpu.setattr(kernels, "BACKENDS", {})
     inputs = draw(SHAPE, torch.float32, torch.device("cpu"), seed=0)
-    (fused,) = compare(SHAPE, inputs, rounds=4, clock=clock)
+    fused, *_ = compare(SHAPE, inputs, rounds=4, clock=clock)
     assert fused.calls is not None
     assert fused.calls * call >= SAMPLE_SECONDS - look
     assert fused.seconds == pytest.approx([call + look / fused.calls] * 4)
@@ -125,7 +128,7 @@ def test_a_sample_is_of_as_many_calls_as_take_five_milliseconds(on_cpu: pytest.M
 def test_a_kernel_that_has_no_room_on_the_chip_is_refused_and_the_others_are_timed(on_cpu: pytest.MonkeyPatch) -> None:
     resources = pytest.importorskip("triton").OutOfResources
 
-    def too_large(inputs: Inputs) -> Step:
+    def too_large(inputs: Inputs, **_: object) -> Step:
         def step() -> Tensor:
             raise resources(262144, 232448, "shared memory")
 
@@ -143,8 +146,8 @@ def test_a_kernel_that_has_no_room_on_the_chip_is_refused_and_the_others_are_tim
 
 def test_what_the_fused_plan_was_chosen_over_is_timed_beside_it(on_cpu: pytest.MonkeyPatch) -> None:
     plans = {"fused": SimpleNamespace(name="the tile, 4 parts"), "fused, keys in one part": SimpleNamespace(name="it")}
-    on_cpu.setattr(kernels, "fused_plans", lambda inputs: plans)
-    on_cpu.setattr(kernels, "fused", lambda inputs, plan: by_library(inputs))
+    on_cpu.setattr(kernels, "fused_plans", lambda inputs, kv: plans if kv == "own" else {})
+    on_cpu.setattr(kernels, "fused", by_library)
     inputs = draw(SHAPE, torch.float32, torch.device("cpu"), seed=0)
     ticks = iter(range(10_000))
     fused, undivided, *others = compare(SHAPE, inputs, rounds=2, clock=lambda: float(next(ticks)))
@@ -185,8 +188,8 @@ def test_the_command_runs_the_fused_kernel_interpreted(
 ) -> None:
     pytest.importorskip("triton")
     out = tmp_path / "kernels.json"
-    assert main([*SMALL, "--dtype", dtype, "--out", str(out)]) == 0
-    fused = [one for one in json.loads(out.read_text(encoding="utf-8"))["results"] if one["name"] == "fused"]
-    assert len(fused) == 2
+    assert main([*SMALL, "--frames", "1", "--rounds", "1", "--dtype", dtype, "--out", str(out)]) == 0
+    fused = [one for one in json.loads(out.read_text(encoding="utf-8"))["results"] if "fused" in one["name"]]
+    assert [one["name"] for one in fused] == ["fused", "fused, kv=int8", "fused, kv=fp8"]
     assert all(not math.isnan(one["error"]) and one["error"] <= tolerance(dtype) for one in fused)
     assert "fused" in capsys.readouterr().out

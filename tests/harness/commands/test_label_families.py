@@ -11,9 +11,9 @@ from PIL import Image
 
 from harness.data.folder import folder_groups
 from strategies import load_model
-from tests.strategies.test_models import change_weights
 from tests.support.jobs import SIZE, by_hand, draw, error_of, label, masks_in, table_in
 from tests.support.models import EDGETAM_TOY, TWINS
+from tests.support.weights import change_weights
 
 
 @pytest.mark.slow

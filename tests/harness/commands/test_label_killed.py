@@ -20,7 +20,7 @@ KILLS = 20
 @pytest.mark.slow
 @pytest.mark.processes
 def test_a_job_that_is_killed_at_twenty_moments_leaves_what_an_undisturbed_one_does(tmp_path: Path) -> None:
-    draw(tmp_path / "my_data", groups=2, targets=40)
+    draw(tmp_path / "my_data", groups=2, targets=12)
     assert label(tmp_path, "out=whole").returncode == 0
     whole, cut, moments = masks_in(tmp_path / "whole"), tmp_path / "cut", random.Random(0)
     grown = []

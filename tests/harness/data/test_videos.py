@@ -99,6 +99,18 @@ def test_a_missing_frame_is_named(tmp_path: Path) -> None:
     assert_one_sentence(refused(streamed(tmp_path)), "frame 2 of video dog")
 
 
+def test_two_frames_of_one_number_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        of_folder(tmp_path, ["000"], ["001", "01", "002"])
+    assert_one_sentence(error.value, "video moth has two frames of number 1, ", "001", "01")
+
+
+def test_a_number_that_no_memory_holds_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        of_folder(tmp_path, [f"{10**20}"], [f"{10**20 + 1}"])
+    assert_one_sentence(error.value, f"frame {10**20 + 1} of video moth")
+
+
 def test_a_frame_of_another_size_is_named(tmp_path: Path) -> None:
     clip(tmp_path, ["00000", "00001", "00002"], odd="00002")
     assert_one_sentence(refused(streamed(tmp_path)), "00002.jpg is 40x32")

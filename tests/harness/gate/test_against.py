@@ -26,21 +26,19 @@ from harness.options.config import EncodeConfig
 from harness.workload.encode import Workload, encode_workload
 from strategies import Direct, load_model
 from strategies.errors import UserError
-from tests.harness.gate.test_check import GRID, junit_cases, ticking
+from tests.support.check_runs import GRID, junit_cases, ticking
 from tests.support.harness_runs import complaint, point, run_here, strict_json, summary
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
 
 MINE = '''
-from dataclasses import replace
-
 import pace
 from strategies import Direct
-from tests.support.check_runs import BENCH
+from tests.support.check_runs import BENCH, Remembered, flipped
 
 
-class Mine(Direct):
+class Mine(Remembered):
     """Takes as long as the module `pace` says."""
 
     def _predict(self, targets):
@@ -48,11 +46,7 @@ class Mine(Direct):
 
         BENCH.spend(0.01 * pace.SHARE * len(targets))
         right = super()._predict(targets)
-        if not FLIPPED:
-            return right
-        logits = right.logits.clone()
-        logits[0, 0] *= -1
-        return replace(right, logits=logits)
+        return flipped(right) if FLIPPED else right
 
 
 class Loose(Mine):

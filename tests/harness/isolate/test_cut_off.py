@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.commands import start
 from tests.support.faults import command, goes_on, left_running, own_strategies, statuses, stored
-from tests.support.harness_runs import only_run, start, strict_json, wait_for
+from tests.support.harness_runs import only_run, strict_json, wait_for
 
 CUT_OFF = ("direct", "hanging")
 

@@ -21,8 +21,10 @@ from harness.job.engine import Lost
 from harness.job.local_engine import LocalEngine, visible_gpus
 from harness.job.ray_engine import RayEngine, check_ray
 from strategies.errors import UserError
-from tests.support.harness_runs import is_running, processes_in, start, wait_for
+from tests.support.commands import start
+from tests.support.harness_runs import is_running, processes_in, wait_for
 from tests.support.jobs import draw, error_of, label, masks_in
+from tests.support.warm import server
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 WORDS = ("label.threads=1", "batch=2")
@@ -63,7 +65,7 @@ def in_the_middle(patch: pytest.MonkeyPatch, engine: str, happens: Callable[[], 
         if isinstance(found, Report) and found.targets:
             busy.add(number)
             if left and len(busy) < 2:
-                time.sleep(1)  # The actor that was sooner ready waits for the other.
+                time.sleep(2)  # The actor that was sooner ready waits for the other.
             elif left:
                 left.pop()()
         return number, found
@@ -72,7 +74,14 @@ def in_the_middle(patch: pytest.MonkeyPatch, engine: str, happens: Callable[[], 
 
 
 def spawned() -> list[int]:
-    return [process.pid for process in multiprocessing.active_children() if process.pid is not None]
+    running = [one for one in multiprocessing.active_children() if one.name.startswith("actor")]
+    return [process.pid for process in running if process.pid is not None]
+
+
+@pytest.fixture
+def warm_actors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Actors of this process begin without the seconds of their imports."""
+    monkeypatch.setattr("harness.job.local_engine.SPAWN", server())
 
 
 def of_ray() -> list[int]:
@@ -94,6 +103,7 @@ def of_ray() -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.processes
+@pytest.mark.usefixtures("warm_actors")
 @pytest.mark.parametrize(
     ("engine", "actors"), [("local", spawned), pytest.param("ray", of_ray, marks=needs_ray)], ids=["local", "ray"]
 )
@@ -120,6 +130,7 @@ def test_an_actor_that_is_killed_in_the_middle_changes_no_byte(
 
 @pytest.mark.slow
 @pytest.mark.processes
+@pytest.mark.usefixtures("warm_actors")
 def test_a_job_that_is_interrupted_leaves_no_process_and_is_gone_on_with_by_any_number(
     tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import torch
 
-from harness.job.fingerprint import other_weights_of, weights_of
-from strategies import Sam2
+from harness.job.fingerprint import Fingerprint, check_same, other_weights_of, weights_of
+from strategies import Sam2, UserError
 from tests.support.models import copied, every_family
 
 
@@ -32,3 +35,16 @@ def test_no_tensor_is_left_out(model: Sam2) -> None:
     told = {tensor.data_ptr() for stage in stages for tensor in stage.state_dict().values()}
     told |= {tensor.data_ptr() for tensor in model.other_weights.values()}
     assert {tensor.data_ptr() for tensor in model.network.state_dict().values()} == told
+
+
+def test_a_job_from_before_strategies_had_an_option_goes_on_with_what_it_was_made_with(tmp_path: Path) -> None:
+    def go_on(strategy: str, **options: str) -> None:
+        before = Fingerprint(options={"strategy": strategy}, weights="w", threads=1, groups={})
+        now = {"strategy": strategy, **{f"strategy.{name}": value for name, value in options.items()}}
+        check_same(before, options=now, weights="w", other_weights="", threads=None, out=tmp_path)
+
+    go_on("sequential")
+    go_on("triton", kv="own")
+    go_on("direct", kv="own", memory="all", layers="null")
+    with pytest.raises(UserError, match=r"strategy.kv was own and is int8"):
+        go_on("triton", kv="int8")

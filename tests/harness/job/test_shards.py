@@ -18,7 +18,8 @@ from harness.pipeline import pipeline
 from harness.pipeline.plan import work_of
 from harness.store.lock import locked
 from strategies.errors import UserError
-from tests.support.harness_runs import complaint, start
+from tests.support.commands import start
+from tests.support.harness_runs import complaint
 from tests.support.jobs import draw, error_of, interrupted_after, label, masks_in
 from tests.support.pictures import halve
 

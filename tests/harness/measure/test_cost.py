@@ -151,8 +151,10 @@ def test_the_share_is_what_is_achieved_of_the_matrix_rate(
     of = cost(fps=fps, encode_fps=encode_fps, flops_per_target=flops, matrix_rate=rate, project_to=job)
     assert of.achieved_gflops_per_s is not None
     assert of.matrix_gflops_per_s is not None
+    assert of.matrix_gflops_per_s >= rate / 1e9
     assert of.gflops_per_target is not None
     assert of.matrix_share == pytest.approx(of.achieved_gflops_per_s / of.matrix_gflops_per_s)
+    assert of.matrix_share <= 1
     assert of.achieved_gflops_per_s == pytest.approx(of.gflops_per_target * fps)
 
 

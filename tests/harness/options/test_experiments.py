@@ -83,7 +83,7 @@ def test_families_are_compared_by_the_toys_of_all_or_by_the_models_that_are_name
 
 
 def test_families_are_told_pairs_a_second_and_memory(tmp_path: Path) -> None:
-    ended = run_here(tmp_path, "+experiment=families", "batch=2", *TINY)
+    ended = run_here(tmp_path, "+experiment=families", "batch=2", *TINY, "refs=1", "targets=2", "paired=false")
     assert ended.returncode == 0, ended.stderr
     rows = summary(only_run(tmp_path / "results"))
     assert len(rows) == 2 * len(FAMILIES), "with one number of objects"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.options.compose import compose
+from strategies.errors import UserError
 from tests.support.harness_runs import complaint, exit_code
 
 MINE = "_target_: strategies.direct.Direct\nbank: repeat\n"
@@ -52,3 +53,20 @@ def test_another_folder_is_named_by_an_option(conf: Path, capsys: pytest.Capture
     assert "strategy=mine is not known" in complaint(capsys.readouterr().err)
     (point,) = compose(["strategy=mine", f"hydra.searchpath=[file://{elsewhere}]"])
     assert point.strategy == "mine"
+
+
+def test_what_has_changed_since_the_command_before_is_read_anew(conf: Path) -> None:
+    file, other = conf / "strategy" / "mine.yaml", conf / "strategy" / "other.yaml"
+    experiment = conf / "experiment" / "own.yaml"
+    assert [point.config.strategy["bank"] for point in compose(["strategy=mine"])] == ["repeat"]
+    file.write_text(MINE.replace("repeat", "expand"))
+    assert [point.config.strategy["bank"] for point in compose(["strategy=mine"])] == ["expand"]
+    file.rename(other)
+    with pytest.raises(UserError, match="strategy=mine is not known"):
+        compose(["strategy=mine"])
+    assert [point.strategy for point in compose(["strategy=glob(o*)"])] == ["other"]
+    with pytest.raises(UserError, match=r"experiment=own is not known"):
+        compose(["strategy=direct", "+experiment=own"])
+    experiment.parent.mkdir()
+    experiment.write_text("# @package _global_\nbatch: 3\n")
+    assert [point.config.batch for point in compose(["strategy=direct", "+experiment=own"])] == [3]

@@ -334,7 +334,8 @@ def swept(search: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         words = ["strategy=piecewise,direct", "strategy.piece=1,4", "strategy.order=backward", "encode.batch=1,8"]
-        assert exit_code(search, *words, "batch=3", *TINY) == 0
+        briefly = ["batch=2", "targets=2", "refs=1", "objects=1"]
+        assert exit_code(search, *words, *TINY, *briefly) == 0
     return only_run(folder / "results")
 
 

@@ -1,78 +1,32 @@
-"""Ratios of paired rounds, their intervals, and what may be concluded from them; on noise that the tests draw."""
+"""Ratios of paired rounds and their intervals: known cases, and what always holds."""
 
 from __future__ import annotations
 
 import math
-from functools import cache
 from itertools import pairwise
 from random import Random
-from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.stats.speedup import (
     SpeedUp,
-    Verdict,
     estimate,
     estimate_over_processes,
     log_ratio,
-    outliers,
-    verdict,
+)
+from tests.support.rounds import (
+    GROUPS,
+    MEASURED,
+    groups_of,
+    numbers,
+    quick,
+    simulated,
 )
 
-quick = settings(deadline=None, derandomize=True, max_examples=60)
-
-SIMULATIONS = 500
-NOISE = 0.02
-"""Standard deviation of a block's log-time in simulated rounds."""
-
-Noise = Literal["normal", "laplace", "outliers"]
-NOISES: list[Noise] = ["normal", "laplace", "outliers"]
-
-
-def groups_of(rounds: st.SearchStrategy[list[float]]) -> st.SearchStrategy[tuple[list[list[float]], list[float]]]:
-    """Draw up to 4 groups of rounds, and as many weights that differ."""
-    weights = st.lists(st.integers(1, 50).map(float), min_size=4, max_size=4, unique=True)
-    return st.tuples(st.lists(rounds, min_size=1, max_size=4), weights).map(
-        lambda both: (both[0], both[1][: len(both[0])])
-    )
-
-
-GROUPS = groups_of(st.lists(st.floats(-2, 2), min_size=1, max_size=8))
-MEASURED = groups_of(st.lists(st.floats(-2, 2), min_size=2, max_size=8))
-"""Groups that have an interval."""
-
-
-def numbers(speedup: SpeedUp) -> tuple[float, float, float]:
-    """Return the lower end, ratio and upper end of a speed-up that has an interval."""
-    assert speedup.lo is not None
-    assert speedup.hi is not None
-    return speedup.lo, speedup.ratio, speedup.hi
-
-
-def simulated(noise: Noise, *, groups: int, rounds: int) -> npt.NDArray[np.float64]:
-    """Draw log-ratios ``[simulation, group, round]`` of a strategy against itself, whose true value is 0."""
-    random = np.random.default_rng(7)
-    shape = (SIMULATIONS, groups, rounds)
-    if noise == "normal":
-        return random.normal(scale=NOISE, size=shape)
-    if noise == "laplace":
-        return random.laplace(scale=NOISE, size=shape)
-    scale = NOISE * np.where(random.random(shape) < 0.1, 10, 1)  # One round in ten is ten times noisier.
-    blocks = np.exp(scale * random.normal(size=(4, *shape)))
-    return np.log((blocks[0] + blocks[3]) / (blocks[1] + blocks[2]))
-
-
-@cache
-def against_itself(noise: Noise, *, groups: int, rounds: int) -> list[SpeedUp]:
-    return [estimate(sample.tolist(), [1.0] * groups) for sample in simulated(noise, groups=groups, rounds=rounds)]
-
-
-# --- one round -----------------------------------------------------------------------------------------------------
+# --- one round -------------------------------------------------------------------------------------------------------
 
 
 def test_the_log_ratio_is_of_the_sums_and_positive_where_the_candidate_is_faster() -> None:
@@ -111,7 +65,7 @@ def test_a_round_needs_blocks_and_as_many_on_both_sides() -> None:
         log_ratio([], [])
 
 
-# --- the estimate: known cases -------------------------------------------------------------------------------------
+# --- the estimate: known cases ---------------------------------------------------------------------------------------
 
 
 def test_the_ratio_is_the_weighted_mean_of_the_groups_medians_on_the_log_scale() -> None:
@@ -182,7 +136,7 @@ def test_a_bootstrap_without_draws_is_refused() -> None:
         estimate([[0.1, 0.2]], [1.0], draws=1)
 
 
-# --- the estimate: what always holds -------------------------------------------------------------------------------
+# --- the estimate: what always holds ---------------------------------------------------------------------------------
 
 
 @quick
@@ -261,168 +215,7 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_nearly_the_same(
     assert numbers(another) == pytest.approx(numbers(first), rel=0.1 * (first.width or 0))
 
 
-# --- the estimate: how often it is right ---------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize(("groups", "rounds"), [(1, 2), (1, 3), (1, 5), (1, 7), (1, 8), (2, 2), (2, 4)])
-def test_the_interval_covers_the_truth_nine_times_in_ten_and_more(noise: Noise, groups: int, rounds: int) -> None:
-    speedups = against_itself(noise, groups=groups, rounds=rounds)
-    covered = np.mean([lo <= 1 <= hi for lo, _, hi in map(numbers, speedups)])
-    binomial_error = math.sqrt(0.9 * 0.1 / SIMULATIONS)  # This is 0.013.
-    assert covered >= 0.9 - binomial_error
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize(("groups", "rounds"), [(1, 5), (1, 8), (2, 4)])
-def test_a_strategy_against_itself_is_called_faster_or_slower_less_than_one_time_in_ten(
-    noise: Noise, groups: int, rounds: int
-) -> None:
-    verdicts = [verdict(speedup, band=0.01) for speedup in against_itself(noise, groups=groups, rounds=rounds)]
-    assert np.mean([said in ("faster", "slower") for said in verdicts]) < 0.1
-
-
-def test_a_candidate_twice_as_fast_is_found_faster_despite_noise() -> None:
-    samples = simulated("normal", groups=2, rounds=4) + math.log(2)
-    assert all(verdict(estimate(sample.tolist(), [1.0, 1.0]), band=0.02) == "faster" for sample in samples)
-
-
-# --- verdicts ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("lo", "hi", "band", "expected"),
-    [
-        (1.2, 1.4, 0.02, "faster"),
-        (0.6, 0.8, 0.02, "slower"),
-        (0.99, 1.01, 0.02, "same"),
-        (0.9, 1.1, 0.02, "unclear"),
-        (0.99, 1.1, 0.02, "unclear"),
-        (0.9, 1.01, 0.02, "unclear"),
-        (1.005, 1.015, 0.02, "same"),  # It is certainly faster, but by less than matters.
-        (1.01, 1.03, 0.02, "faster"),
-        (0.97, 0.99, 0.02, "slower"),
-        (1 / 1.25, 1.25, 0.25, "same"),  # The band's ends belong to it.
-        (1 / 1.25, 1.2500001, 0.25, "unclear"),
-        (0.7999999, 1.25, 0.25, "unclear"),
-        (1.0, 1.3, 0.25, "unclear"),  # Exactly 1 is not faster.
-        (0.7, 1.0, 0.25, "unclear"),
-        (1.0, 1.0, 0.0, "same"),
-        (1.0, 1.0000001, 0.0, "unclear"),
-        (1.0000001, 1.0000002, 0.0, "faster"),
-        (0.9999998, 0.9999999, 0.0, "slower"),
-    ],
-)
-def test_the_verdict_follows_from_the_whole_interval(lo: float, hi: float, band: float, expected: Verdict) -> None:
-    assert verdict(SpeedUp(ratio=math.sqrt(lo * hi), lo=lo, hi=hi, rounds=8), band=band) == expected
-
-
-def test_without_an_interval_nothing_is_clear() -> None:
-    assert verdict(SpeedUp(ratio=5.0, lo=None, hi=None, rounds=1), band=0.02) == "unclear"
-
-
-@pytest.mark.parametrize("band", [-0.01, math.nan, math.inf])
-def test_a_band_below_zero_or_not_finite_is_refused(band: float) -> None:
-    with pytest.raises(ValueError, match="band"):
-        verdict(SpeedUp(ratio=1.0, lo=0.9, hi=1.1, rounds=8), band=band)
-
-
-@quick
-@given(lo=st.floats(0.5, 2), factor=st.floats(1, 2), band=st.floats(0, 0.5))
-def test_swapping_the_sides_swaps_faster_and_slower(lo: float, factor: float, band: float) -> None:
-    hi = lo * factor
-    swapped = {"faster": "slower", "slower": "faster", "same": "same", "unclear": "unclear"}
-    forth = verdict(SpeedUp(ratio=lo, lo=lo, hi=hi, rounds=8), band=band)
-    # A little more room: an end that lies on the band's may be rounded to the other side of it.
-    back = verdict(SpeedUp(ratio=1 / lo, lo=1 / hi, hi=1 / lo, rounds=8), band=band * (1 + 1e-9) + 1e-12)
-    assert back == swapped[forth] or back == "same"
-
-
-# --- outliers ------------------------------------------------------------------------------------------------------
-
-
-def test_a_round_far_from_the_others_is_labelled_where_it_stands() -> None:
-    assert outliers([0.10, 0.11, 0.90, 0.09, 0.10, 0.12]) == [False, False, True, False, False, False]
-
-
-def test_outliers_are_further_than_three_and_a_half_scaled_deviations_away() -> None:
-    limit = 3.5 * 1.4826  # The median of these five is 0, and that of their distances from it is 1.
-    assert outliers([-1.0, -1.0, 0.0, 1.0, limit - 1e-6])[-1] is False
-    assert outliers([-1.0, -1.0, 0.0, 1.0, limit + 1e-6])[-1] is True
-
-
-def test_where_most_rounds_are_equal_one_odd_round_of_five_is_an_outlier() -> None:
-    assert outliers([0.5, 0.5, 0.5, 0.5, 0.6]) == [False, False, False, False, True]
-    assert outliers([0.5, 0.5, 0.6]) == [False, False, False], "there are too few rounds to call one an outlier"
-
-
-@quick
-@given(value=st.floats(-5, 5), count=st.integers(1, 10))
-def test_equal_rounds_have_no_outlier(value: float, count: int) -> None:
-    assert outliers([value] * count) == [False] * count
-
-
-@quick
-@given(rounds=st.lists(st.integers(-1000, 1000).map(float), min_size=1, max_size=12))
-def test_labels_are_one_for_each_round_and_the_same_for_swapped_sides(rounds: list[float]) -> None:
-    labels = outliers(rounds)
-    assert len(labels) == len(rounds)
-    assert sum(labels) <= len(rounds) / 2
-    assert outliers([-value for value in rounds]) == labels
-
-
-def test_outliers_refuse_what_is_empty_or_not_finite() -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        outliers([])
-    with pytest.raises(ValueError, match="finite"):
-        outliers([0.1, math.nan])
-
-
-# --- several processes ---------------------------------------------------------------------------------------------
-
-SCATTER = 0.02
-"""Standard deviation of what a process adds to all of its rounds, as large as that of a round."""
-
-
-def of_processes(*, processes: int, rounds: int, scatter: float, seed: int = 11) -> npt.NDArray[np.float64]:
-    """Draw log-ratios ``[simulation, process, round]`` whose true value is 0."""
-    random = np.random.default_rng(seed)
-    shared = random.normal(scale=scatter, size=(SIMULATIONS, processes, 1))
-    return shared + random.normal(scale=NOISE, size=(SIMULATIONS, processes, rounds))
-
-
-def coverage(speedups: list[SpeedUp]) -> float:
-    ends = [numbers(one) for one in speedups]
-    return float(np.mean([lo <= 1 <= hi for lo, _, hi in ends]))
-
-
-def of_two_levels(sample: npt.NDArray[np.float64]) -> SpeedUp:
-    return estimate_over_processes(sample[:, None, :].tolist(), [1.0])
-
-
-def pooled(sample: npt.NDArray[np.float64]) -> SpeedUp:
-    """As if one process had timed all rounds."""
-    return estimate([sample.ravel().tolist()], [1.0])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("processes", [2, 3, 6])
-def test_where_processes_differ_the_interval_covers_and_that_of_pooled_rounds_does_not(processes: int) -> None:
-    samples = of_processes(processes=processes, rounds=6, scatter=SCATTER)
-    assert coverage([of_two_levels(sample) for sample in samples]) >= 0.93
-    assert coverage([pooled(sample) for sample in samples]) < 0.85
-
-
-@pytest.mark.slow
-def test_more_rounds_do_not_narrow_what_differs_between_processes_and_more_processes_do() -> None:
-    def median_width(processes: int, rounds: int) -> float:
-        samples = of_processes(processes=processes, rounds=rounds, scatter=SCATTER)[:150]
-        return float(np.median([of_two_levels(sample).width for sample in samples]))  # type: ignore[misc]
-
-    assert median_width(3, 40) > 0.7 * median_width(3, 6)
-    assert median_width(6, 6) < 0.6 * median_width(3, 6)
+# --- several processes -----------------------------------------------------------------------------------------------
 
 
 @quick

@@ -146,7 +146,8 @@ def test_a_workload_tells_what_its_encoder_took_and_how_near_it_is(
     counted = Workload(model, groups, tmp_path).counted
     assert 0 < counted.network_seconds <= counted.encode_seconds
     assert (counted.checked is None) == (not channels_last)
-    assert counted.matrix_share(1e9) == pytest.approx(2 * counted.matrix_share(2e9))
+    assert counted.matrix_share(1e15) == pytest.approx(2 * counted.matrix_share(2e15))
+    assert counted.matrix_share(1.0) == 1
 
 
 @pytest.mark.slow

@@ -22,9 +22,10 @@ from harness.options.config import EncodeConfig
 from harness.options.points import Point
 from harness.result import PointResult
 from harness.workload.encode import EncodedGroup, Workload, encode_workload
-from strategies import Predictions, Sam2, load_model
+from strategies import Predictions, Sam2, UserError, load_model
 from strategies.streams.batched import StreamBatched
 from tests.support import wrong_streams
+from tests.support.pictures import assert_one_sentence
 
 SMALL = (
     *("scenario=stream", "strategy=stream_batched", "data=drifting", "videos=2"),
@@ -118,8 +119,18 @@ def test_drift_is_kept_by_the_frames_place(batched: PointResult) -> None:
 
 
 @pytest.mark.slow
+def test_a_video_whose_objects_vanish_at_the_models_resolution_is_refused(bench: Bench) -> None:
+    encoded = bench.workload.groups[0]
+    whole = encoded.references(torch.device("cpu"))
+    gone = replace(whole, masks=torch.zeros_like(whole.masks))
+    with patch.object(EncodedGroup, "references", return_value=gone), pytest.raises(UserError) as error:
+        EncodedVideo.of(encoded, None)
+    assert_one_sentence(error.value, f"no reference of video {encoded.group.name} shows", "128 px")
+
+
+@pytest.mark.slow
 def test_the_session_is_the_session(bench: Bench) -> None:
-    row = bench.measure("strategy=stream_session").row
+    row = bench.measure("strategy=stream_session", "paired=false").row
     assert (row.status, row.masks, row.iou_min, row.forced_iou_min, row.max_abs_dlogit) == ("ok", "same", 1, 1, 0)
 
 
@@ -166,7 +177,7 @@ def test_a_wrong_strategy_is_wrong_and_has_no_speed_up(bench: Bench, target: typ
 
 @pytest.mark.slow
 def test_one_that_becomes_wrong_late_in_a_video_is_wrong(toy: Sam2, tmp_path: Path) -> None:
-    long = ("data.groups=1", "data.frames=30", "videos=1", "paired=false")
+    long = ("data.groups=1", "data.frames=18", "videos=1", "paired=false")
     row = Bench(toy, tmp_path, composed(*long)).measure(*long, target=wrong_streams.Wearying).row
     assert row.status == "wrong"
     assert row.iou_mean is not None

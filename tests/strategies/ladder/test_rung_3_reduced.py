@@ -1,0 +1,84 @@
+"""Rung 3: in reduced precision, masks are within limits that were measured in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.masks.rule import disagreement
+from strategies import Direct
+from strategies.direct import BANKS
+from tests.support.ladder import (
+    A_FULL_BATCH_OF_33,
+    ABSENT_FROM_THE_FIRST,
+    EVERYTHING_AT_ONCE,
+    MORE_REFERENCES_THAN_POINTERS,
+    NO_MASK_AT_ALL,
+    REDUCED,
+    SESSIONS,
+    Case,
+    Reduced,
+    agreement,
+    assert_same_bits_on_as_many_cores,
+    expected_of,
+    usable,
+)
+from tests.support.paths import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+SMALL = {"absent from the first": ABSENT_FROM_THE_FIRST, "no mask": NO_MASK_AT_ALL}
+"""All that fp16 climbs with, which CPUs compute many times slower than bf16."""
+LARGE = {
+    "everything at once": EVERYTHING_AT_ONCE,
+    "a batch of 33": A_FULL_BATCH_OF_33,
+    "more references than pointers": MORE_REFERENCES_THAN_POINTERS,
+}
+
+
+@pytest.mark.parametrize(
+    ("reduced", "case"),
+    [
+        *(pytest.param("bf16", case, id=f"bf16-{name}") for name, case in (SMALL | LARGE).items()),
+        *(pytest.param("fp16", case, id=f"fp16-{name}") for name, case in SMALL.items()),
+    ],
+    indirect=["reduced"],
+)
+def test_in_reduced_precision_masks_agree(reduced: Reduced, case: Case) -> None:
+    expected = expected_of(case, reduced.model, reduced.pictures)
+    for bank in BANKS:
+        masks = case.masks(Direct(reduced.model, bank=bank, chunk_tokens=case.chunk_tokens), reduced.pictures)
+        found = agreement(masks, expected, excused=reduced.limits)
+        assert disagreement(found, reduced.limits) is None
+
+
+def test_in_reduced_precision_sessions_give_the_bits_of_sequential(reduced: Reduced) -> None:
+    case = ABSENT_FROM_THE_FIRST
+    expected = expected_of(case, reduced.model, reduced.pictures)
+    for make in SESSIONS.values():
+        strategy = make(reduced.model, len(case.targets))
+        masks = case.masks(strategy, reduced.pictures)
+        assert_same_bits_on_as_many_cores(strategy, masks, expected, reduced.limits)
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(all(map(usable, REDUCED)), reason="they ran in this process")
+def test_reduced_precision_without_instructions_that_kill_the_process() -> None:
+    rungs = Path(__file__).parent
+    chosen = " or ".join(dtype for dtype in REDUCED if not usable(dtype))
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, rungs],
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "passed" in ended.stdout
+    assert "skipped" not in ended.stdout
