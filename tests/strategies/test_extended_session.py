@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from strategies import ExtendedSession, Sam2, Sequential, UserError
-from tests.strategies.test_traps import session_masks
 from tests.support.ladder import assert_same_bits
 from tests.support.models import Pictures, conditioned_session, masks_of, pick
 from tests.support.sessions import assert_other_masks, references_of
 from tests.support.tensors import new_tensor_bytes
+from tests.support.traps import session_masks
 
 raw = partial(ExtendedSession, positions="raw")
 

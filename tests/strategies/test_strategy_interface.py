@@ -1,4 +1,4 @@
-"""What every strategy promises its caller, and what the words of the vocabulary mean."""
+"""What every strategy promises its caller."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from strategies import (
     Direct,
@@ -21,14 +20,13 @@ from strategies import (
     Sam2,
     Sequential,
     Strategy,
-    UserError,
     VisionFeatures,
 )
-from strategies.direct import BANKS
-from tests.support.models import TOKENS, Pictures, assert_same_masks, every_family, group, masks_of, pick
+from tests.support.models import Pictures, assert_same_masks, every_family, group, masks_of, small_group
 from tests.support.tensors import new_tensor_bytes
 
 MakeStrategy = Callable[[Sam2], Strategy]
+
 
 every_strategy = pytest.mark.parametrize(
     "make",
@@ -53,12 +51,6 @@ every_strategy = pytest.mark.parametrize(
         "direct bank=expand",
     ],
 )
-
-
-def small_group(model: Sam2, pictures: Pictures, *, seed: int = 0) -> References:
-    """Two references, three objects whose ids are neither in order nor next to each other."""
-    present = [[True, True, False], [True, False, True]]
-    return group(model, pictures, frames=(seed, seed + 1), present=present, object_ids=(7, 3, 250), seed=seed)
 
 
 # --- the life of a strategy ----------------------------------------------------------------------------------------
@@ -232,89 +224,9 @@ def test_an_object_does_not_depend_on_which_others_are_predicted(
     masks = masks_of(make(model), references, pictures.targets[:2])
     fewer = masks_of(make(model), references.first_objects(2), pictures.targets[:2])
     expected = Predictions(
-        logits=masks.logits[:, :2],
-        object_scores=masks.object_scores[:, :2],
-        ious=masks.ious[:, :2],
-        object_ids=(7, 3),
+        logits=masks.logits[:, :2], object_scores=masks.object_scores[:, :2], ious=masks.ious[:, :2], object_ids=(7, 3)
     )
     assert_same_masks(fewer, expected)
-
-
-# --- direct's options ----------------------------------------------------------------------------------------------
-
-
-def test_an_unknown_bank_is_answered_with_the_ones_that_exist(model: Sam2) -> None:
-    with pytest.raises(UserError) as error:
-        Direct(model, bank="cached")
-    sentence = str(error.value)
-    assert "\n" not in sentence
-    assert "bank=cached" in sentence
-    assert all(bank in sentence for bank in BANKS)
-
-
-def test_chunk_tokens_must_be_positive(model: Sam2) -> None:
-    with pytest.raises(UserError, match="chunk_tokens=0 must be at least 1"):
-        Direct(model, chunk_tokens=0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("bank", BANKS)
-@pytest.mark.parametrize(("objects", "pairs_at_once"), [(1, 1), (3, 2), (3, 3), (2, 5), (5, 12), (3, 1000)])
-def test_direct_never_has_more_than_a_chunk_in_flight(
-    model: Sam2, pictures: Pictures, bank: str, objects: int, pairs_at_once: int
-) -> None:
-    references = group(model, pictures, frames=(0, 1), present=[[True] * objects] * 2)
-    for batch in (1, 9):
-        with Direct(model, bank=bank, chunk_tokens=pairs_at_once * TOKENS) as strategy, Watch(model) as watch:
-            strategy.prepare(references)
-            assert watch.remembered_pairs == [objects, objects], "as in a session, whatever a chunk is"
-            assert sum(watch.decoded_pairs) == 2 * objects
-            assert max(watch.decoded_pairs) <= pairs_at_once, "the decoder makes the object pointers"
-            if pairs_at_once >= 2 * objects:
-                assert watch.decoded_pairs == [2 * objects], "what fits one chunk goes at once"
-            watch.clear()
-            strategy.predict(pictures.targets[:batch])
-        assert sum(watch.decoded_pairs) == batch * objects
-        assert max(watch.decoded_pairs) <= pairs_at_once
-        assert max(watch.attended_tokens) <= pairs_at_once * TOKENS
-        if pairs_at_once >= batch * objects:
-            assert watch.decoded_pairs == [batch * objects], "what fits one chunk goes at once"
-
-
-class Watch:
-    """Notes the batch of every call of memory encoder and mask decoder, and memory attention's tokens."""
-
-    def __init__(self, model: Sam2) -> None:
-        self._encoder = model.network.memory_encoder
-        self._decoder = model.network.mask_decoder.iou_prediction_head
-        self._attention = model.network.memory_attention.layers[-1].linear1
-        self.clear()
-
-    def clear(self) -> None:
-        self.remembered_pairs: list[int] = []
-        self.decoded_pairs: list[int] = []
-        self.attended_tokens: list[int] = []
-
-    def __enter__(self) -> Watch:
-        self._hooks = [
-            self._encoder.register_forward_pre_hook(self._remembering),
-            self._decoder.register_forward_pre_hook(self._decoding),
-            self._attention.register_forward_pre_hook(self._attending),
-        ]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for hook in self._hooks:
-            hook.remove()
-
-    def _remembering(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.remembered_pairs.append(inputs[0].shape[0])
-
-    def _decoding(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.decoded_pairs.append(inputs[0].shape[0])
-
-    def _attending(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.attended_tokens.append(inputs[0].shape[:-1].numel())
 
 
 # --- a strategy of one's own ---------------------------------------------------------------------------------------
@@ -348,98 +260,6 @@ def test_a_strategy_computes_without_gradients(model: Sam2, pictures: Pictures) 
     assert not masks_of(Probe(model), small_group(model, pictures), pictures.targets[:1]).logits.requires_grad
 
 
-# --- vocabulary ----------------------------------------------------------------------------------------------------
-
-
-def predictions_of(logits: Tensor, object_ids: tuple[int, ...]) -> Predictions:
-    pairs = logits.shape[:2]
-    return Predictions(
-        logits=logits, object_scores=torch.ones(pairs), ious=torch.zeros(*pairs, 3), object_ids=object_ids
-    )
-
-
-def test_a_label_map_gives_each_pixel_the_id_of_the_highest_positive_logit() -> None:
-    logits = torch.tensor([[5.0, -1.0, 2.0, -1024.0], [1.0, -2.0, 3.0, 0.0], [-1.0, -3.0, 1.0, -1024.0]])
-    labels = predictions_of(logits.view(1, 3, 2, 2), (7, 3, 250)).label_map(0, size=(2, 2))
-    assert labels.dtype == torch.int32
-    assert labels.tolist() == [[7, 0], [3, 0]]
-
-
-def test_the_masks_of_one_target_may_overlap_and_keep_the_order_of_the_ids() -> None:
-    logits = torch.tensor([[5.0, -1.0, 2.0, -1024.0], [1.0, -2.0, 3.0, 0.0]]).view(1, 2, 2, 2)
-    masks = predictions_of(logits, (7, 3)).masks(0, size=(2, 2))
-    assert masks.dtype == torch.bool
-    assert masks.tolist() == [[[True, False], [True, False]], [[True, False], [True, False]]]
-
-
-def test_masks_and_label_maps_have_the_size_that_is_asked_for() -> None:
-    logits = torch.full((2, 1, 32, 32), -3.0)
-    logits[1, :, :, 16:] = 3.0  # the right half, in the second target only
-    predictions = predictions_of(logits, (9,))
-    assert not predictions.masks(0, size=(50, 80)).any()
-    labels = predictions.label_map(1, size=(50, 80))
-    assert labels.shape == (50, 80)
-    assert (labels[:, 40:] == 9).all()
-    assert (labels[:, :40] == 0).all()
-
-
-def test_the_pick_is_the_first_of_the_best_and_its_margin_the_lead_over_the_next() -> None:
-    ious = torch.tensor([[[0.25, 0.75, 0.5], [0.5, 0.125, 0.5]]])
-    predictions = Predictions(
-        logits=torch.ones(1, 2, 2, 2), object_scores=torch.ones(1, 2), ious=ious, object_ids=(7, 3)
-    )
-    assert predictions.picks.tolist() == [[1, 0]]
-    assert predictions.pick_margins.tolist() == [[0.25, 0.0]]
-
-
-def test_predictions_of_consecutive_batches_concatenate_to_those_of_one(model: Sam2, pictures: Pictures) -> None:
-    with Sequential(model) as strategy:
-        strategy.prepare(small_group(model, pictures))
-        whole = strategy.predict(pictures.targets[:3])
-        parts = Predictions.concatenate(
-            [strategy.predict(pictures.targets[:2]), strategy.predict(pictures.targets[2:3])]
-        )
-    assert parts.object_ids == whole.object_ids
-    assert torch.equal(parts.logits, whole.logits)
-    assert torch.equal(parts.object_scores, whole.object_scores)
-    assert torch.equal(parts.ious, whole.ious)
-
-
-def test_references_refuse_masks_that_do_not_fit_the_frames_or_the_ids(model: Sam2, pictures: Pictures) -> None:
-    references = small_group(model, pictures)
-    with pytest.raises(ValueError, match="do not fit 1 reference frames and 3 object ids"):
-        replace(references, features=references.features[:1])
-    with pytest.raises(ValueError, match="do not fit 2 reference frames and 2 object ids"):
-        replace(references, object_ids=(1, 2))
-
-
-def test_references_refuse_an_empty_group(model: Sam2, pictures: Pictures) -> None:
-    references = small_group(model, pictures)
-    with pytest.raises(ValueError, match="at least one reference frame and one object"):
-        replace(references, masks=references.masks[:0], features=references.features[:0])
-    with pytest.raises(ValueError, match="at least one reference frame and one object"):
-        replace(references, masks=references.masks[:, :0], object_ids=())
-
-
-def test_references_refuse_an_id_that_occurs_twice(model: Sam2, pictures: Pictures) -> None:
-    with pytest.raises(ValueError, match="object ids must differ"):
-        replace(small_group(model, pictures), object_ids=(7, 3, 7))
-
-
-def test_references_refuse_ids_that_are_not_positive(model: Sam2, pictures: Pictures) -> None:
-    for absent in (0, -3):
-        with pytest.raises(ValueError, match="object ids must be positive"):
-            replace(small_group(model, pictures), object_ids=(7, absent, 250))
-
-
-def test_references_refuse_masks_that_are_not_bool_or_lack_a_dimension(model: Sam2, pictures: Pictures) -> None:
-    references = small_group(model, pictures)
-    with pytest.raises(ValueError, match=r"masks must be bool \[R, O, S, S\], not torch.float32"):
-        replace(references, masks=references.masks.float())
-    with pytest.raises(ValueError, match=r"masks must be bool \[R, O, S, S\]"):
-        replace(references, masks=references.masks[0])
-
-
 @every_strategy
 def test_masks_of_another_side_than_the_models_are_refused(model: Sam2, pictures: Pictures, make: MakeStrategy) -> None:
     references = small_group(model, pictures)
@@ -451,12 +271,3 @@ def test_masks_of_another_side_than_the_models_are_refused(model: Sam2, pictures
 def test_rebuild_says_that_it_needs_the_pixels(model: Sam2, pictures: Pictures) -> None:
     with pytest.raises(ValueError, match="needs their pixels"):
         Rebuild(model).prepare(replace(small_group(model, pictures), pixels=None))
-
-
-def test_features_are_sliced_by_frame(pictures: Pictures) -> None:
-    part = pictures.targets[2:5]
-    assert len(part) == 3
-    same = pick(pictures.targets, (2, 3, 4))
-    assert torch.equal(part.embedding, same.embedding)
-    assert torch.equal(part.stride4, same.stride4)
-    assert torch.equal(part.stride8, same.stride8)

@@ -169,6 +169,12 @@ def group(
     )
 
 
+def small_group(model: Sam2, pictures: Pictures, *, seed: int = 0) -> References:
+    """Two references, three objects whose ids are neither in order nor next to each other."""
+    present = [[True, True, False], [True, False, True]]
+    return group(model, pictures, frames=(seed, seed + 1), present=present, object_ids=(7, 3, 250), seed=seed)
+
+
 def ellipses(seed: int, *, frames: int, objects: int, side: int) -> Tensor:
     """Bool ``[R, O, S, S]``: one ellipse a mask."""
     generator = torch.Generator().manual_seed(seed)

@@ -6,108 +6,21 @@
 from __future__ import annotations
 
 import ast
-import csv
-import io
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.gate.check import GRID
-from harness.gate.snapshot import Snapshot
 from harness.options.compose import compose
 from harness.options.config import HarnessConfig, SyntheticConfig
 from harness.options.points import Point
 from harness.options.shipped import shipped, strategies
 from harness.options.signature import signature_of
-from harness.store.point_key import key_of, measured
-from report.compare import comparison_of
-from report.reading.run import read_run
-from report.render.markdown import render_markdown
+from harness.store.point_key import key_of
 from strategies.errors import UserError
-from tests.support.harness_runs import TINY, complaint, exit_code, only_run, runs, summary
+from tests.support.harness_runs import TINY, complaint, exit_code
 from tests.support.paths import ROOT
-from tests.support.report_runs import text_of
-
-pytestmark = pytest.mark.slow
-
-PIECEWISE = '''
-from typing import Literal
-
-from strategies import Direct, Predictions
-
-
-class Piecewise(Direct):
-    """A few targets at a time."""
-
-    def __init__(self, model, *, order: Literal["forward", "backward"] = "forward", piece: int = 2):
-        super().__init__(model)
-        self.order, self.piece = order, piece
-
-    def _predict(self, targets):
-        starts = list(range(0, len(targets), self.piece))
-        starts = starts[::-1] if self.order == "backward" else starts
-        parts = {start: super(Piecewise, self)._predict(targets[start : start + self.piece]) for start in starts}
-        return Predictions.concatenate([parts[start] for start in sorted(parts)])
-
-
-class Needy(Direct):
-    def __init__(self, model, *, colour: str):
-        super().__init__(model)
-
-
-class Doubtful(Direct):
-    def __init__(self, model, *, left: Literal["auto", "x"] = "auto", right: Literal["auto", "x"] = "auto"):
-        super().__init__(model)
-
-
-class Generous(Direct):
-    def __init__(self, model, *, ratio: float | None = None, loud: bool = True, **others):
-        super().__init__(model)
-'''
-YAMLS = {
-    "piecewise": "_target_: piecewise_strategy.Piecewise\n",
-    "large": "_target_: piecewise_strategy.Piecewise\npiece: 16\n",
-    "needy": "_target_: piecewise_strategy.Needy\n",
-    "generous": "_target_: piecewise_strategy.Generous\n",
-    "knobby": "# @package _global_\npace: 3\nstrategy:\n  _target_: piecewise_strategy.Piecewise\n  piece: ${pace}\n",
-    "doubtful": "# @package _global_\nleft: auto\nright: auto\nstrategy:\n  _target_: piecewise_strategy.Doubtful\n"
-    "  left: ${left}\n  right: ${right}\n",
-    "stray": "_target_: piecewise_strategy.Piecewise\npiec: 3\n",
-    "lost": "_target_: nowhere.at.all.Mine\n",
-    "explosive": "_target_: explosive_strategy.Mine\n",
-    "leaving": "_target_: leaving_strategy.Mine\n",
-    "unavailable": "_target_: unavailable_strategy.Mine\n",
-    "nameless": "colour: green\n",
-    "bare": "_target_: Mine\n",
-    "absent": "_target_: piecewise_strategy.Absent\n",
-    "broken": "n: [\n",
-    "listed": "- 1\n",
-}
-MODULES = {
-    "piecewise_strategy": PIECEWISE,
-    "explosive_strategy": "raise SystemError('boom\\nand more')\n",
-    "leaving_strategy": "raise SystemExit(3)\n",
-    "unavailable_strategy": "from strategies import UnavailableError\nraise UnavailableError('it needs a card')\n",
-}
-
-
-@pytest.fixture(scope="module")
-def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The option that makes the user's strategies known; their modules can be imported."""
-    folder = tmp_path_factory.mktemp("mine")
-    (folder / "my_conf" / "strategy").mkdir(parents=True)
-    for name, text in YAMLS.items():
-        (folder / "my_conf" / "strategy" / f"{name}.yaml").write_text(text, encoding="utf-8")
-    for name, text in MODULES.items():
-        (folder / f"{name}.py").write_text(text, encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        yield f"hydra.searchpath=[file://{folder / 'my_conf'}]"
-    for name in MODULES:
-        sys.modules.pop(name, None)
 
 
 def variants(points: list[Point]) -> list[tuple[str, str]]:
@@ -322,73 +235,6 @@ def test_no_module_of_the_harness_imports_a_strategy_by_name() -> None:
                 named = {f"{node.module}.{alias.name}" for alias in node.names}
                 assert node.module not in modules, path
                 assert not named & {*modules, *(f"strategies.{name}" for name in classes)}, path
-
-
-# --- a strategy of one's own, measured -----------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def swept(search: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of a small grid over both of its options, and over one of the harness's."""
-    folder = tmp_path_factory.mktemp("swept")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        words = ["strategy=piecewise,direct", "strategy.piece=1,4", "strategy.order=backward", "encode.batch=1,8"]
-        briefly = ["batch=2", "targets=2", "refs=1", "objects=1"]
-        assert exit_code(search, *words, *TINY, *briefly) == 0
-    return only_run(folder / "results")
-
-
-def test_every_option_that_differs_is_in_the_tables_and_in_the_report(swept: Path) -> None:
-    rows = summary(swept)
-    assert {row["status"] for row in rows} == {"ok"}
-    assert len(rows) == 6
-    assert len({(row["strategy"], row["variant"], row["options"]) for row in rows}) == 6
-    assert {row["variant"] for row in rows} == {"order=backward-piece=1", "order=backward-piece=4", "shared"}
-    labels = set(read_run(swept).summary["label"])
-    assert labels == {
-        f"{family}{encoded}"
-        for family in ("piecewise (order=backward-piece=1)", "piecewise (order=backward-piece=4)", "direct (shared)")
-        for encoded in ("", ", encode.batch=1")
-    }
-    report = text_of(swept)
-    assert all(label in report for label in labels)
-
-
-def test_every_point_has_a_key_of_its_own_that_its_row_tells_too(swept: Path) -> None:
-    keys = list(measured(swept))
-    assert len(keys) == len(summary(swept))
-    assert sum("piece=1" in key for key in keys) == 2
-    assert sum(key.endswith("encode.batch=1") for key in keys) == 3
-    assert set(Snapshot.of_run(swept).points) == set(keys)
-
-
-def test_a_run_compared_with_itself_pairs_every_point_with_itself(swept: Path) -> None:
-    text = render_markdown(comparison_of(read_run(swept), read_run(swept)))
-    assert "6 grid points are in both runs" in text
-    assert "In one run only" not in text
-
-
-def test_points_that_a_snapshot_can_not_tell_apart_are_refused_and_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert exit_code("strategy=direct", "batch=3", "project_to=100,200", "paired=false", *TINY) == 0
-    out, err = capsys.readouterr()
-    assert "project_to=100" in out
-    assert "project_to=200" in out
-    assert "warning: this run is not in the history" in err
-    (made,) = runs(tmp_path / "results")
-    with pytest.raises(UserError, match=r"can't tell apart points that are direct shared batch=3 .*check one of them"):
-        Snapshot.of_run(made)
-    text = render_markdown(comparison_of(read_run(made), read_run(made)))
-    assert "2 grid points are in both runs" in text
-
-
-def test_a_row_holds_its_words_as_one_field(swept: Path) -> None:
-    text = (swept / "summary.csv").read_text(encoding="utf-8")
-    (first, *_) = csv.DictReader(io.StringIO(text))
-    assert "data.groups=1 data.parts=2" in first["options"]
 
 
 @pytest.mark.parametrize(("name", "words"), [("broken", "a YAML file can't be read"), ("listed", "no mapping")])
