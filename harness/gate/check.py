@@ -3,8 +3,8 @@
 The gate measures a grid as ``python -m harness`` does, or takes a run that exists (``check.run=FOLDER``), and compares
 it with the snapshot that is committed for this device; `harness.gate.rule` has the rule. With
 ``check.against=git:main`` it needs no snapshot: each point is timed against that revision's own code of its strategy
-(`harness.gate.against`). What is unclear is measured again, each time for twice as long, until ``check.minutes`` are
-over; then it says what may help.
+(`harness.gate.against`). What is unclear is measured again (`harness.gate.timing`), until ``check.minutes`` are over;
+then it says what may help.
 
 Exit codes: 0 nothing became worse; 1 something did; 2 bad input, or a fault of the gate itself, which says nothing of
 the points; 3 it is unclear; 130 interrupted. With --update the code is 0, or 1 where the new snapshot, written all the
@@ -17,25 +17,24 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from math import ceil
 from pathlib import Path
 
 from rich.console import Console
 
-from harness.cli import measure
 from harness.gate.against import Against
 from harness.gate.findings import junit, markdown, print_findings, summary_line
 from harness.gate.rule import Finding, compare, exit_code
 from harness.gate.snapshot import Snapshot, file_of, find, load, store
-from harness.guard import INTERRUPTED, guarded
+from harness.gate.timing import measure_points, measure_unclear_longer
+from harness.guard import guarded
 from harness.options.compose import compose
-from harness.options.config import MOST_PROCESSES, CheckConfig, HarnessConfig
+from harness.options.config import CheckConfig, HarnessConfig
 from harness.options.devices import device_name, resolve_device
 from harness.options.points import Point
 from harness.store.atomic import write_whole
-from harness.store.point_key import key_of, refuse_duplicate_keys
+from harness.store.point_key import key_of
 from strategies.errors import UserError
 
 UPDATE = "--update"
@@ -45,10 +44,6 @@ GRID = {
 }
 """Options that the command line may replace: few points, each timed until its interval is narrower than the margin
 (about four minutes on a CPU)."""
-SETUP_SECONDS, FURTHER_SECONDS = 30.0, 10.0
-"""What a point, and each further process of it, may take besides its rounds, on a machine that is slow."""
-WORTH_IT = 1.5
-"""A point is measured again only where it can be for so many times as long as before."""
 FAULT = 2
 SUMMARY = "GITHUB_STEP_SUMMARY"
 
@@ -96,8 +91,10 @@ def _beside_committed(points: Sequence[Point], *, update: bool) -> int:
     beside = Against.of(points, against)
     end = _end(options)
     warned: set[str] = set()
-    run = _measure(beside.points, warned)
-    findings = _retried(run, beside.points, warned, lambda: beside.findings(run, options.margins), end=end)
+    run = measure_points(beside.points, warned)
+    findings = measure_unclear_longer(
+        run, beside.points, warned, lambda: beside.findings(run, options.margins), end=end
+    )
     return _publish(run, findings, beside.notes(against), replace(options, subset=True))
 
 
@@ -110,9 +107,9 @@ def _compare(points: Sequence[Point]) -> int:
     if run is None:
         end = _end(config.check)
         warned: set[str] = set()
-        run = measured = _measure(points, warned)
+        run = measured = measure_points(points, warned)
         keys = _keys(points)
-        findings = _retried(
+        findings = measure_unclear_longer(
             run,
             points,
             warned,
@@ -137,7 +134,7 @@ def _update(points: Sequence[Point]) -> int:
     run, path = _given_run(config), _given_snapshot(config)
     if path is not None and path.is_dir():
         raise UserError(f"check.snapshot={path} is a folder: give --update the file to write")
-    new = Snapshot.of_run(run) if run is not None else Snapshot.of_run(_measure(points, set()), _keys(points))
+    new = Snapshot.of_run(run) if run is not None else _measured_snapshot(points)
     path = path or file_of(new.device, _folder(config))
     try:
         old = load(path)
@@ -149,78 +146,33 @@ def _update(points: Sequence[Point]) -> int:
     return int(any(record.status not in ("ok", "skipped") for record in new.points.values()))
 
 
+def _measured_snapshot(points: Sequence[Point]) -> Snapshot:
+    """Return what the points are now, each measured until a check as precise as this one would pass equal code."""
+    end = _end(points[0].config.check)
+    warned: set[str] = set()
+    run, keys = measure_points(points, warned), _keys(points)
+
+    def against_itself() -> list[Finding]:
+        new = Snapshot.of_run(run, keys)
+        return compare(new, new, points[0].config.check.margins)
+
+    wide = [one for one in measure_unclear_longer(run, points, warned, against_itself, end=end) if one.unclear_speedup]
+    if wide:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(
+            f"The speed-ups of {len(wide)} points are so uncertain that equal code may be unclear beside them: write "
+            "the snapshot on a quieter machine, or give it more time (check.minutes="
+            f"{points[0].config.check.minutes:g} now)."
+        )
+    return Snapshot.of_run(run, keys)
+
+
 def _keys(points: Sequence[Point]) -> set[str]:
     return {key_of(point) for point in points}
 
 
-def _measure(points: Sequence[Point], warned: set[str]) -> Path:
-    """Measure the points and return the run's folder; warnings are given, and noted, that were not ``warned`` of."""
-    refuse_duplicate_keys((key_of(point), point.name) for point in points)
-    code, run = measure(points, warned=warned)
-    if code == INTERRUPTED:
-        raise KeyboardInterrupt
-    return run.path
-
-
-def _retried(
-    run: Path, points: Sequence[Point], warned: set[str], judged: Callable[[], list[Finding]], *, end: float
-) -> list[Finding]:
-    """Return what was found in the run, after its unclear points were measured longer.
-
-    judged: returns what is found by now. end: what ``time.monotonic()`` may become.
-    """
-    retries, times, attempts = points[0].config.check.retries, 1.0, 0
-    while True:
-        findings = judged()
-        unclear = {one.key for one in findings if one.retryable}
-        asked = [point for point in points if key_of(point) in unclear]
-        further = sum(_longer(point, 2 * times, run).config.timing.processes - 1 for point in asked)
-        left = end - time.monotonic() - FURTHER_SECONDS * further
-        longer = min(2 * times, most_times(asked, seconds=left))
-        if attempts == retries or longer < WORTH_IT * times:
-            return findings
-        times, attempts = longer, attempts + 1
-        again = [_longer(point, times, run) for point in asked]
-        timing = again[0].config.timing
-        Console(stderr=True, soft_wrap=True, highlight=False).print(
-            f"{len(again)} of {len(points)} points are unclear and are measured again, each for up to "
-            f"{timing.max_seconds:.3g} s" + (f" in {timing.processes} processes" if timing.processes > 1 else "")
-        )
-        _measure(again, warned)
-
-
-def most_times(points: Sequence[Point], *, seconds: float) -> float:
-    """Return how many times ``timing.max_seconds`` all the points can be measured again in so many seconds.
-
-    No point is measured for longer than its ``timeout`` allows. Returns 0 where nothing can be measured for longer.
-    """
-    timed = sum(point.config.timing.max_seconds for point in points)
-    if not timed:
-        return 0.0
-    found = (seconds - SETUP_SECONDS * len(points)) / timed
-    limits = [
-        (point.config.timeout - SETUP_SECONDS) / point.config.timing.max_seconds
-        for point in points
-        if point.config.timeout is not None and point.config.timing.max_seconds
-    ]
-    return min([found, *limits])
-
-
-def _longer(point: Point, times: float, run: Path) -> Point:
-    """Return the point timed for all of so many times the time, as another point of the same run.
-
-    Where it has several processes it has so many times more, because more time narrows nothing that differs between
-    them.
-    """
-    timing = point.config.timing
-    processes = timing.processes if timing.processes == 1 else min(ceil(timing.processes * times), MOST_PROCESSES)
-    timing = replace(timing, processes=processes, width=0.0, max_seconds=timing.max_seconds * times)
-    return replace(point, config=replace(point.config, timing=timing, resume=str(run)))
-
-
 def advice(findings: Sequence[Finding], options: CheckConfig) -> list[str]:
     """Return a sentence on what may help where a speed-up stayed unclear."""
-    unclear = [one for one in findings if one.retryable]
+    unclear = [one for one in findings if one.unclear_speedup]
     if not unclear:
         return []
     found = [

@@ -53,16 +53,22 @@ class Finding:
     command: str
 
     @property
-    def retryable(self) -> bool:
-        """Whether longer timing may decide what is unclear now."""
+    def unclear_speedup(self) -> bool:
+        """Whether two speed-ups were compared, and their intervals do not say whether one regressed."""
         return self.state == "unclear" and self.quantity == "speedup" and self.comparison is not None
 
     @property
     def snapshot_too_wide(self) -> bool:
-        """Whether it would be unclear without any uncertainty of this time's, because of the snapshot's alone."""
+        """Whether the snapshot's interval alone makes unclear whatever this time's value is within its interval."""
         if self.old is None or self.new is None or self.least is None:
             return False
-        return judge(quotient(Interval.exact(self.new.value), self.old), least=self.least) == "unclear"
+        ends = (self.new.lo, self.new.hi)
+        return all(judge(quotient(Interval.exact(end), self.old), least=self.least) == "unclear" for end in ends)
+
+    @property
+    def retryable(self) -> bool:
+        """Whether longer timing may decide what is unclear now."""
+        return self.unclear_speedup and not self.snapshot_too_wide
 
 
 def compare(old: Snapshot, new: Snapshot, margins: MarginsConfig) -> list[Finding]:
