@@ -11,10 +11,11 @@ from yaml import YAMLError
 
 from harness.options.command import composed_jobs
 from harness.options.composed import Job, points_of
+from harness.options.data import SOURCES
 from harness.options.flags import explicit, only_prints, without_cfg_job
 from harness.options.loader import GROUPS
 from harness.options.points import Point, as_yaml, distinct
-from harness.options.shipped import OF_STREAMS, strategies
+from harness.options.shipped import OF_STREAMS, shipped, strategies
 from harness.options.typed import as_typed, quoted, renamed, set_by
 from strategies.errors import UserError, did_you_mean
 
@@ -110,9 +111,17 @@ def _explained(error: Exception) -> str:
             parent = wrong.rpartition(".")[0]
             valid = sorted(str(name) for name in cause.parent_node or () if name != "hydra")
             names = [f"{parent}.{name}" if parent else name for name in valid]
-            theirs = any(wrong in node for node in strategies().values())
-            meant = f"did you mean strategy.{wrong}? " if theirs else did_you_mean(wrong, names)
-            return f"{wrong}= is not an option; {meant}valid: {', '.join(names)}"
+            return f"{wrong}= is not an option; {_meant(wrong, names)}valid: {', '.join(names)}"
         case ConfigCompositionException() if cause is not None and lines[0].startswith("Error merging override "):
             return f"{lines[0].removeprefix('Error merging override ')} is not valid: {str(cause).splitlines()[0]}"
     return "; ".join(lines)
+
+
+def _meant(wrong: str, valid: list[str]) -> str:
+    """Return the beginning of a sentence that names what an option that is none may have been meant for."""
+    if any(wrong in node for node in strategies().values()):
+        return f"did you mean strategy.{wrong}? "
+    theirs = [name for name in SOURCES if wrong.removeprefix("data.") in shipped(f"data/{name}.yaml")["data"]]
+    if wrong.startswith("data.") and theirs:
+        return f"with {' or '.join(f'data={name}' for name in theirs)} it is one; "
+    return did_you_mean(wrong, valid)

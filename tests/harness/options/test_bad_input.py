@@ -126,6 +126,8 @@ def test_a_value_that_an_option_can_not_have_is_refused(
         ("bach=2", ["bach=", "did you mean batch?"]),
         ("kv=int8", ["kv=", "did you mean strategy.kv?"]),
         ("data.part=2", ["data.part=", "did you mean data.parts?"]),
+        ("data.root=mine", ["data.root=", "with data=davis or data=folder it is one", "valid: data.absent"]),
+        ("data.clips=[dog]", ["data.clips=", "with data=davis it is one"]),
         ("quite_something_else=2", ["quite_something_else=", "valid: bank, baseline, batch"]),
     ],
 )
