@@ -1,4 +1,7 @@
-"""`direct` compiled, and its options on the command line: no mask changes."""
+"""`direct` compiled, its options on the command line, and the vision encoder compiled: no mask changes.
+
+They are in one file so that one process finds out for all what its compiler can do, which takes 15 seconds.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,13 @@ from torch._inductor import config as inductor
 
 from strategies import Direct, Predictions, References, Sam2, Sequential
 from strategies.components.compiled import compiled
+from strategies.components.encoder import Encoder
 from strategies.direct import BANKS
 from strategies.vocabulary import VisionFeatures
 from tests.support.direct import backends, every_bank, references
 from tests.support.harness_runs import TINY, only_run, run_here, strict_json, summary
 from tests.support.models import TOKENS, Pictures, assert_same_masks, masks_of, other_families
+from tests.support.tensors import RELATIVE, difference
 
 BATCH = 4
 
@@ -128,6 +133,16 @@ def test_compiled_code_gives_the_same_masks_with_every_bank_and_does_not_make_fl
     assert_same_masks(masks, masks_of(Sequential(shallow), asked, pictures.targets))
     ran = set(backends(direct, asked, pictures.targets[:BATCH]))
     assert ran == {"flash"} if sdpa == "auto" else "flash" not in ran
+
+
+@pytest.mark.compiler
+@pytest.mark.slow
+def test_a_compiled_vision_encoder_makes_the_same_features_up_to_rounding(model: Sam2, pictures: Pictures) -> None:
+    encoder = Encoder(model, batch=2, compile=True, channels_last=True)
+    found = encoder(pictures.pixels[:2])
+    assert difference(found, model.encode_pixels(pictures.pixels[:2])) < RELATIVE
+    with torch.compiler.set_stance("fail_on_recompile"):
+        assert difference(encoder(pictures.pixels[2:3]), model.encode_pixels(pictures.pixels[2:3])) < RELATIVE
 
 
 # --- the command line ------------------------------------------------------------------------------------------------

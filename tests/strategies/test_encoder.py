@@ -12,9 +12,7 @@ from torch import Tensor
 from strategies import Sam2, VisionFeatures
 from strategies.components.encoder import Encoder
 from tests.support.models import Pictures
-
-RELATIVE = 1e-5
-"""How far features of the same frames may differ in fp32, relative to the largest."""
+from tests.support.tensors import RELATIVE, difference
 
 
 class Traced:
@@ -40,12 +38,6 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> Traced:
     traced = Traced()
     monkeypatch.setattr("strategies.components.encoder.compiled", traced)
     return traced
-
-
-def difference(found: VisionFeatures, expected: VisionFeatures) -> float:
-    assert len(found) == len(expected)
-    pairs = [(getattr(found, name), level) for name, level in vars(expected).items()]
-    return max(float((mine - theirs).abs().max() / theirs.abs().max()) for mine, theirs in pairs)
 
 
 @pytest.mark.parametrize("count", [1, 3, 5])
@@ -117,13 +109,3 @@ def test_it_computes_in_the_models_dtype(
     monkeypatch.setattr(reduced, "vision_features", noted)
     Encoder(reduced, batch=2, compile=compile, channels_last=channels_last)(pictures.pixels[:2])
     assert kinds == [(True, torch.bfloat16, True)]
-
-
-@pytest.mark.compiler
-@pytest.mark.slow
-def test_compiled_it_is_the_same_up_to_rounding(model: Sam2, pictures: Pictures) -> None:
-    encoder = Encoder(model, batch=2, compile=True, channels_last=True)
-    found = encoder(pictures.pixels[:2])
-    assert difference(found, model.encode_pixels(pictures.pixels[:2])) < RELATIVE
-    with torch.compiler.set_stance("fail_on_recompile"):
-        assert difference(encoder(pictures.pixels[2:3]), model.encode_pixels(pictures.pixels[2:3])) < RELATIVE
