@@ -18,7 +18,7 @@ dtype   floor of the       limit of the      `direct`
         median mask        median mask
 ======  =================  ================  ===================================================================
 fp32    3.6e-7             1.4e-6            at most 0.5 of a limit on 200 groups, and never called wrong
-bf16    5.5e-3             1.1e-2 to 1.7e-2  0.5 of a limit
+bf16    5.5e-3             1.1e-2 to 1.7e-2  at most 0.9 of a limit on 200 groups, and never called wrong
 ======  =================  ================  ===================================================================
 
 A mistake that is smaller than the noise is not caught: in bf16 neither memory that is not rounded, raw positions,
