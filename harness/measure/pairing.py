@@ -119,20 +119,35 @@ class Pairing(Generic[Inputs, Outputs]):
         log_ratios: list[float] = []
 
         def one_round(number: int) -> float | None:
-            first = self._inputs(2 * number)
-            expected, a1 = self._timed(baseline, "baseline", number, 0, first)
-            actual, b1 = self._timed(candidate, "candidate", number, 1, first)
-            self._check(2 * number, expected, actual)
-            # These are made only now: the first after new inputs pays for fresh memory, and each side is first once.
-            last = self._inputs(2 * number + 1)
-            actual, b2 = self._timed(candidate, "candidate", number, 2, last)
-            expected, a2 = self._timed(baseline, "baseline", number, 3, last)
-            self._check(2 * number + 1, expected, actual)
+            # The first after new inputs pays for fresh memory, and each side is first once.
+            a1, b1 = self._turn(2 * number, ("baseline", baseline), ("candidate", candidate))
+            b2, a2 = self._turn(2 * number + 1, ("candidate", candidate), ("baseline", baseline))
             log_ratios.append(log_ratio((a1, a2), (b1, b2)))
             return estimate([log_ratios], [1.0], seed=self._seed).width
 
         converged = self._repeat(one_round, least=2)
         return Rounds(blocks=self._blocks, log_ratios=log_ratios, converged=converged)
+
+    def _turn(
+        self,
+        number: int,
+        first: tuple[SideName, Side[Inputs, Outputs]],
+        second: tuple[SideName, Side[Inputs, Outputs]],
+    ) -> tuple[float, float]:
+        """Time both sides on the inputs of a turn, half of a round, and return their seconds in the order they ran.
+
+        All that was made for the turn is freed with it: where outputs of the turn before were left, the side that is
+        second in the last turn found other memory than the one that is second in the first, and a strategy came out
+        1.4 % faster than itself.
+        """
+        inputs = self._inputs(number)
+        outputs: dict[SideName, Outputs] = {}
+        seconds = []
+        for place, (name, side) in enumerate((first, second), start=2 * (number % 2)):
+            outputs[name], taken = self._timed(side, name, number // 2, place, inputs)
+            seconds.append(taken)
+        self._check(number, outputs["baseline"], outputs["candidate"])
+        return seconds[0], seconds[1]
 
     def alone(self, candidate: Side[Inputs, Outputs]) -> Rounds:
         """Time blocks of one side, without a ratio; their time and number decide when it is enough."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import exp, log
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -112,6 +114,36 @@ def test_a_round_is_baseline_candidate_candidate_baseline_and_each_pair_shares_i
         *("inputs0", "A0", "B0", "check0", "inputs1", "B1", "A1", "check1"),
         *("inputs2", "A2", "B2", "check2", "inputs3", "B3", "A3", "check3"),
     ]
+
+
+def test_nothing_of_a_turn_is_left_when_the_next_begins() -> None:
+    """Else its sides find other memory than those of the turn before, and a strategy differs from itself."""
+    made: list[weakref.ref[Made]] = []
+    left: list[int] = []
+
+    class Made:
+        """Inputs of a turn, or outputs of a block."""
+
+        def __init__(self) -> None:
+            made.append(weakref.ref(self))
+
+    class Maker(MockSide):
+        def run(self, inputs: Any) -> Any:
+            super().run(0)
+            return Made()
+
+    def inputs(_: int) -> Made:
+        left.append(sum(one() is not None for one in made))
+        return Made()
+
+    table = Table()
+    timed: Pairing[Any, Any] = Pairing(
+        **{"group": "wings", "targets": 8, "inputs": inputs, "check": lambda *_: None, "rule": ENDLESS},
+        **{"clock": lambda: table.now, "cpu_clock": lambda: table.cpu},
+    )
+    timed.paired(Maker(name="A", table=table), Maker(name="B", table=table))
+    assert len(made) == 3 * len(left)
+    assert set(left) == {0}
 
 
 def test_only_running_is_timed_not_getting_ready_loading_nor_checking() -> None:
