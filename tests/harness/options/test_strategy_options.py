@@ -22,6 +22,8 @@ from strategies.errors import UserError
 from tests.support.harness_runs import TINY, complaint, exit_code
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def variants(points: list[Point]) -> list[tuple[str, str]]:
     return [(point.strategy, point.variant) for point in points]

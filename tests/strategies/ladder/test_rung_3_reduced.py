@@ -72,10 +72,11 @@ def test_in_reduced_precision_sessions_give_the_bits_of_sequential(reduced: Redu
 
 
 @pytest.mark.processes
-@pytest.mark.skipif(all(map(usable, REDUCED)), reason="they ran in this process")
 def test_reduced_precision_without_instructions_that_kill_the_process() -> None:
     rungs = Path(__file__).parent
     chosen = " or ".join(dtype for dtype in REDUCED if not usable(dtype))
+    if not chosen:
+        pytest.skip("they ran in this process")
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, rungs],
         env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"},
