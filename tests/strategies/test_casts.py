@@ -100,8 +100,9 @@ def test_in_bf16_encoder_and_bank_are_the_same_too(model: Sam2, pictures: Pictur
 
 
 @pytest.mark.processes
-@pytest.mark.skipif(usable_on_cpu(torch.bfloat16), reason="it ran in this process")
 def test_bf16_in_a_process_that_may_use_it() -> None:
+    if usable_on_cpu(torch.bfloat16):
+        pytest.skip("it ran in this process")
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0", "-k", "in_bf16", Path(__file__)],
         cwd=ROOT,
