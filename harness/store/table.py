@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def summary_of(folder: Path, points: Mapping[str, Mapping[str, Any]]) -> pd.Data
         raise UserError(f"{folder} holds no finished point: give the folder of a run, as results/latest")
     places = places_in_plan(folder)
     ordered = sorted(rows.values(), key=lambda row: places.get(row["point"], len(places)))
-    return _typed(pd.DataFrame(ordered, columns=list(COLUMNS), dtype=str).replace("", None))
+    return _typed(ordered)
 
 
 def places_in_plan(folder: Path) -> dict[str, int]:
@@ -116,18 +116,26 @@ def _texts(row: Mapping[str, Any]) -> dict[str, str]:
     return {name: "" if value is None else str(value) for name, value in row.items()}
 
 
-def _typed(summary: pd.DataFrame) -> pd.DataFrame:
-    """Convert the texts to values as `harness.row.Row` has them, and to None or NaN where that fails."""
+def _typed(rows: Sequence[Mapping[str, str]]) -> pd.DataFrame:
+    """Make a table of texts, with values as `harness.row.Row` has them, and None or NaN where there is none.
+
+    All numbers are converted at once, because pandas takes as long for one column as for the whole table.
+    """
+    texts = {name: [row.get(name) or None for row in rows] for name in COLUMNS}
+    for name, column in CATALOGUE.items():
+        if column.identifies and column.default is not None:  # Older runs lack it, because it had no other value.
+            texts[name] = [str(column.default) if text is None else text for text in texts[name]]
+    numeric = [name for name, column in CATALOGUE.items() if column.kind in (int, float)]
+    flat = pd.Series([text for name in numeric for text in texts[name]], dtype=object)
+    numbers = pd.to_numeric(flat, errors="coerce").to_numpy(dtype=float).reshape(len(numeric), len(rows))
+    of_name = dict(zip(numeric, numbers, strict=True))
 
     def typed(column: Column) -> pd.Series:
-        texts = summary[column.name]
-        if column.identifies and column.default is not None:  # Older runs lack it, because it had no other value.
-            texts = texts.fillna(str(column.default))
         if column.kind is bool:
-            return texts.map(YES_OR_NO).astype(object).where(texts.isin(list(YES_OR_NO)), None)
+            return pd.Series([YES_OR_NO.get(text or "") for text in texts[column.name]], dtype=object)
         if column.kind is str:
-            return texts
-        numbers = pd.to_numeric(texts, errors="coerce").astype(float)
-        return numbers.where(numbers.between(0, LARGEST)) if column.kind is int else numbers
+            return pd.Series(texts[column.name], dtype=str)
+        found = pd.Series(of_name[column.name])
+        return found.where(found.between(0, LARGEST)) if column.kind is int else found
 
-    return summary.assign(**{name: typed(column) for name, column in CATALOGUE.items()})
+    return pd.DataFrame({name: typed(column) for name, column in CATALOGUE.items()})
