@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
 import torch
+from transformers import Sam2VideoModel
 
-from strategies import load_model
+from strategies import Sam2, load_model
 from strategies.cpu_features import usable_on_cpu
-from tests.support.paths import ROOT
+from strategies.models.precision import DTYPES
+from strategies.models.sam2_family import toy_config
+from tests.support.warm import Forked
 from tests.support.weights import refusal
 
 
@@ -35,19 +37,18 @@ def test_only_a_death_of_the_probe_is_a_verdict(monkeypatch: pytest.MonkeyPatch,
     assert usable_on_cpu.__wrapped__(torch.bfloat16) is usable
 
 
+def encode_in(dtype: str) -> None:
+    torch.set_num_threads(1)
+    model = Sam2(Sam2VideoModel(toy_config()).eval(), name="toy", dtype=dtype)
+    assert model.encode_pixels(torch.zeros(1, 3, 128, 128)).embedding.isfinite().all()
+
+
 @pytest.mark.processes
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 def test_the_probe_foretells_whether_encoding_kills_the_process(dtype: str) -> None:
     """Encoding in that dtype as load_model would after the probe, in a process that may die."""
-    name = {"bfloat16": "bf16", "float16": "fp16"}[dtype]
-    script = (
-        "import torch; from transformers import Sam2VideoModel; from strategies import Sam2; "
-        "from strategies.models.sam2_family import toy_config; torch.set_num_threads(1); "
-        f"model = Sam2(Sam2VideoModel(toy_config()).eval(), name='toy', dtype='{name}'); "
-        "assert model.encode_pixels(torch.zeros(1, 3, 128, 128)).embedding.isfinite().all()"
-    )
-    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=120)
-    assert usable_on_cpu(getattr(torch, dtype)) is (ended.returncode == 0)
+    ended = Forked(encode_in, dtype).wait(120)
+    assert usable_on_cpu(DTYPES[dtype]) is (ended == 0)
 
 
 @pytest.mark.slow

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,7 @@ from harness.commands.train_toy import TRAINING_SEED
 from harness.commands.validation import VALIDATION_SEED, validation_scores
 from strategies import load_model
 from strategies.models.sam2_family import TOY_FOLDER
-from tests.support.paths import ROOT
+from tests.support.commands import start
 
 
 def test_its_weights_are_small_and_its_card_says_how_they_were_made() -> None:
@@ -35,14 +32,9 @@ def test_it_segments_specimens_that_it_was_never_trained_on() -> None:
 
 @pytest.mark.processes
 def test_the_training_command_writes_scored_weights(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "harness.train_toy", "--steps", "2", "--score-groups", "1"]
-    subprocess.run(
-        [*command, "--folder", str(tmp_path / "toy")],
-        check=True,
-        timeout=300,
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    steps = ("--steps", "2", "--score-groups", "1", "--folder", "toy")
+    trained = start(tmp_path, *steps, module="harness.train_toy")
+    assert trained.wait(300) == 0, trained.communicate()
     written = {path.name for path in (tmp_path / "toy").iterdir()}
     assert written == {"model.safetensors", "training.json", "training_log.csv"}
     assert 0 <= json.loads((tmp_path / "toy" / "training.json").read_text())["validation"]["j"] <= 1
