@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,18 +55,24 @@ def check_equal(out: Path, whole: Path) -> None:
 
 
 def in_the_middle(patch: pytest.MonkeyPatch, engine: str, happens: Callable[[], None]) -> None:
-    """From here on, let something happen once in the middle of a job, when both actors have made masks."""
+    """From here on, let something happen once in the middle of a job, when both actors have made masks.
+
+    What the actor that was sooner ready reports is held back until then, so that it gets no more to do.
+    """
     kind: type[LocalEngine] | type[RayEngine] = {"local": LocalEngine, "ray": RayEngine}[engine]
-    real, busy, left = kind.next, set[int](), [happens]
+    real, busy, left, held = kind.next, set[int](), [happens], list[tuple[int, Report | Lost]]()
 
     def listen(self: Any) -> tuple[int, Report | Lost]:
+        if held and not left:
+            return held.pop(0)
         number, found = real(self)
+        while number in busy and left:
+            held.append((number, found))
+            number, found = real(self)
         if isinstance(found, Report) and found.targets:
             busy.add(number)
-            if left and len(busy) < 2:
-                time.sleep(2)  # The actor that was sooner ready waits for the other.
-            elif left:
-                left.pop()()
+        if len(busy) == 2 and left:
+            left.pop()()
         return number, found
 
     patch.setattr(kind, "next", listen)
