@@ -110,7 +110,8 @@ def only(rows: list[dict[str, str]], strategy: str) -> dict[str, str]:
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     """Two points, by a command without --multirun, with a name that a shell would split."""
     folder = tmp_path_factory.mktemp("plain")
-    return Sweep(folder=folder, done=run_here(folder, "strategy=direct", "batch=2,3", "name='two batches'", *REPORTED))
+    words = ("strategy=direct", "batch=2,3", "name='two batches'", *REPORTED, "paired=true")
+    return Sweep(folder=folder, done=run_here(folder, *words))
 
 
 @pytest.mark.slow

@@ -253,6 +253,7 @@ def test_a_point_whose_processes_all_ended_before_the_cut_needs_one_of_them_only
 # --- the harness itself --------------------------------------------------------------------------------------------
 
 PAIRED = (
+    "paired=true",
     "strategy=direct,sequential",
     "batch=2",
     "timing.max_seconds=1",

@@ -30,7 +30,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Stored:
     rounds = ("timing.min_rounds=10", "timing.max_seconds=60", "timing.width=1e9")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert exit_code(*tiny, *groups, *rounds, "strategy=direct", "batch=2") == 0
+        assert exit_code(*tiny, *groups, *rounds, "strategy=direct", "batch=2", "paired=true") == 0
     run = only_run(folder / "results")
     (stored,) = (json.loads(path.read_text(encoding="utf-8")) for path in (run / "points").glob("*.json"))
     return run, stored

@@ -33,9 +33,9 @@ REPORTED = (
     *("data.groups=1", "targets=3", "data.parts=2", "objects=2", "pictures=1"),
     *("timing.min_seconds=0", "timing.min_rounds=1", "timing.max_seconds=0", "timing.warmup_seconds=0"),
     "timing.block_seconds=0",
-    *("isolation=inline",),
+    *("isolation=inline", "paired=false"),
 )
-"""Options of a sweep whose points take a fraction of a second each."""
+"""Options of a sweep whose points take a fraction of a second each, half of it where they are not paired."""
 TINY = (*REPORTED, "reporter=null")
 """The same without a report, which takes longer than the points."""
 

@@ -11,10 +11,11 @@ import hashlib
 import io
 import pickle
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -25,12 +26,14 @@ from harness.measure.timing import Clock
 from harness.workload.encoder_check import flops_of_a_frame
 from strategies.models.loading import load_model
 from strategies.models.tracker import Tracker
-from strategies.vocabulary import VisionFeatures
+from strategies.oracle import Oracle
+from strategies.vocabulary import Predictions, References, VisionFeatures
 
 FLOORS: dict[str, NoiseFloor] = {}
 RATES: dict[tuple[str, ...], float] = {}
 FLOPS: dict[str, int] = {}
 TOYS: dict[str, Packed] = {}
+LOOKS: MutableMapping[Tracker, dict[str, Predictions]] = WeakKeyDictionary()
 MEASURING_RATES = (
     *("harness.measure.point", "harness.job.encoding"),
     *("harness.commands.kernels", "harness.commands.kernel_table", "harness.commands.encoder_stage"),
@@ -127,6 +130,26 @@ def copied_toy(name: str = "toy", **options: Any) -> Tracker:
     return TOYS[name].copy()
 
 
+class RememberedOracle(Oracle):  # type: ignore[misc, valid-type]
+    """The oracle of second looks, which all faults that are tried on a workload ask for the same."""
+
+    _waiting: References | None = None
+
+    def _prepare(self, references: References) -> None:
+        self._of = [references.features, references.masks]
+        self._waiting = references
+
+    def _predict(self, targets: VisionFeatures) -> Predictions:
+        known = LOOKS.setdefault(self.model, {})
+        key = digest(self.model, [*self._of, targets])
+        if key not in known:
+            if self._waiting is not None:
+                super()._prepare(self._waiting)
+                self._waiting = None
+            known[key] = super()._predict(targets)
+        return known[key]
+
+
 @contextmanager
 def remembering() -> Iterator[None]:
     with ExitStack() as stack:
@@ -134,6 +157,7 @@ def remembering() -> Iterator[None]:
         stack.enter_context(patch("harness.workload.encode.flops_of_a_frame", remembered_flops))
         stack.enter_context(patch("strategies.models.loading.load_model", copied_toy))
         stack.enter_context(patch("harness.measure.point.measure_copy_rate", remembered_copy_rate))
+        stack.enter_context(patch("harness.measure.judge.Oracle", RememberedOracle))
         for module in MEASURING_RATES:
             stack.enter_context(patch(f"{module}.measure_matrix_rate", remembered_matrix_rate))
         yield

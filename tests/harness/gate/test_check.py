@@ -126,7 +126,7 @@ def test_in_processes_of_their_own_it_finds_what_was_injected(tmp_path: Path, mo
         *("timing.min_rounds=6", "timing.max_seconds=60", "timing.width=1e9", "timing.processes=1"),
         *("check.retries=0", "reporter=null"),
     )
-    left_out = {one.partition("=")[0] for one in (*rounds, "isolation=")}
+    left_out = {one.partition("=")[0] for one in (*rounds, "isolation=", "paired=")}
     tiny = [word for word in TINY if word.partition("=")[0] not in left_out]
     grid = [f"hydra.searchpath=[file://{tmp_path / 'my_conf'}]", "strategy=sleepy", "batch=1,3", *tiny, *rounds]
     made = run_here(tmp_path, "--update", *grid, "isolation=inline", command=main)

@@ -28,7 +28,7 @@ def swept(search: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         words = ["strategy=piecewise,direct", "strategy.piece=1,4", "strategy.order=backward", "encode.batch=1,8"]
         briefly = ["batch=2", "targets=2", "refs=1", "objects=1"]
-        assert exit_code(search, *words, *TINY, *briefly) == 0
+        assert exit_code(search, *words, *TINY, *briefly, "paired=true") == 0
     return only_run(folder / "results")
 
 
@@ -66,7 +66,7 @@ def test_points_that_a_snapshot_can_not_tell_apart_are_refused_and_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert exit_code("strategy=direct", "batch=3", "project_to=100,200", "paired=false", *TINY) == 0
+    assert exit_code("strategy=direct", "batch=3", "project_to=100,200", *TINY) == 0
     out, err = capsys.readouterr()
     assert "project_to=100" in out
     assert "project_to=200" in out
