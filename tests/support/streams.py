@@ -136,6 +136,7 @@ def alone(model: Sam2, clip: Clip, pictures: Pictures, noise: int | None = None)
     return joined
 
 
+@functools.cache
 def seen_often(model: Sam2, pictures: Pictures, clip: Clip) -> Clip:
     """The clip with the first seed with which most gates are open, so that there is something to compare."""
     for seed in range(50):
