@@ -153,8 +153,10 @@ class RememberedOracle(Oracle):  # type: ignore[misc, valid-type]
 @contextmanager
 def remembering() -> Iterator[None]:
     with ExitStack() as stack:
+        stack.enter_context(patch("harness.store.atomic.os.fsync"))  # No test cuts the power.
         stack.enter_context(patch("harness.workload.encode.measure_noise", remembered_floor))
-        stack.enter_context(patch("harness.workload.encode.flops_of_a_frame", remembered_flops))
+        for module in ("harness.workload.encode", "harness.job.encoding"):
+            stack.enter_context(patch(f"{module}.flops_of_a_frame", remembered_flops))
         stack.enter_context(patch("strategies.models.loading.load_model", copied_toy))
         stack.enter_context(patch("harness.measure.point.measure_copy_rate", remembered_copy_rate))
         stack.enter_context(patch("harness.measure.judge.Oracle", RememberedOracle))
