@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch._inductor import config as inductor
+from torch._inductor.compile_fx import compile_fx
 from transformers import Sam2VideoModel
 
 from strategies import Direct, Predictions, References, Sam2, Sequential
@@ -125,10 +126,33 @@ def test_one_compilation_serves_all_batches_and_groups_of_a_shape(
 
 
 @pytest.mark.compiler
+def test_compiled_code_gives_the_same_masks(shallow: Sam2, pictures: Pictures) -> None:
+    asked = references(shallow, pictures)
+    direct = Direct(shallow, compile=True)
+    masks = compiled_masks(direct, asked, pictures.targets)
+    assert_same_masks(masks, masks_of(Sequential(shallow), asked, pictures.targets))
+    assert set(backends(direct, asked, pictures.targets[:BATCH])) == {"flash"}
+
+
+def without_cpp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let inductor rewrite what is compiled, and run the graph that it would generate code of."""
+    compile_ = torch.compile
+
+    def rewritten(function: Any, *, options: dict[str, Any], **others: Any) -> Any:
+        def backend(graph: Any, inputs: Any) -> Any:
+            return compile_fx(graph, inputs, inner_compile=lambda graph, *_, **__: graph, config_patches=options)
+
+        return compile_(function, backend=backend, **others)
+
+    monkeypatch.setattr(torch, "compile", rewritten)
+
+
+@pytest.mark.compiler
 @pytest.mark.parametrize(("bank", "sdpa"), [*((bank, "auto") for bank in BANKS), ("shared", "math")])
-def test_compiled_code_gives_the_same_masks_with_every_bank_and_does_not_make_flash_of_math(
-    shallow: Sam2, pictures: Pictures, bank: str, sdpa: str
+def test_what_is_compiled_gives_the_same_masks_with_every_bank_and_flash_is_not_made_of_math(
+    shallow: Sam2, pictures: Pictures, bank: str, sdpa: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    without_cpp(monkeypatch)
     asked = references(shallow, pictures)
     direct = Direct(shallow, bank=bank, compile=True, sdpa=sdpa)
     masks = compiled_masks(direct, asked, pictures.targets)
