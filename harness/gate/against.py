@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness.gate.attempts import last
 from harness.gate.committed import committed_options
 from harness.gate.revision import Revision, place_of
 from harness.gate.rule import Finding, State, comparison_of
@@ -21,7 +22,7 @@ from harness.options.config import MarginsConfig
 from harness.options.points import Point
 from harness.row import Row
 from harness.stats.interval import Interval, judge
-from harness.store.point_key import key_of, measured
+from harness.store.point_key import attempts, key_of
 
 MASKS = ("iou_mean", "iou_min")
 """What is compared of the masks of strategies that are not exact."""
@@ -63,8 +64,8 @@ class Against:
         ]
 
     def findings(self, run: Path, margins: MarginsConfig) -> list[Finding]:
-        """Return what is found of each point, by the last of its results in the run."""
-        results = measured(run)
+        """Return what is found of each point, by the result in the run that counts."""
+        results = {key: last(found) for key, found in attempts(run).items()}
         found: list[Finding] = []
         for key in sorted(results.keys() & {key_of(point) for point in self.points}):
             row = results[key].row

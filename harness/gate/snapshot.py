@@ -6,18 +6,19 @@ Its file, ``<results>/baselines/<device>.json``, is meant to be committed and to
 from __future__ import annotations
 
 import json
-from collections.abc import Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import asdict, dataclass, field, make_dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from harness.gate.attempts import last, narrowest
 from harness.options.words import as_file_name
 from harness.row import CATALOGUE, GATED, SPEEDUP, Row, Status
 from harness.schema import Portion, Positive, StrictInt, StrictStr, fitted, read_json
 from harness.stats.interval import Interval
 from harness.store.atomic import write_whole
-from harness.store.point_key import measured, planned, refuse_duplicate_keys
+from harness.store.point_key import Measured, attempts, planned, refuse_duplicate_keys
 from harness.store.recorded import Environment, environment_of
 from strategies.errors import UserError
 
@@ -87,8 +88,10 @@ class Snapshot:
         return self.environment.device
 
     @staticmethod
-    def of_run(run: Path, keys: Set[str] | None = None) -> Snapshot:
-        """Take a snapshot of a run. keys: the points to take, or None for all.
+    def of_run(
+        run: Path, keys: Set[str] | None = None, *, choose: Callable[[Sequence[Measured]], Measured] = last
+    ) -> Snapshot:
+        """Take a snapshot of a run. keys: the points to take, or None for all. choose: see `harness.gate.attempts`.
 
         Raises UserError where the folder is not that of a run, where two points of the run have the same key, and where
         a point's numbers can't be.
@@ -96,8 +99,9 @@ class Snapshot:
         environment = environment_of(run)
         refuse_duplicate_keys(planned(run))
         points: dict[str, Record] = {}
-        for key, one in measured(run).items():
+        for key, results in attempts(run).items():
             if keys is None or key in keys:
+                one = choose(results)
                 try:
                     points[key] = Record.of(one.row)
                 except ValueError as error:
@@ -180,9 +184,9 @@ def store(snapshot: Snapshot, path: Path) -> None:
 
 
 def load(path: Path) -> Snapshot:
-    """Read a snapshot's file, or the folder of a run. Raises UserError where the path is neither."""
+    """Read a snapshot's file, or take one of a run's folder. Raises UserError where the path is neither."""
     if path.is_dir():
-        return Snapshot.of_run(path)
+        return Snapshot.of_run(path, choose=narrowest)
     try:
         return Snapshot.from_json(read_json(path))
     except OSError as error:

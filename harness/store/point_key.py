@@ -35,21 +35,43 @@ def key_of(point: Point) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A point's last result in a run's folder. details: see `PointResult`. time: when the result was stored."""
+    """One result of a point in a run's folder.
+
+    processes: how many were asked to measure it. details: see `PointResult`. time: when the result was stored.
+    """
 
     key: str
     row: Row
+    processes: int
     details: Mapping[str, Any]
     time: datetime
+
+    @property
+    def complete(self) -> bool:
+        """Whether it was not cut off, by its ``timeout`` or before all of its processes had measured it."""
+        if self.row.status == "ok":
+            return (self.row.processes or 1) >= self.processes
+        return self.row.status != "timeout"
 
 
 def measured(run: Path) -> dict[str, Measured]:
     """Return all points of a run that have a result, by key.
 
-    A point that was measured again, as with longer timing, has the same key, and its last result counts. Files that are
-    damaged are ignored.
+    A point that was measured again, as with longer timing, has the same key, and its last result counts that is
+    complete: what was cut off does not stand for the point, unless there is nothing else.
     """
-    return {one.key: one for one in _results(run)}
+    return {
+        key: next((one for one in reversed(results) if one.complete), results[-1])
+        for key, results in attempts(run).items()
+    }
+
+
+def attempts(run: Path) -> dict[str, list[Measured]]:
+    """Return all results of each of a run's points, oldest first, by key. Files that are damaged are ignored."""
+    found: dict[str, list[Measured]] = {}
+    for one in _results(run):
+        found.setdefault(one.key, []).append(one)
+    return found
 
 
 def planned(run: Path) -> list[tuple[str, str]]:
@@ -78,11 +100,17 @@ def _results(run: Path) -> list[Measured]:
             key = _key(row.strategy, row.variant, options, stored_words(row, options))
         except (KeyError, TypeError, AttributeError, RecursionError):  # Its options are damaged.
             continue
+        time = datetime.fromtimestamp(stored.time / 1e9, tz=UTC)
         details = stored.result.details
-        found.append(
-            Measured(key=key, row=row, details=details, time=datetime.fromtimestamp(stored.time / 1e9, tz=UTC))
-        )
+        found.append(Measured(key=key, row=row, processes=_processes(options), details=details, time=time))
     return found
+
+
+def _processes(options: Mapping[str, Any]) -> int:
+    """Return how many processes were asked for, which is 1 where old or damaged options do not say it."""
+    timing = options.get("timing")
+    processes = timing.get("processes") if isinstance(timing, dict) else None
+    return processes if isinstance(processes, int) else 1
 
 
 def stored_words(row: Row, options: Mapping[str, Any]) -> list[str]:

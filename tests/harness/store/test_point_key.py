@@ -119,6 +119,16 @@ def test_of_several_results_of_a_point_the_last_counts(tmp_path: Path) -> None:
     assert [one.row.status for one in measured(tmp_path).values()] == ["crash"]
 
 
+@pytest.mark.parametrize(("last", "counts"), [({"processes": 1}, 1.0), ({"processes": 2}, 2.0)])
+def test_a_result_that_was_cut_off_does_not_count_beside_a_complete_one(
+    last: dict[str, Any], counts: float, tmp_path: Path
+) -> None:
+    first, again = point(), point(timing=TimingConfig(max_seconds=60, processes=2))
+    stored(tmp_path, first, row(first.name, fps=1.0), time=1_000)
+    stored(tmp_path, again, row(again.name, fps=2.0, **last), time=2_000)
+    assert [one.row.fps for one in measured(tmp_path).values()] == [counts]
+
+
 @pytest.mark.parametrize("damage", ["", "{", "[]", json.dumps({"row": row(), "config": {}})])
 def test_a_damaged_result_is_as_good_as_none(damage: str, tmp_path: Path) -> None:
     made = point()
