@@ -137,7 +137,8 @@ def ticking_strategies(folder: Path) -> str:
 @contextmanager
 def ticking(patch: pytest.MonkeyPatch) -> Iterator[None]:
     """The harness's clock is the one that the strategies move; nothing is throttled or flipped."""
-    patch.setattr("harness.measure.point.device_clock", lambda device: BENCH.clock)
+    for timing in ("point", "again"):  # A point's first process, and each further one.
+        patch.setattr(f"harness.measure.{timing}.device_clock", lambda device: BENCH.clock)
     patch.setattr("harness.measure.point.measure_matrix_rate", lambda *_: 1e9)  # moves no clock
     patch.setattr("harness.measure.point.measure_copy_rate", lambda *_: 1e9)
     BENCH.noise = random.Random(0)

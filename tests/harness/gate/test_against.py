@@ -5,14 +5,12 @@ The strategies lie in a git repository of the test's own, and move a clock inste
 
 from __future__ import annotations
 
-import random
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -108,15 +106,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repo
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Its modules change within one tick of their files' times.
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     with ticking(monkeypatch):
-        monkeypatch.setattr("harness.measure.again.device_clock", lambda device: _bench_clock())
         yield made
-
-
-def _bench_clock() -> Any:
-    from tests.support.check_runs import BENCH
-
-    BENCH.noise = random.Random(1)
-    return BENCH.clock
 
 
 # --- the verdict ---------------------------------------------------------------------------------------------------
@@ -142,7 +132,7 @@ def test_the_working_trees_speed_is_judged_beside_the_committed_codes(
 
 @pytest.mark.slow
 def test_several_processes_and_what_is_unclear_are_measured_as_ever(repository: Repository) -> None:
-    repository.write(share=1.11)
+    repository.write(share=1.1)
     done = repository.check("check.retries=1", "timing.processes=2", "timing.max_seconds=0.5")
     assert done.returncode == 3
     assert "1 of 1 points are unclear and are measured again" in done.stderr

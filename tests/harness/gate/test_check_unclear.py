@@ -119,9 +119,16 @@ def test_a_snapshot_is_measured_until_equal_code_would_be_clear_beside_it(
 def test_what_is_unclear_gets_more_processes_too_where_it_has_several(place: Place) -> None:
     give_width(place, 0.0)
     BENCH.throttled[3, 2] = 1.1
-    several = ("timing.processes=2", "timing.max_seconds=0.5", "check.retries=1")
-    assert place.check("strategy=ticking", "batch=3", "check.subset=true", *several) == 3
-    assert sorted(int(line["processes"]) for line in summary(place.latest)) == [2, 4]
+    several = ("strategy=ticking", "batch=3", "check.subset=true", "timing.processes=2", "timing.max_seconds=0.5")
+    assert place.check(*several, "check.retries=1") == 3
+    assert processes(place) == [2, 4]
+    BENCH.throttled.clear()
+    assert place.check(*several) == 0, "what is as fast as it was is clear in two processes"
+    assert processes(place) == [2]
+
+
+def processes(place: Place) -> list[int]:
+    return sorted(int(line["processes"]) for line in summary(place.latest))
 
 
 @pytest.mark.slow
