@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from harness.row import Status
 from harness.store.point_key import Measured, attempts
 
 
@@ -32,15 +33,12 @@ def narrowest(results: Sequence[Measured]) -> Measured:
     return _explained(min(good, key=_width), results) if good else last(results)
 
 
-def cut_off(run: Path) -> set[str]:
-    """Return the keys of the points that were cut off when they were measured last."""
-    return {key for key, results in attempts(run).items() if not results[-1].complete}
-
-
-def failed_again(run: Path) -> set[str]:
-    """Return the keys of the points that were ok, and were not when they were measured again."""
+def failed_again(run: Path) -> dict[str, Status]:
+    """Return how the points ended, by key, that were ok, and were not when they were measured again."""
     return {
-        key for key, results in attempts(run).items() if results[-1].row.status != "ok" and any(map(_good, results))
+        key: results[-1].row.status
+        for key, results in attempts(run).items()
+        if results[-1].row.status != "ok" and any(map(_good, results))
     }
 
 

@@ -17,17 +17,18 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from harness.gate.against import Against
+from harness.gate.attempts import failed_again, narrowest
 from harness.gate.findings import junit, markdown, print_findings, summary_line
-from harness.gate.rule import Finding, compare, exit_code
+from harness.gate.rule import Finding, compare, exit_code, too_wide
 from harness.gate.snapshot import Snapshot, file_of, find, load, store
-from harness.gate.timing import measure_points, measure_unclear_longer
+from harness.gate.timing import Remeasured, measure_points, measure_unclear_longer
 from harness.guard import guarded
 from harness.options.compose import compose
 from harness.options.config import CheckConfig, HarnessConfig
@@ -92,10 +93,10 @@ def _beside_committed(points: Sequence[Point], *, update: bool) -> int:
     end = _end(options)
     warned: set[str] = set()
     run = measure_points(beside.points, warned)
-    findings = measure_unclear_longer(
-        run, beside.points, warned, lambda: beside.findings(run, options.margins), end=end
+    found = measure_unclear_longer(
+        run, beside.points, warned, lambda: beside.findings(run, options.margins), end=end, word="unclear"
     )
-    return _publish(run, findings, beside.notes(against), replace(options, subset=True))
+    return _publish(run, found, beside.notes(against), replace(options, subset=True))
 
 
 def _compare(points: Sequence[Point]) -> int:
@@ -109,18 +110,19 @@ def _compare(points: Sequence[Point]) -> int:
         warned: set[str] = set()
         run = measured = measure_points(points, warned)
         keys = _keys(points)
-        findings = measure_unclear_longer(
+        found = measure_unclear_longer(
             run,
             points,
             warned,
             lambda: compare(snapshot, Snapshot.of_run(measured, keys), config.check.margins),
             end=end,
+            word="unclear",
         )
         new = Snapshot.of_run(run, keys)
     else:
         new = Snapshot.of_run(run)
-        findings = compare(snapshot, new, config.check.margins)
-    return _publish(run, findings, _notes(path, snapshot, new), config.check)
+        found = Remeasured(findings=compare(snapshot, new, config.check.margins), limit=None)
+    return _publish(run, found, _notes(path, snapshot, new), config.check)
 
 
 def _end(options: CheckConfig) -> float:
@@ -131,10 +133,12 @@ def _end(options: CheckConfig) -> float:
 def _update(points: Sequence[Point]) -> int:
     """Write this device's snapshot, or the file that check.snapshot names, and show how it differs from the old one."""
     config = points[0].config
-    run, path = _given_run(config), _given_snapshot(config)
+    given, path = _given_run(config), _given_snapshot(config)
     if path is not None and path.is_dir():
         raise UserError(f"check.snapshot={path} is a folder: give --update the file to write")
-    new = Snapshot.of_run(run) if run is not None else _measured_snapshot(points)
+    keys = None if given is not None else _keys(points)
+    run, limit = (given, None) if given is not None else _measured_for_snapshot(points)
+    new = Snapshot.of_run(run, keys, choose=narrowest)
     path = path or file_of(new.device, _folder(config))
     try:
         old = load(path)
@@ -142,49 +146,71 @@ def _update(points: Sequence[Point]) -> int:
         old = replace(new, points={})
     store(new, path)
     print_findings(compare(old, new, config.check.margins))
+    _warn_of(new, failed_again(run) & new.points.keys(), config.check, limit)
     Console(soft_wrap=True, highlight=False).print(f"snapshot written: {path}", markup=False)
     return int(any(record.status not in ("ok", "skipped") for record in new.points.values()))
 
 
-def _measured_snapshot(points: Sequence[Point]) -> Snapshot:
-    """Return what the points are now, each measured until a check as precise as this one would pass equal code."""
+def _measured_for_snapshot(points: Sequence[Point]) -> tuple[Path, str | None]:
+    """Measure the points until equal code would pass beside them; returns the run, and the limit that was reached."""
+    margins = points[0].config.check.margins
     end = _end(points[0].config.check)
     warned: set[str] = set()
     run, keys = measure_points(points, warned), _keys(points)
+    found = measure_unclear_longer(
+        run,
+        points,
+        warned,
+        lambda: too_wide(Snapshot.of_run(run, keys, choose=narrowest), margins),
+        end=end,
+        word="too uncertain for a snapshot",
+    )
+    return run, found.limit
 
-    def against_itself() -> list[Finding]:
-        new = Snapshot.of_run(run, keys)
-        return compare(new, new, points[0].config.check.margins)
 
-    wide = [one for one in measure_unclear_longer(run, points, warned, against_itself, end=end) if one.unclear_speedup]
-    if wide:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(
-            f"The speed-ups of {len(wide)} points are so uncertain that equal code may be unclear beside them: write "
-            "the snapshot on a quieter machine, or give it more time (check.minutes="
-            f"{points[0].config.check.minutes:g} now)."
+def _warn_of(new: Snapshot, failed: Set[str], options: CheckConfig, limit: str | None) -> None:
+    """Warn of what a snapshot keeps although it is too uncertain, or did not come out so when it was measured again.
+
+    failed: keys of points. limit: see `Remeasured`.
+    """
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    if failed:
+        console.print(
+            f"{len(failed)} points were ok, and failed when they were measured again; the snapshot keeps what was ok: "
+            f"{'; '.join(sorted(failed))}.",
+            markup=False,
         )
-    return Snapshot.of_run(run, keys)
+    wide = {one.key for one in too_wide(new, options.margins)}
+    speedups = [(key, speedup) for key in wide if (speedup := new.points[key].speedup) is not None]
+    if speedups:
+        width, widest = max((speedup.hi / speedup.lo - 1, key) for key, speedup in speedups)
+        console.print(
+            f"The speed-ups of {len(speedups)} points are so uncertain that equal code may be unclear beside them; the "
+            f"widest interval, hi / lo - 1 = {width:.2g}, is that of {widest}. Write the snapshot on a quieter machine, "
+            + (f"or raise {limit}, which ended the measuring." if limit else "or measure it for longer."),
+            markup=False,
+        )
 
 
 def _keys(points: Sequence[Point]) -> set[str]:
     return {key_of(point) for point in points}
 
 
-def advice(findings: Sequence[Finding], options: CheckConfig) -> list[str]:
-    """Return a sentence on what may help where a speed-up stayed unclear."""
+def advice(findings: Sequence[Finding], options: CheckConfig, limit: str | None) -> list[str]:
+    """Return sentences on what may help where speed-ups stayed unclear. limit: see `Remeasured`."""
     unclear = [one for one in findings if one.unclear_speedup]
-    if not unclear:
-        return []
-    found = [
-        f"Unclear speed-ups: {len(unclear)}, whose intervals reach across the margin. Measure on a quieter machine, "
-        f"give the gate more time (check.minutes={options.minutes:g} now), or allow more (check.margins.speedup="
-        f"{options.margins.speedup:g} now)."
-    ]
-    wide = sum(one.snapshot_too_wide for one in unclear)
-    if wide:
+    kept = sum(one.snapshot_decides for one in unclear)
+    found = []
+    if len(unclear) > kept:
         found.append(
-            f"For {wide} of them no time would be enough, because the snapshot's own interval reaches across it: write "
-            "the snapshot anew on a quiet machine, with --update and a lower timing.width."
+            f"Unclear speed-ups: {len(unclear) - kept}, whose intervals reach across the margin. Measure on a quieter "
+            f"machine, {f'raise {limit}, which ended the measuring, ' if limit else ''}or allow more "
+            f"(check.margins.speedup={options.margins.speedup:g} now)."
+        )
+    if kept:
+        found.append(
+            f"Unclear speed-ups: {kept}, because the snapshot's own interval reaches across the margin, however long "
+            "one measures now: write the snapshot anew on a quiet machine, with --update."
         )
     return found
 
@@ -234,8 +260,9 @@ def _notes(path: Path, old: Snapshot, new: Snapshot) -> list[str]:
     return notes
 
 
-def _publish(run: Path, findings: Sequence[Finding], notes: Sequence[str], options: CheckConfig) -> int:
-    notes = [*notes, *advice(findings, options)]
+def _publish(run: Path, found: Remeasured, notes: Sequence[str], options: CheckConfig) -> int:
+    findings = found.findings
+    notes = [*notes, *advice(findings, options, found.limit)]
     code = exit_code(findings, subset=options.subset)
     text = markdown(findings, code=code, notes=notes)
     write_whole(run / "check.md", text)

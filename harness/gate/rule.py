@@ -18,8 +18,9 @@ machine; memory is compared on the snapshot's own device only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.gate.snapshot import Record, Snapshot
@@ -54,21 +55,29 @@ class Finding:
 
     @property
     def unclear_speedup(self) -> bool:
-        """Whether two speed-ups were compared, and their intervals do not say whether one regressed."""
+        """Whether a speed-up was compared, and its intervals do not say whether it regressed."""
         return self.state == "unclear" and self.quantity == "speedup" and self.comparison is not None
 
     @property
-    def snapshot_too_wide(self) -> bool:
-        """Whether the snapshot's interval alone makes unclear whatever this time's value is within its interval."""
-        if self.old is None or self.new is None or self.least is None:
-            return False
-        ends = (self.new.lo, self.new.hi)
-        return all(judge(quotient(Interval.exact(end), self.old), least=self.least) == "unclear" for end in ends)
+    def snapshot_decides(self) -> bool:
+        """Whether the snapshot's interval alone makes this time's value unclear, however precisely it is known."""
+        return self.new is not None and self._unclear_at(self.new.value)
 
     @property
     def retryable(self) -> bool:
-        """Whether longer timing may decide what is unclear now."""
-        return self.unclear_speedup and not self.snapshot_too_wide
+        """Whether longer timing may decide what is unclear now.
+
+        It may where one of the ends of this time's interval would be clear, because the value may turn out to be there.
+        """
+        return self.unclear_speedup and not (
+            self.new is not None and self._unclear_at(self.new.lo) and self._unclear_at(self.new.hi)
+        )
+
+    def _unclear_at(self, value: float) -> bool:
+        """Return whether a speed-up of exactly this value would be unclear beside the snapshot's interval."""
+        if self.old is None or self.least is None:
+            return False
+        return judge(quotient(Interval.exact(value), self.old), least=self.least) == "unclear"
 
 
 def compare(old: Snapshot, new: Snapshot, margins: MarginsConfig) -> list[Finding]:
@@ -96,6 +105,17 @@ def compare(old: Snapshot, new: Snapshot, margins: MarginsConfig) -> list[Findin
                 finding for name in quantities if (finding := _quantity(key, name, before, now, margins)) is not None
             ]
     return findings
+
+
+def too_wide(snapshot: Snapshot, margins: MarginsConfig) -> list[Finding]:
+    """Return as unclear the speed-ups beside which equal code, measured as precisely again, may not pass.
+
+    Each is compared with itself and may lose half of the margin, by its logarithm. The other half is for the two
+    measurements of equal code, which scatter: where the interval of their quotient, which lies around 1 here, keeps to
+    one half, their own quotient does so in 97.5 % of all cases, so that its interval keeps to the margin.
+    """
+    half = replace(margins, speedup=math.sqrt(1 + margins.speedup) - 1)
+    return [one for one in compare(snapshot, snapshot, half) if one.unclear_speedup]
 
 
 def exit_code(findings: Sequence[Finding], *, subset: bool) -> int:

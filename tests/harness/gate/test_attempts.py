@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.gate.attempts import cut_off, failed_again, narrowest
+from harness.gate.attempts import failed_again, narrowest
 from harness.gate.snapshot import Record, Snapshot, load
 from harness.options.config import TimingConfig
 from harness.result import PointResult
@@ -74,14 +74,14 @@ def test_a_retry_that_was_cut_off_does_not_stand_for_the_point(tmp_path: Path) -
         assert record.speedup == WIDE
         assert record.reason is not None
         assert "cut off (only 1 of 3 processes have measured it), so the result before counts" in record.reason
-    assert len(cut_off(run)) == 1
+    assert failed_again(run) == {}
 
 
 def test_a_retry_that_its_timeout_ended_was_cut_off_too(tmp_path: Path) -> None:
     run = run_of(tmp_path, ok(WIDE), bad("timeout"))
     assert compared(run).status == kept(run).status == "ok"
     assert "measured again, it ended otherwise (timeout: who knows)" in str(compared(run).reason)
-    assert len(cut_off(run)) == len(failed_again(run)) == 1
+    assert list(failed_again(run).values()) == ["timeout"]
 
 
 def test_a_point_that_was_only_cut_off_has_no_speed_up(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_point_that_was_only_cut_off_has_no_speed_up(tmp_path: Path) -> None:
 def test_a_first_measurement_that_its_timeout_ended_counts(tmp_path: Path) -> None:
     run = run_of(tmp_path, bad("timeout"))
     assert compared(run).status == kept(run).status == "timeout"
-    assert failed_again(run) == set()
+    assert failed_again(run) == {}
 
 
 @pytest.mark.parametrize("status", ["crash", "oom", "wrong"])
@@ -104,5 +104,4 @@ def test_a_retry_that_failed_is_told_and_a_snapshot_keeps_what_was_ok(status: st
     assert compared(run).reason == "who knows; it was ok at first, and ended so when it was measured again"
     assert (kept(run).status, kept(run).speedup) == ("ok", WIDE)
     assert kept(run).reason == f"measured again, it ended otherwise ({status}: who knows)"
-    assert len(failed_again(run)) == 1
-    assert cut_off(run) == set()
+    assert list(failed_again(run).values()) == [status]

@@ -13,7 +13,7 @@ from harness.gate.rule import Finding
 from harness.gate.timing import most_times
 from harness.options.config import CheckConfig, TimingConfig
 from harness.options.points import Point
-from harness.stats.interval import Interval, quotient
+from harness.stats.interval import Interval, judge, quotient
 from tests.support.check_runs import BENCH, Place
 from tests.support.harness_runs import point, strict_json, summary
 
@@ -36,7 +36,9 @@ def test_what_is_unclear_is_measured_again_for_longer_and_only_that(
     BENCH.throttled[3, 2] = 1.1  # The slow-down is on the margin itself, so it is unclear.
     assert place.check("strategy=ticking", "check.subset=true", "timing.max_seconds=0.5", "check.retries=2") == 3
     assert place.unsettled()["ticking b3 o2", "speedup"] == "skipped"
-    assert capsys.readouterr().err.count("1 of 2 points are unclear and are measured again") == 2
+    told = capsys.readouterr()
+    assert told.err.count("1 of 2 points are unclear and are measured again") == 2
+    assert "raise check.retries=2, which ended the measuring" in told.out
     timings = sorted((options["batch"], options["timing"]["max_seconds"]) for options in configs(place))
     assert timings == [(1, 0.5), (3, 0.5), (3, 1.0), (3, 2.0)]
 
@@ -52,9 +54,10 @@ def test_it_measures_for_longer_as_far_as_its_minutes_allow_and_then_says_what_m
     told = capsys.readouterr()
     assert "measured again" not in told.err, "setting up alone would take longer"
     assert "Unclear speed-ups: 1, whose" in told.out
-    assert "check.minutes=0.01 now" in told.out
-    assert "check.minutes=0.01 now" in (place.latest / "check.md").read_text(encoding="utf-8")
+    assert "raise check.minutes=0.01, which ended the measuring" in told.out
+    assert "raise check.minutes=0.01," in (place.latest / "check.md").read_text(encoding="utf-8")
     assert place.check(*unclear, "timeout=33") == 3
+    assert "raise timeout=33, which ended the measuring" in capsys.readouterr().out
     seconds = sorted(one["timing"]["max_seconds"] for one in configs(place))
     assert seconds == [1.0, 2.0, 3.0], "no longer than the timeout lets a point be measured"
 
@@ -64,28 +67,69 @@ def configs(place: Place) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "timeout", "times"), [(100.0, None, 2.0), (220.0, None, 8.0), (220.0, 90.0, 3.0), (10.0, None, -2.5)]
+    ("seconds", "timeout", "times", "limit"),
+    [
+        (100.0, None, 2.0, "check.minutes=7"),
+        (220.0, None, 8.0, "check.minutes=7"),
+        (220.0, 90.0, 3.0, "timeout=90"),
+        (10.0, None, -2.5, "check.minutes=7"),
+    ],
 )
-def test_how_much_longer_depends_on_the_time_that_is_left(seconds: float, timeout: float | None, times: float) -> None:
-    two = [point(timing=TimingConfig(min_seconds=0, max_seconds=longest), timeout=timeout) for longest in (20.0, 0.0)]
-    assert most_times(two, seconds=seconds) == times
-    assert most_times(two[1:], seconds=seconds) == 0, "nothing is no time, however often"
+def test_how_much_longer_depends_on_the_time_that_is_left(
+    seconds: float, timeout: float | None, times: float, limit: str
+) -> None:
+    two = [
+        point(timing=TimingConfig(min_seconds=0, max_seconds=longest), timeout=timeout, check=CheckConfig(minutes=7))
+        for longest in (20.0, 0.0)
+    ]
+    assert most_times(two, seconds=seconds) == (times, limit)
+    assert most_times(two[1:], seconds=seconds) == (0, "timing.max_seconds=0"), "nothing is no time, however often"
 
 
-def unclear(old: Interval, new: Interval) -> Finding:
+# --- the snapshot's own interval -----------------------------------------------------------------------------------
+
+
+def speedup(old: Interval, new: Interval) -> Finding:
+    comparison = quotient(new, old)
     return Finding(
-        **{"key": "one", "quantity": "speedup", "state": "unclear", "command": ""},  # type: ignore[arg-type]
-        **{"old": old, "new": new, "comparison": quotient(new, old), "least": 1 / 1.1},  # type: ignore[arg-type]
+        **{"key": "one", "quantity": "speedup", "state": judge(comparison, least=1 / 1.1)},  # type: ignore[arg-type]
+        **{"old": old, "new": new, "comparison": comparison, "least": 1 / 1.1, "command": ""},  # type: ignore[arg-type]
     )
 
 
-def test_a_snapshot_that_is_too_wide_itself_is_told_apart_and_not_measured_against_for_longer() -> None:
-    narrow, wide, wider = (Interval(value=4.0, lo=4 - width, hi=4 + width) for width in (0.1, 1.0, 1.6))
-    assert len(advice([unclear(narrow, wide)], CheckConfig())) == 1
-    assert unclear(narrow, wide).retryable
-    assert "the snapshot's own interval" in advice([unclear(wide, narrow)], CheckConfig())[1]
-    assert not unclear(wide, narrow).retryable
-    assert unclear(wide, wider).retryable, "it may turn out to be so fast, or so slow, that it is clear"
+NARROW, WIDE = Interval(value=4.0, lo=3.9, hi=4.1), Interval(value=4.0, lo=3.0, hi=5.0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "retryable", "advised"),
+    [
+        (NARROW, WIDE, True, "whose intervals reach across the margin"),
+        (WIDE, NARROW, False, "because the snapshot's own interval"),
+        # One end alone lies where the snapshot's interval decides, so more time may show that the value does not.
+        (WIDE, Interval(value=4.0, lo=3.4, hi=4.9), True, "because the snapshot's own interval"),
+        (WIDE, Interval(value=4.0, lo=2.6, hi=4.4), True, "because the snapshot's own interval"),
+        (WIDE, Interval(value=4.8, lo=3.6, hi=6.0), True, "whose intervals reach across the margin"),
+    ],
+)
+def test_what_the_snapshot_alone_keeps_unclear_is_told_apart(
+    old: Interval, new: Interval, retryable: bool, advised: str
+) -> None:
+    found = speedup(old, new)
+    assert found.unclear_speedup
+    assert found.retryable == retryable
+    (sentence,) = advice([found], CheckConfig(), None)
+    assert sentence.startswith("Unclear speed-ups: 1, ")
+    assert advised in sentence
+
+
+def test_advice_names_the_limit_that_ended_the_measuring_and_no_time_where_no_time_would_help() -> None:
+    unclear = [speedup(NARROW, WIDE), speedup(WIDE, NARROW), speedup(NARROW, NARROW)]
+    first, second = advice(unclear, CheckConfig(), "check.retries=0")
+    assert "raise check.retries=0, which ended the measuring, or allow more" in first
+    assert "raise" not in second
+    (without,) = advice(unclear[:1], CheckConfig(), None)
+    assert "Measure on a quieter machine, or allow more" in without
+    assert advice(unclear[2:], CheckConfig(), None) == []
 
 
 @pytest.mark.slow
@@ -100,19 +144,30 @@ def test_what_the_snapshot_keeps_unclear_is_not_measured_again(
     assert "the snapshot's own interval" in told.out
 
 
+ONE = ("strategy=ticking", "batch=3", "timing.max_seconds=0.5", "check.subset=true")
+IMPOSSIBLE = "check.margins.speedup=0.0001"
+"""No clock is so steady that equal code would be clear."""
+TOO_WIDE = "The speed-ups of 1 points are so uncertain that equal code may be unclear beside them"
+
+
 @pytest.mark.slow
 def test_a_snapshot_is_measured_until_equal_code_would_be_clear_beside_it(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shown = ("--update", "strategy=ticking", "batch=3", "timing.max_seconds=0.5", "check.retries=2")
-    assert place.check(*shown) == 0
+    assert place.check("--update", *ONE) == 0
     told = capsys.readouterr()
     assert "measured again" not in told.err
-    assert place.check(*shown, "check.margins.speedup=0.0001") == 0
+    assert place.check("--update", *ONE, IMPOSSIBLE, "check.retries=2") == 0
     told = capsys.readouterr()
-    assert told.err.count("1 of 1 points are unclear and are measured again") == 2
-    assert "The speed-ups of 1 points are so uncertain that equal code may be unclear beside them" in told.err
+    assert told.err.count("1 of 1 points are too uncertain for a snapshot and are measured again") == 2
+    assert TOO_WIDE in told.err
+    assert "is that of ticking batch=3 objects=2 " in told.err
+    assert "raise check.retries=2, which ended the measuring" in told.err
     assert "snapshot written" in told.out
+    assert place.judge("--update", IMPOSSIBLE, f"check.run={place.latest}") == 0
+    told = capsys.readouterr()
+    assert TOO_WIDE in told.err
+    assert "or measure it for longer" in told.err
 
 
 @pytest.mark.slow

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
+from math import exp, log
 from typing import Any
 
 import pytest
 
-from harness.gate.rule import Finding, compare, exit_code
+from harness.gate.rule import Finding, compare, exit_code, too_wide
 from harness.gate.snapshot import Record
 from harness.options.config import MarginsConfig
 from harness.row import Row
@@ -101,6 +103,22 @@ def test_wider_margins_excuse_more() -> None:
 def test_memory_is_compared_on_the_snapshots_device_only_and_the_rest_anywhere() -> None:
     elsewhere = states({}, {"peak_rss_mb": 5000.0, "jf": 0.5}, device="another processor")
     assert elsewhere == {"status": "pass", "speedup": "pass", "iou_mean": "pass", "iou_min": "pass", "jf": "regressed"}
+
+
+@pytest.mark.parametrize(("reach", "wide"), [(0.033, False), (0.035, True)])
+def test_a_snapshot_may_be_as_wide_as_equal_code_still_passes_beside_it(reach: float, wide: bool) -> None:
+    kept = snapshot(point=row(**(GOOD | speedup(4.0, reach))), broken=ended("broken", "crash", "it fell"))
+    assert [one.key for one in too_wide(kept, MARGINS)] == ["point"] * wide
+
+
+@pytest.mark.parametrize(("reach", "share"), [(0.033, 0.98), (0.067, 0.5)])
+def test_equal_code_measured_again_scatters_and_passes_so_often(reach: float, share: float) -> None:
+    drawn = random.Random(0)
+    passed = 0
+    for _ in range(500):
+        first, again = (4.0 * exp(drawn.gauss(0, log(1 + reach) / 1.96)) for _ in range(2))
+        passed += states(speedup(first, reach), speedup(again, reach))["speedup"] == "pass"
+    assert passed / 500 == pytest.approx(share, abs=0.03)
 
 
 # --- what is not there ---------------------------------------------------------------------------------------------
