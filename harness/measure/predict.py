@@ -181,10 +181,11 @@ class PredictionBlock:
         return [batches[-1:]] if len(batches[-1]) != len(batches[0]) else []
 
     def check(self, turn: int, of_baseline: Masks | None, of_candidate: Masks) -> None:
+        batches, self._given = self._given, []  # The next turn's are made without these beside them.
         if self._expected is None:
             return
         start = 0
-        for index, (given, actual) in enumerate(zip(self._given, of_candidate, strict=True)):
+        for index, (given, actual) in enumerate(zip(batches, of_candidate, strict=True)):
             chosen = slice(start, start + len(given))
             if not same_bits(given, self._block.features(turn, chosen)):
                 self._meters.changed_inputs.append("the targets' features while timed")

@@ -185,16 +185,20 @@ class StreamBlock:
     @property
     def shapes(self) -> Sequence[Stretch]:
         """The whole stretch on a GPU, where each length of memory may be a shape that kernels are chosen for."""
-        given = self.inputs(0)
+        given = self._stretch(0)
         return [given] if given.courses[0].frames[0].features.embedding.is_cuda else []
 
     def inputs(self, turn: int) -> Stretch:
-        self._given = self._work.stretch(turn + 1, most=self._work.most)
+        self._given = self._stretch(turn)
         return self._given
 
     def check(self, turn: int, of_baseline: list[Step] | None, of_candidate: list[Step]) -> None:
-        assert self._given is not None
-        self._work.check(self._given, of_baseline, of_candidate)
+        given, self._given = self._given, None  # The next turn's are made without these beside them.
+        assert given is not None
+        self._work.check(given, of_baseline, of_candidate)
+
+    def _stretch(self, turn: int) -> Stretch:
+        return self._work.stretch(turn + 1, most=self._work.most)
 
 
 class Followed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from harness.data.sources import open_groups
 from harness.measure.blocks import TargetBlock, moved
 from harness.measure.correctness import Meters
-from harness.measure.predict import Predict
+from harness.measure.predict import Predict, PredictionBlock
 from harness.measure.speed import SpeedMeasurement, measure_speed, run_sustained
 from harness.options.config import EncodeConfig, SyntheticConfig, TimingConfig
 from harness.workload.encode import EncodedGroup, Workload, encode_workload
@@ -110,6 +111,18 @@ def test_expected_predictions_come_in_the_order_of_the_turn(workload: Workload) 
     (expected, *_) = workload.expected(None)
     found = block(encoded, moving=False, count=4).expected(3, expected)
     assert torch.equal(found.logits, expected.logits[[3, 0, 1, 2]])
+
+
+@pytest.mark.parametrize("compared", [False, True])
+def test_the_inputs_of_a_turn_are_freed_once_its_masks_are_checked(workload: Workload, compared: bool) -> None:
+    (encoded, *_), (expected, *_) = workload.groups, workload.expected(None)
+    targets = block(encoded, moving=False)
+    timed = PredictionBlock("wings", targets, expected=expected if compared else None, meters=Meters())
+    left = [weakref.ref(batch) for batch in timed.inputs(1)]
+    assert all(batch() is not None for batch in left), "until then they are kept"
+    masks = targets.expected(1, expected)
+    timed.check(1, None, [masks[first : first + 2] for first in range(0, TARGETS, 2)])
+    assert all(batch() is None for batch in left)
 
 
 # --- speed ------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from harness.measure.streams.check import run_freely
 from harness.measure.streams.courses import EncodedVideo, follow
 from harness.measure.streams.latency import Latency
 from harness.measure.streams.point import measure_stream, time_stream_again
+from harness.measure.streams.scenario import StreamWork
 from harness.options.compose import compose
 from harness.options.config import EncodeConfig
 from harness.options.points import Point
@@ -251,6 +252,15 @@ def test_turns_show_the_same_videos_elsewhere(bench: Bench) -> None:
     labels, moved = here.references.labels[0].masks, there.references.labels[0].masks
     stride = labels.shape[-1] // one.shape[-1]
     assert torch.equal(labels.roll(stride, dims=-1), moved)
+
+
+def test_the_stretch_of_a_turn_is_freed_once_its_masks_are_checked(bench: Bench, toy: Sam2) -> None:
+    work = StreamWork(composed().config, bench.videos, strategies={"candidate": StreamBatched(toy)})
+    block = work.block(seconds_per_call=0.0, paired=False)
+    left = weakref.ref(block.inputs(1))
+    assert left() is not None, "until then it is kept"
+    block.check(1, None, [])
+    assert left() is None
 
 
 def test_pairs_are_of_objects_that_were_labelled_before(toy: Sam2, tmp_path: Path) -> None:
