@@ -186,8 +186,8 @@ def _warn_of(new: Snapshot, failed: Set[str], options: CheckConfig, limit: str |
         width, widest = max((speedup.hi / speedup.lo - 1, key) for key, speedup in speedups)
         console.print(
             f"The speed-ups of {len(speedups)} points are so uncertain that equal code may be unclear beside them; the "
-            f"widest interval, hi / lo - 1 = {width:.2g}, is that of {widest}. Write the snapshot on a quieter machine, "
-            + (f"or raise {limit}, which ended the measuring." if limit else "or measure it for longer."),
+            f"widest interval, hi / lo - 1 = {width:.2g}, is that of {widest}. Write the snapshot on a quieter machine"
+            + (f", or raise {limit}, which ended the measuring." if limit else ", or measure it for longer."),
             markup=False,
         )
 
