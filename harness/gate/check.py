@@ -34,7 +34,7 @@ from harness.options.compose import compose
 from harness.options.config import CheckConfig, HarnessConfig
 from harness.options.devices import device_name, resolve_device
 from harness.options.points import Point
-from harness.store.atomic import write_whole
+from harness.store.atomic import refuse_unwritable, write_whole
 from harness.store.point_key import key_of
 from strategies.errors import UserError
 
@@ -136,15 +136,24 @@ def _update(points: Sequence[Point]) -> int:
     given, path = _given_run(config), _given_snapshot(config)
     if path is not None and path.is_dir():
         raise UserError(f"check.snapshot={path} is a folder: give --update the file to write")
-    keys = None if given is not None else _keys(points)
-    run, limit = (given, None) if given is not None else _measured_for_snapshot(points)
+    if given is not None:
+        run, keys, limit = given, None, None
+    else:
+        refuse_unwritable(path or file_of(device_name(resolve_device(config.device)), _folder(config)))
+        keys = _keys(points)
+        run, limit = _measured_for_snapshot(points)
     new = Snapshot.of_run(run, keys, choose=narrowest)
     path = path or file_of(new.device, _folder(config))
     try:
         old = load(path)
     except UserError:  # There is none yet, or one that is to be replaced.
         old = replace(new, points={})
-    store(new, path)
+    try:
+        store(new, path)
+    except UserError as error:
+        raise UserError(
+            f"{error}; what was measured is kept: give --update check.run={run} with check.snapshot=FILE"
+        ) from error
     print_findings(compare(old, new, config.check.margins))
     _warn_of(new, failed_again(run) & new.points.keys(), config.check, limit)
     Console(soft_wrap=True, highlight=False).print(f"snapshot written: {path}", markup=False)

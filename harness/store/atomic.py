@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from strategies.errors import UserError
@@ -32,8 +33,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """
     partial = path.with_name(f".{secrets.token_hex(8)}.partial")  # Another process may write the same file meanwhile.
     try:
-        if path.exists() and not path.is_file():  # A device or a pipe would be gone, for everybody.
-            raise UserError(f"{path} is there and is no plain file: give another place to write to")
+        _refuse_what_is_no_file(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("xb") as file:
             yield file
@@ -46,6 +46,25 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         if not isinstance(error, OSError):
             raise
         raise UserError(f"{path} can't be written ({error.strerror})") from error
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise UserError where a file can't be written, as far as that shows without writing it.
+
+    It is for commands that work for minutes before they write. Nothing is left behind.
+    """
+    try:
+        _refuse_what_is_no_file(path)
+        with TemporaryFile(dir=next(folder for folder in path.absolute().parents if folder.exists())):
+            pass
+    except OSError as error:
+        raise UserError(f"{path} can't be written ({error.strerror})") from error
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    """Raise UserError where the place holds something else: a device or a pipe would be gone, for everybody."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is there and is no plain file: give another place to write to")
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -103,6 +103,16 @@ def test_update_takes_a_run_that_exists_and_writes_where_it_should(place: Place)
 
 
 @pytest.mark.slow
+def test_a_snapshot_that_can_not_be_written_names_the_run_to_take_it_of(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert place.judge("--update", f"check.run={place.latest}", "check.snapshot=/dev/null/mine.json") == 2
+    words = f"give --update check.run={place.latest} with check.snapshot=FILE"
+    assert words in complaint(capsys.readouterr().err)
+
+
+@pytest.mark.slow
 def test_update_replaces_a_damaged_snapshot(place: Place) -> None:
     place.snapshots[0].write_text("{", encoding="utf-8")
     assert place.judge("--update", f"check.run={place.latest}") == 0
@@ -142,6 +152,8 @@ def test_checks_are_in_the_history(place: Place) -> None:
         (["check.snapshot=nowhere.json"], "nowhere.json can't be read"),
         (["check.run=nowhere"], "nowhere is not the folder of a run"),
         (["--update", "check.snapshot=."], "is a folder"),
+        (["--update", "check.snapshot=/dev/null/mine.json"], "/dev/null/mine.json can't be written (Not a directory)"),
+        (["--update", "check.snapshot=/dev/null"], "is no plain file"),
         (["check.margins.speedup=-1"], "check.margins.speedup=-1"),
         (["check.retries=-1"], "check.retries=-1"),
         (["check.minutes=-1"], "check.minutes=-1"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.store.atomic import remove_unfinished, write_whole
+from harness.store.atomic import refuse_unwritable, remove_unfinished, write_whole
 from strategies.errors import UserError
 from tests.support.harness_runs import fill_the_disk
 
@@ -52,3 +52,14 @@ def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
         write_whole(pipe, "text")
     assert pipe.is_fifo()
     assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_whether_a_file_can_be_written_is_told_without_a_trace(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refuse_unwritable(tmp_path / "file")
+    refuse_unwritable(tmp_path / "folder" / "deeper" / "mine.json")
+    with pytest.raises(UserError, match=r"mine\.json can't be written \(Not a directory\)"):
+        refuse_unwritable(tmp_path / "file" / "mine.json")
+    with pytest.raises(UserError, match="is there and is no plain file"):
+        refuse_unwritable(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
