@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from difflib import get_close_matches
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
@@ -107,11 +108,12 @@ def _explained(error: Exception) -> str:
         case MissingMandatoryValue():
             return f"{error.full_key}= is missing: give it a value"
         case ConfigCompositionException() if isinstance(cause, ConfigAttributeError | ConfigKeyError):
-            wrong = lines[0].split("'")[1]
+            wrong = str(cause.full_key)  # The word may go on: of data.root.x= it is data.root= that is not there.
             parent = wrong.rpartition(".")[0]
             valid = sorted(str(name) for name in cause.parent_node or () if name != "hydra")
             names = [f"{parent}.{name}" if parent else name for name in valid]
-            return f"{wrong}= is not an option; {_meant(wrong, names)}valid: {', '.join(names)}"
+            advice = f"valid: {', '.join(names)}" if names else f"{parent}= has none within"
+            return f"{wrong}= is not an option; {_meant(wrong, names)}{advice}"
         case ConfigCompositionException() if cause is not None and lines[0].startswith("Error merging override "):
             return f"{lines[0].removeprefix('Error merging override ')} is not valid: {str(cause).splitlines()[0]}"
     return "; ".join(lines)
@@ -121,7 +123,21 @@ def _meant(wrong: str, valid: list[str]) -> str:
     """Return the beginning of a sentence that names what an option that is none may have been meant for."""
     if any(wrong in node for node in strategies().values()):
         return f"did you mean strategy.{wrong}? "
-    theirs = [name for name in SOURCES if wrong.removeprefix("data.") in shipped(f"data/{name}.yaml")["data"]]
-    if wrong.startswith("data.") and theirs:
-        return f"with {' or '.join(f'data={name}' for name in theirs)} it is one; "
+    if wrong.startswith("data."):
+        return _meant_of_data(wrong.removeprefix("data."), [name.removeprefix("data.") for name in valid])
     return did_you_mean(wrong, valid)
+
+
+def _meant_of_data(wrong: str, valid: list[str]) -> str:
+    """Return the same of an option of the data, by its name there; it may be one of another source."""
+    sources: dict[str, list[str]] = {}
+    for name in SOURCES:
+        for option in shipped(f"data/{name}.yaml")["data"]:
+            sources.setdefault(option, []).append(f"data={name}")
+    if wrong in sources:
+        return f"with {' or '.join(sources[wrong])} it is one; "
+    near = get_close_matches(wrong, valid, n=1) or get_close_matches(wrong, sources, n=1)
+    if not near:
+        return ""
+    (option,) = near
+    return f"did you mean data.{option}{'' if option in valid else f' with {sources[option][0]}'}? "

@@ -128,6 +128,10 @@ def test_a_value_that_an_option_can_not_have_is_refused(
         ("data.part=2", ["data.part=", "did you mean data.parts?"]),
         ("data.root=mine", ["data.root=", "with data=davis or data=folder it is one", "valid: data.absent"]),
         ("data.clips=[dog]", ["data.clips=", "with data=davis it is one"]),
+        ("data.root.x=1", ["data.root= is not", "with data=davis or data=folder it is one", "valid: data.absent"]),
+        ("data.piking=even", ["data.piking=", "did you mean data.picking with data=davis?", "valid: data.absent"]),
+        ("check.margin.speedup=1", ["check.margin= is not", "did you mean check.margins?", "valid: check.against"]),
+        ("timing.groups.a=1", ["timing.groups.a=", "timing.groups= has none within"]),
         ("quite_something_else=2", ["quite_something_else=", "valid: bank, baseline, batch"]),
     ],
 )
