@@ -3,12 +3,16 @@
 The gate measures a grid as ``python -m harness`` does, or takes a run that exists (``check.run=FOLDER``), and compares
 it with the snapshot that is committed for this device; `harness.gate.rule` has the rule. With
 ``check.against=git:main`` it needs no snapshot: each point is timed against that revision's own code of its strategy
-(`harness.gate.against`). What is unclear is measured again (`harness.gate.timing`), until ``check.minutes`` are over;
-then it says what may help.
+(`harness.gate.against`). What is unclear is measured again for longer (`harness.gate.timing`), as far as
+``check.minutes`` and ``check.retries`` allow; then it says what may help. ``check.minutes`` do not end the first
+measurement of the points.
+
+With --update it writes the snapshot. Within the same limits it measures again the speed-ups that are so uncertain that
+equal code might be unclear beside them, keeps the narrowest interval of each, and warns where one stays too wide.
 
 Exit codes: 0 nothing became worse; 1 something did; 2 bad input, or a fault of the gate itself, which says nothing of
-the points; 3 it is unclear; 130 interrupted. With --update the code is 0, or 1 where the new snapshot, written all the
-same, has points that did not end well.
+the points; 3 it is unclear; 130 interrupted. With --update the code is 0, also where it warns, or 1 where the new
+snapshot, written all the same, has points that did not end well.
 """
 
 from __future__ import annotations
