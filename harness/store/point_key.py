@@ -37,12 +37,14 @@ def key_of(point: Point) -> str:
 class Measured:
     """One result of a point in a run's folder.
 
-    processes: how many were asked to measure it. details: see `PointResult`. time: when the result was stored.
+    processes: how many were asked to measure it. made_by: hashes of the code and the machine. details: see
+    `PointResult`. time: when the result was stored.
     """
 
     key: str
     row: Row
     processes: int
+    made_by: Sequence[str | None]
     details: Mapping[str, Any]
     time: datetime
 
@@ -67,10 +69,15 @@ def measured(run: Path) -> dict[str, Measured]:
 
 
 def attempts(run: Path) -> dict[str, list[Measured]]:
-    """Return all results of each of a run's points, oldest first, by key. Files that are damaged are ignored."""
+    """Return the results of each of a run's points, oldest first, by key.
+
+    Those of other code or another machine than the last one's, as a run has that was resumed, are left out. Files that
+    are damaged are ignored.
+    """
     found: dict[str, list[Measured]] = {}
     for one in _results(run):
-        found.setdefault(one.key, []).append(one)
+        earlier = [before for before in found.get(one.key, []) if before.made_by == one.made_by]
+        found[one.key] = [*earlier, one]
     return found
 
 
@@ -100,9 +107,16 @@ def _results(run: Path) -> list[Measured]:
             key = _key(row.strategy, row.variant, options, stored_words(row, options))
         except (KeyError, TypeError, AttributeError, RecursionError):  # Its options are damaged.
             continue
-        time = datetime.fromtimestamp(stored.time / 1e9, tz=UTC)
-        details = stored.result.details
-        found.append(Measured(key=key, row=row, processes=_processes(options), details=details, time=time))
+        found.append(
+            Measured(
+                key=key,
+                row=row,
+                processes=_processes(options),
+                made_by=[stored.identity.get(name) for name in ("code", "environment")],
+                details=stored.result.details,
+                time=datetime.fromtimestamp(stored.time / 1e9, tz=UTC),
+            )
+        )
     return found
 
 

@@ -20,10 +20,10 @@ from harness.store.results import RunFolder
 from tests.support.harness_runs import ended, point, row
 
 
-def stored(folder: Path, made: Point, result_row: dict[str, Any], *, time: int) -> None:
-    """The result in a run's folder, as if it had come at that time."""
+def stored(folder: Path, made: Point, result_row: dict[str, Any], *, time: int, code: str = "") -> None:
+    """The result in a run's folder, as if it had come at that time, from that code."""
     described = {"strategy": made.strategy, "variant": made.variant}
-    RunFolder(folder).add(PointResult(row=Row(**result_row | described), config=made.options))
+    RunFolder(folder).add(PointResult(row=Row(**result_row | described), config=made.options), identity={"code": code})
     os.utime(folder / "points" / f"{made.name}.json", (time, time))
 
 
@@ -127,6 +127,13 @@ def test_a_result_that_was_cut_off_does_not_count_beside_a_complete_one(
     stored(tmp_path, first, row(first.name, fps=1.0), time=1_000)
     stored(tmp_path, again, row(again.name, fps=2.0, **last), time=2_000)
     assert [one.row.fps for one in measured(tmp_path).values()] == [counts]
+
+
+def test_a_result_of_other_code_counts_not_even_beside_one_that_was_cut_off(tmp_path: Path) -> None:
+    before, now = point(timing=TimingConfig(max_seconds=60)), point(timing=TimingConfig(processes=2))
+    stored(tmp_path, before, row(before.name, fps=1.0), time=1_000, code="before")
+    stored(tmp_path, now, row(now.name, fps=2.0, processes=1), time=2_000, code="now")
+    assert [one.row.fps for one in measured(tmp_path).values()] == [2.0]
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", json.dumps({"row": row(), "config": {}})])
