@@ -222,8 +222,8 @@ def advice(findings: Sequence[Finding], options: CheckConfig, limit: str | None)
         )
     if kept:
         found.append(
-            f"Unclear speed-ups: {kept}, because the snapshot's own interval reaches across the margin, however long "
-            "one measures now: write the snapshot anew on a quiet machine, with --update."
+            f"Unclear speed-ups: {kept}, for which more time would hardly help, because the snapshot's own interval "
+            "reaches across the margin: write the snapshot anew on a quiet machine, with --update."
         )
     return found
 
