@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
@@ -22,7 +22,7 @@ import pytest
 
 from harness.cli import main
 from harness.isolate.isolation import Outcome, run_apart, run_inline
-from harness.isolate.jobs import EncodeJob, Job
+from harness.isolate.jobs import EncodeJob, Job, MeasureJob
 from harness.isolate.processes import Start
 from harness.options.config import DataConfig, HarnessConfig, ModelConfig, SyntheticConfig
 from harness.options.points import Point
@@ -149,13 +149,17 @@ def fill_the_disk(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("harness.store.atomic.os.fsync", full)
 
 
-def encode_here(patch: pytest.MonkeyPatch) -> None:
-    """From here on, pictures are encoded in this process, which saves a worker; points are measured in theirs."""
+def encode_here(patch: pytest.MonkeyPatch, *, timeouts: Mapping[str, float] | None = None) -> None:
+    """From here on, pictures are encoded in this process, which saves a worker; points are measured in theirs.
+
+    timeouts: of points that have one of their own, by strategy.
+    """
 
     def here_or_apart(job: Job, *, timeout: float | None, on_stage: Callable[[str], None], start: Start) -> Outcome:
         if isinstance(job, EncodeJob):
             return run_inline(job, on_stage=on_stage)
-        return run_apart(job, timeout=timeout, on_stage=on_stage, start=start)
+        own = (timeouts or {}).get(job.point.strategy) if isinstance(job, MeasureJob) else None
+        return run_apart(job, timeout=own or timeout, on_stage=on_stage, start=start)
 
     patch.setattr("harness.sweep.run_apart", here_or_apart)
 

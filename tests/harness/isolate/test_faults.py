@@ -17,8 +17,9 @@ from tests.support.faults import command, goes_on, left_running, own_strategies,
 from tests.support.harness_runs import encode_here, only_run, run_here, summary
 from tests.support.report_runs import unescaped
 
-TIMEOUT = 30
-"""Seconds for a point; one that goes well takes five, and on a busy machine several times as long."""
+TIMEOUT, OF_HANGING = 60, 10
+"""Seconds for a point, and for the one that needs all of them; one that goes well takes two, and on a busy machine
+several times as long."""
 FAULTS = ("exiting", "killed", "hanging", "hoarding", "babbling", "chatting")
 """In the order in which they are measured: the last one's is none."""
 
@@ -42,7 +43,7 @@ class Table:
 def make_table(folder: Path) -> Table:
     own_strategies(folder)
     with pytest.MonkeyPatch.context() as patch:
-        encode_here(patch)
+        encode_here(patch, timeouts={"hanging": OF_HANGING})
         done = run_here(folder, *command(folder, *FAULTS), f"timeout={TIMEOUT}")
     left = left_running(folder)
     made = only_run(folder / "results")
@@ -73,7 +74,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
         (
             "hanging",
             "timeout",
-            f"longer than timeout={TIMEOUT} seconds, while checking the masks; raise timeout= or ask for less",
+            f"longer than timeout={OF_HANGING} seconds, while checking the masks; raise timeout= or ask for less",
         ),
         ("chatting", "ok", ""),
     ],
