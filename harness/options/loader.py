@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -50,6 +51,18 @@ class Composed:
     usual: Mapping[str, Any]
 
 
+class Parser(OverridesParser):
+    """Parses a word once, because the jobs of a sweep have most of their words in common."""
+
+    def parse_rule(self, s: str, rule_name: str) -> Any:
+        return copy.copy(_parsed(s, rule_name))  # Whoever asked for it is noted in it.
+
+
+@lru_cache(maxsize=4096)
+def _parsed(word: str, rule: str) -> Any:
+    return OverridesParser.create().parse_rule(word, rule)
+
+
 class Loader(ConfigLoaderImpl):
     """Loads the options of commands that search the same folders. It raises what Hydra raises."""
 
@@ -80,7 +93,7 @@ class Loader(ConfigLoaderImpl):
         swept = [
             f"{option}={value}" for option, value in (OmegaConf.select(merged, "hydra.sweeper.params") or {}).items()
         ]
-        jobs = OverridesParser.create(config_loader=self).parse_overrides([*swept, *task])
+        jobs = Parser.create(config_loader=self).parse_overrides([*swept, *task])
         return [[*always, *job] for batch in BasicSweeper.split_arguments(jobs, None) for job in batch]
 
     def job(self, words: Sequence[str], config_name: str = CONFIG) -> Composed:
@@ -103,7 +116,7 @@ class Loader(ConfigLoaderImpl):
                 raise UserError(f"no strategy is chosen for {group}=: give one, as {group}=direct")
         usual = config
         if config.experiment is not None or any(of_strategy(word) for word in task):
-            alone = OverridesParser.create().parse_overrides([f"{group}={choices[group]}" for group in GROUPS])
+            alone = Parser.create().parse_overrides([f"{group}={choices[group]}" for group in GROUPS])
             usual = unpacked(self._as_in_files(CONFIG, alone, repository))
         nodes = {node: OmegaConf.to_container(usual[node]) for node in NODES}
         return Composed(config=config, choices=choices, words=task, usual=nodes)
@@ -138,7 +151,7 @@ class Loader(ConfigLoaderImpl):
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
     ) -> tuple[list[Override], CachingConfigRepository]:
-        parsed = OverridesParser.create().parse_overrides(overrides)
+        parsed = Parser.create().parse_overrides(overrides)
         key = (config_name, *(word.input_line for word in parsed if word.get_key_element() == SEARCH_PATH))
         if key not in self._repositories:
             repository = Repository(self.config_search_path)
