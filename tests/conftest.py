@@ -18,6 +18,7 @@ from tests.support.models import SAM2_TOY, Pictures, drawn_once, lively
 from tests.support.remembered import remembering
 from tests.support.warm import warm_templates
 
+gc.disable()  # Nothing that is imported or collected is garbage.
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # as many as cores would fight for them
 
 LONG = ("processes", "compiler", "slow")
@@ -32,9 +33,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays to the end, so that the garbage collector need not walk through it again and again."""
-    gc.collect()
+    """What was imported stays to the end, so that the garbage collector need not walk through it again and again.
+
+    It comes after more new objects than usual, too, because by then some are gone by themselves.
+    """
     gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -27,7 +27,7 @@ from tests.support.warm import server
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 WORDS = ("label.threads=1", "batch=2")
-TARGETS = 40
+TARGETS = 24
 """Of each of two groups: enough that both actors have some in hand when one of them dies."""
 
 
