@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.row import Status
-from harness.store.point_key import Measured, attempts
+from harness.store.point_key import Measured, attempts, last_complete
 
 
 def last(results: Sequence[Measured]) -> Measured:
@@ -20,8 +20,7 @@ def last(results: Sequence[Measured]) -> Measured:
 
     So a retry that fails counts, because that the code can fail is a fact about it.
     """
-    complete = [one for one in results if one.complete]
-    return _explained(complete[-1] if complete else results[-1], results)
+    return _explained(last_complete(results), results)
 
 
 def narrowest(results: Sequence[Measured]) -> Measured:

@@ -62,10 +62,12 @@ def measured(run: Path) -> dict[str, Measured]:
     A point that was measured again, as with longer timing, has the same key, and its last result counts that is
     complete: what was cut off does not stand for the point, unless there is nothing else.
     """
-    return {
-        key: next((one for one in reversed(results) if one.complete), results[-1])
-        for key, results in attempts(run).items()
-    }
+    return {key: last_complete(results) for key, results in attempts(run).items()}
+
+
+def last_complete(results: Sequence[Measured]) -> Measured:
+    """Return the last complete one of a point's results, or the last one where none is."""
+    return next((one for one in reversed(results) if one.complete), results[-1])
 
 
 def attempts(run: Path) -> dict[str, list[Measured]]:
