@@ -1,28 +1,23 @@
-"""Fixtures that every test may share, made once, and that no test may change; and the order of the files."""
+"""The order of the files, and the garbage collector; fixtures that all share are in `tests.fixtures`."""
 
 from __future__ import annotations
 
 import gc
-import os
-import shutil
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import torch
-
-from strategies import Sam2
-from tests.support.jobs import draw, label
-from tests.support.models import SAM2_TOY, Pictures, drawn_once, lively
-from tests.support.remembered import remembering
-from tests.support.warm import warm_templates
 
 gc.disable()  # Nothing that is imported or collected is garbage.
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # as many as cores would fight for them
 
 LONG = ("processes", "compiler", "slow")
 """Marks of tests that take long."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Import the fixtures, and with them torch, where tests run; where files are only handed out, nobody needs them."""
+    hands_out = config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
+    if not hands_out:
+        config.pluginmanager.import_plugin("tests.fixtures")
 
 
 @pytest.hookimpl(trylast=True)
@@ -35,43 +30,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """What was imported stays to the end, so that the garbage collector need not walk through it again and again.
 
-    It comes after more new objects than usual, too, because by then some are gone by themselves.
+    It comes after many more new objects than usual, too, because by then most are gone by themselves.
     """
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(100_000, 20, 50)
     gc.enable()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cheap() -> Iterator[None]:
-    """No test waits for what another has had made, nor a worker for imports."""
-    with remembering(), warm_templates():
-        yield
-
-
-@pytest.fixture(scope="session")
-def model(request: pytest.FixtureRequest) -> Sam2:
-    """The lively network of SAM2's toy, or of the family that a test names (`tests.support.models.every_family`)."""
-    return lively(getattr(request, "param", SAM2_TOY))
-
-
-@pytest.fixture(scope="session")
-def pictures(model: Sam2) -> Pictures:
-    return drawn_once(model)
-
-
-@pytest.fixture(scope="session")
-def finished_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``my_data``, two groups of five targets, and the masks that a job of batch=2 made of them."""
-    folder = tmp_path_factory.mktemp("finished")
-    draw(folder / "my_data", groups=2, targets=5)
-    ended = label(folder, "label.review=4")
-    assert ended.returncode == 0, ended.stderr
-    return folder
-
-
-@pytest.fixture
-def finished(finished_job: Path, tmp_path: Path) -> Path:
-    """A copy of it in the test's own folder, times included; returns the folder of masks."""
-    shutil.copytree(finished_job, tmp_path, dirs_exist_ok=True)
-    return tmp_path / "my_data-masks"
+def pytest_sessionfinish() -> None:
+    """What is left goes with the process: pytest would look through it five times."""
+    gc.freeze()

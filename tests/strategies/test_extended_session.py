@@ -112,6 +112,7 @@ def test_a_large_batch_goes_through_the_slots_in_rounds(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("new_objects_only")
 def test_slots_let_go_of_the_features_of_their_batch(model: Sam2, pictures: Pictures) -> None:
     with ExtendedSession(model) as strategy:
         strategy.prepare(references_of(model, pictures))

@@ -1,18 +1,20 @@
 """The core of the exactness tests on other kinds of CPU: without AVX-512, without vector instructions, on two cores.
 
-What torch computes with is settled when its process starts, so each kind is a process of its own.
+What torch computes with is settled when a process first computes, so each kind is a process of its own.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
 from tests.support.paths import ROOT
+from tests.support.warm import Forked
 
 RUNG_2 = "ladder/test_rung_2_noise.py"
 CORE = tuple(
@@ -29,31 +31,29 @@ CORE = tuple(
 )
 
 
-WITH_ONE_THREAD_AND_WITH_TWO = """
-import os, sys
-import pytest, torch
-
-for threads in (1, 2):
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    torch.set_num_threads(threads)
-    if code := pytest.main(sys.argv[1:]):
-        sys.exit(code)
-"""
-"""Both in one process, because most of its time goes into imports."""
+def be_of_a_kind(capability: str, out: Path) -> None:
+    """Run the tests with one thread and with two, where nothing was computed yet, and exit with the code of pytest."""
+    file = os.open(out, os.O_WRONLY | os.O_CREAT)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    os.chdir(ROOT)
+    os.environ["ATEN_CPU_CAPABILITY"] = capability
+    assert torch.backends.cpu.get_cpu_capability() == capability.upper()
+    for threads in (1, 2):
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        torch.set_num_threads(threads)
+        if code := pytest.main(["-q", "-p", "no:cacheprovider", *CORE]):
+            sys.exit(code)
 
 
 @pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="torch has these kinds on x86 only")
 @pytest.mark.parametrize("capability", ["avx2", "default"])
-def test_what_is_exact_is_exact_on_every_kind_of_cpu(capability: str) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", WITH_ONE_THREAD_AND_WITH_TWO, "-q", "-p", "no:cacheprovider", *CORE],
-        env=os.environ | {"ATEN_CPU_CAPABILITY": capability, "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert ended.stdout.count(" passed") == 2
-    assert "skipped" not in ended.stdout
+def test_what_is_exact_is_exact_on_every_kind_of_cpu(capability: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code = Forked(be_of_a_kind, capability, out).wait(timeout=600)
+    said = out.read_text(encoding="utf-8")
+    assert code == 0, said
+    assert said.count(" passed") == 2
+    assert "skipped" not in said

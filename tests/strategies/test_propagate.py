@@ -108,6 +108,7 @@ def test_a_short_video_spreads_its_pointers_otherwise_than_propagate(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("new_objects_only")
 def test_propagate_holds_no_more_after_many_targets(model: Sam2, pictures: Pictures, video: VisionFeatures) -> None:
     with Propagate(model) as strategy:
         strategy.prepare(references_of(model, pictures))

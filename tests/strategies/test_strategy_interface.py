@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -85,14 +84,6 @@ def test_a_batch_without_targets_is_an_error(model: Sam2, pictures: Pictures, ma
         strategy.prepare(small_group(model, pictures))
         with pytest.raises(ValueError, match="at least one target"):
             strategy.predict(pictures.targets[:0])
-
-
-@pytest.fixture
-def new_objects_only() -> Iterator[None]:
-    """Keep what exists already out of the garbage collector's sight."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.mark.slow

@@ -101,7 +101,7 @@ ABSENT_FROM_ALL_BUT_ONE = Case(
 ABSENT_FROM_THE_FIRST = Case(
     present=((False, True, True), (True, False, False)),
     object_ids=(1, 2, 3),
-    targets=(5, 1),
+    targets=(5, 1, 3),
     batch=9,
     chunk_tokens=2 * TOKENS,
     seed=12,
@@ -130,7 +130,7 @@ NINE_OBJECTS_AND_16_REFERENCES = Case(
 MORE_REFERENCES_THAN_POINTERS = Case(
     present=tuple((frame % 3 != 1, frame % 4 != 0) for frame in range(MOST_REFERENCES)),
     object_ids=(1, 2),
-    targets=(0, 1),
+    targets=(0, 1, 2, 3),
     batch=2,
     seed=17,
 )

@@ -37,10 +37,10 @@ def catalogue_point(*more: str) -> Point:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def no_stages_are_timed() -> Iterator[None]:
-    """A point's masks do not depend on stages, nor on rates, which are measured once for all tests."""
+def nothing_is_watched() -> Iterator[None]:
+    """A point's masks do not depend on its kernels and stages, nor on rates, which are measured once for all tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.measure.point.time_stages", lambda *_, **__: None)
+        patch.setattr("harness.measure.point._watch", lambda *_: None)
         yield
 
 
