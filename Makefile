@@ -30,9 +30,9 @@ run: $(INSTALLED)
 	$(BIN)/python -m harness $(ARGS)
 
 # Two files at a time, a thread each: threads of torch that fight for cores slow each other tenfold. The longest files
-# come first (tests/conftest.py), so that none is left when all others are through. Modules are compiled once, and not by
-# each of the processes that tests start.
-PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# come first (tests/conftest.py), so that none is left when all others are through. Threads of the few tests that have two
+# do not spin while they wait for a core. Modules are compiled once, and not by each of the processes that tests start.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: $(INSTALLED)
 	$(PYTEST) $(ARGS)
