@@ -19,7 +19,9 @@ import struct
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import NoReturn
 
 NUMBER = struct.Struct("!q")
 """The format of all numbers on the socket: an order's length, a worker's number, its exit code."""
@@ -37,10 +39,7 @@ class Order:
 
 
 def serve(orders: socket.socket, modules: Sequence[str]) -> int:
-    """Import modules and fork a worker for each order, one after another.
-
-    Returns the exit code, of the template or of a worker.
-    """
+    """Import modules and fork a worker for each order, one after another; returns the template's exit code."""
     for module in modules:
         importlib.import_module(module)
     os.chdir("/")  # The sweep's folder may be removed while this waits for orders.
@@ -55,7 +54,7 @@ def serve(orders: socket.socket, modules: Sequence[str]) -> int:
             worker = os.fork()
         if worker == 0:
             orders.close()
-            return _become(order, pipes)
+            _leave(_become(order, pipes))
         os.setpgid(worker, worker)  # Its group can be killed as soon as its number is known.
         for pipe in pipes:
             os.close(pipe)
@@ -113,6 +112,14 @@ def _become(order: Order, pipes: Sequence[int]) -> int:
     importlib.invalidate_caches()
     os.chdir(order.folder)
     return work(messages)
+
+
+def _leave(code: int) -> NoReturn:
+    """End as the forks of `multiprocessing` do: taking down what was imported would take a second or two."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # The strategy has closed it, or nobody listens.
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -31,9 +31,13 @@ STRATEGIES: tuple[Callable[[Sam2], Strategy], ...] = (
     Direct,
     lambda model: Direct(model, bank="repeat"),
 )
-in_bf16 = pytest.mark.skipif(
-    not usable_on_cpu(torch.bfloat16), reason="kills the process on this CPU: run by the last test, in its own"
-)
+in_bf16 = pytest.mark.usefixtures("usable_bf16")
+
+
+@pytest.fixture
+def usable_bf16() -> None:
+    if not usable_on_cpu(torch.bfloat16):
+        pytest.skip("kills the process on this CPU: run by the last test, in its own")
 
 
 def two_objects(model: Sam2, pictures: Pictures) -> References:

@@ -14,7 +14,6 @@ import pytest
 import torch
 from torch._inductor import config as inductor
 from torch._inductor import cpu_vec_isa
-from torch._inductor.compile_fx import compile_fx
 from transformers import Sam2VideoModel
 
 from strategies import Direct, Predictions, References, Sam2, Sequential
@@ -138,6 +137,8 @@ def test_compiled_code_gives_the_same_masks(shallow: Sam2, pictures: Pictures) -
 
 def without_cpp(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let inductor rewrite what is compiled, and run the graph that it would generate code of."""
+    from torch._inductor.compile_fx import compile_fx  # It takes a second, also where no test of this file runs.
+
     compile_ = torch.compile
 
     def rewritten(function: Any, *, options: dict[str, Any], **others: Any) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.support.paths import ROOT
+from tests.support.remembered import rates_of_this_cpu, remembering_rates
 from tests.support.warm import Forked, warm_templates
 
 
@@ -19,7 +20,8 @@ class Command(Forked):
 
     def __init__(self, module: str, arguments: Sequence[str], folder: Path) -> None:
         self._streams = [Path(tempfile.mkstemp(dir=folder.parent, prefix=name)[1]) for name in ("out", "err")]
-        super().__init__(_be_command, module, tuple(arguments), folder, environment_in(folder), *self._streams)
+        of_this = (module, tuple(arguments), folder, environment_in(folder))
+        super().__init__(_be_command, *of_this, *self._streams, rates_of_this_cpu())
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Wait for its end; returns what it wrote to its streams. Raises TimeoutExpired."""
@@ -41,7 +43,13 @@ def environment_in(folder: Path) -> dict[str, str]:
 
 
 def _be_command(
-    module: str, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], out: Path, err: Path
+    module: str,
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    out: Path,
+    err: Path,
+    rates: Mapping[tuple[str, ...], float],
 ) -> None:
     """Be a command that was just started; Ctrl-C works as in a terminal, wherever the tests run."""
     for number, path in ((1, out), (2, err)):
@@ -55,5 +63,5 @@ def _be_command(
     sys.argv[1:] = arguments
     tempfile.tempdir = None
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with warm_templates():
+    with warm_templates(), remembering_rates(rates):
         runpy.run_module(module, run_name="__main__", alter_sys=True)

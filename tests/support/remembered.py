@@ -11,7 +11,7 @@ import hashlib
 import io
 import pickle
 import time
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -35,10 +35,10 @@ FLOPS: dict[str, int] = {}
 TOYS: dict[str, Packed] = {}
 LOOKS: MutableMapping[Tracker, dict[str, Predictions]] = WeakKeyDictionary()
 MEASURING_RATES = (
-    *("harness.measure.point", "harness.job.encoding"),
+    "harness.job.encoding",
     *("harness.commands.kernels", "harness.commands.kernel_table", "harness.commands.encoder_stage"),
 )
-"""Modules that measure a rate of the device beside something else."""
+"""Modules that measure a rate of the device beside something else, and no point."""
 
 
 class Packed:
@@ -150,6 +150,24 @@ class RememberedOracle(Oracle):  # type: ignore[misc, valid-type]
         return known[key]
 
 
+def rates_of_this_cpu() -> dict[tuple[str, ...], float]:
+    """What products and copies take here, measured by now, for processes that would measure it anew."""
+    cpu = torch.device("cpu")
+    remembered_matrix_rate(cpu, "fp32", time.perf_counter)
+    remembered_copy_rate(cpu, time.perf_counter)
+    return RATES
+
+
+@contextmanager
+def remembering_rates(known: Mapping[tuple[str, ...], float]) -> Iterator[None]:
+    """What a point would measure of the device. known: rates that were measured elsewhere."""
+    RATES.update(known)
+    with ExitStack() as stack:
+        stack.enter_context(patch("harness.measure.point.measure_copy_rate", remembered_copy_rate))
+        stack.enter_context(patch("harness.measure.point.measure_matrix_rate", remembered_matrix_rate))
+        yield
+
+
 @contextmanager
 def remembering() -> Iterator[None]:
     with ExitStack() as stack:
@@ -158,8 +176,8 @@ def remembering() -> Iterator[None]:
         for module in ("harness.workload.encode", "harness.job.encoding"):
             stack.enter_context(patch(f"{module}.flops_of_a_frame", remembered_flops))
         stack.enter_context(patch("strategies.models.loading.load_model", copied_toy))
-        stack.enter_context(patch("harness.measure.point.measure_copy_rate", remembered_copy_rate))
         stack.enter_context(patch("harness.measure.judge.Oracle", RememberedOracle))
+        stack.enter_context(remembering_rates({}))
         for module in MEASURING_RATES:
             stack.enter_context(patch(f"{module}.measure_matrix_rate", remembered_matrix_rate))
         yield

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from multiprocessing.context import BaseContext, ForkServerContext
@@ -26,8 +26,9 @@ import pytest
 from harness.isolate.processes import NEEDED, READ_AT_START, begin_template
 from harness.isolate.template import serve
 from tests.support.paths import ROOT
+from tests.support.remembered import rates_of_this_cpu, remembering_rates
 
-IMPORTED = [*NEEDED, "harness.cli", "harness.commands.label", "report.write"]
+IMPORTED = [*NEEDED, "harness.cli", "harness.commands.label", "report.write", "tests.support.remembered"]
 """What workers and commands need."""
 
 
@@ -97,11 +98,15 @@ def begin_warm_template(orders: socket.socket, modules: Sequence[str]) -> Any:
     if list(modules) != list(NEEDED) or read_at_start() != LOADED_WITH:
         return begin_template(orders, modules)
     with orders.dup() as theirs:
-        return Forked(_be_template, theirs, tuple(modules), daemon=True)  # Nobody waits for it in the end.
+        # Nobody waits for it in the end.
+        return Forked(_be_template, theirs, tuple(modules), rates_of_this_cpu(), daemon=True)
 
 
-def _be_template(orders: socket.socket, modules: Sequence[str]) -> None:
-    """Serve orders as ``python -m harness.isolate.template`` does, with nothing that is open where this was forked."""
+def _be_template(orders: socket.socket, modules: Sequence[str], rates: Mapping[tuple[str, ...], float]) -> None:
+    """Serve orders as ``python -m harness.isolate.template`` does, with nothing that is open where this was forked.
+
+    rates: of the device, which each worker would measure.
+    """
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -111,7 +116,9 @@ def _be_template(orders: socket.socket, modules: Sequence[str]) -> None:
         os.dup2(nowhere, stream)
     os.closerange(3, orders.fileno())
     os.closerange(orders.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
-    raise SystemExit(serve(orders, modules))
+    with remembering_rates(rates):
+        code = serve(orders, modules)
+    raise SystemExit(code)
 
 
 @contextmanager
