@@ -1,6 +1,6 @@
 """`direct` compiled, its options on the command line, and the vision encoder compiled: no mask changes.
 
-They are in one file so that one process compiles the headers of torch for all.
+They are in one file so that one process alone waits until the compiler has begun.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from strategies.components.encoder import Encoder
 from strategies.direct import BANKS
 from strategies.models.sam2_family import toy_config
 from strategies.vocabulary import VisionFeatures
-from tests.support.direct import backends, every_bank, references
+from tests.support.direct import backends, references
 from tests.support.harness_runs import TINY, only_run, run_here, strict_json, summary
 from tests.support.models import TOKENS, Pictures, assert_same_masks, masks_of, other_families
 from tests.support.tensors import RELATIVE, difference
@@ -85,7 +85,7 @@ def shallow(model: Sam2) -> Sam2:
 
 @pytest.mark.slow
 @other_families
-@every_bank
+@pytest.mark.parametrize("bank", ["expand", "repeat"])
 def test_what_is_compiled_of_another_family_gives_the_same_masks(
     shallow: Sam2, pictures: Pictures, bank: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,19 +135,22 @@ def test_compiled_code_gives_the_same_masks(shallow: Sam2, pictures: Pictures) -
     assert set(backends(direct, asked, pictures.targets[:BATCH])) == {"flash"}
 
 
-def without_cpp(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let inductor rewrite what is compiled, and run the graph that it would generate code of."""
+def without_cpp(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Let inductor rewrite what is compiled, and run the graph that it would generate code of; returns a list of it."""
     from torch._inductor.compile_fx import compile_fx  # It takes a second, also where no test of this file runs.
 
-    compile_ = torch.compile
+    compile_, made = torch.compile, []
 
     def rewritten(function: Any, *, options: dict[str, Any], **others: Any) -> Any:
+        made.append(function)
+
         def backend(graph: Any, inputs: Any) -> Any:
             return compile_fx(graph, inputs, inner_compile=lambda graph, *_, **__: graph, config_patches=options)
 
         return compile_(function, backend=backend, **others)
 
     monkeypatch.setattr(torch, "compile", rewritten)
+    return made
 
 
 @pytest.mark.compiler
@@ -169,15 +172,19 @@ def test_what_is_compiled_gives_the_same_masks_with_every_bank_and_flash_is_not_
 def test_what_is_compiled_of_another_family_gives_the_same_masks_after_inductor_rewrote_it(
     shallow: Sam2, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    without_cpp(monkeypatch)
-    asked = references(shallow, pictures)
+    made = without_cpp(monkeypatch)
+    asked = references(shallow, pictures, frames=6)
     masks = compiled_masks(Direct(shallow, compile=True), asked, pictures.targets)
     assert_same_masks(masks, masks_of(Sequential(shallow), asked, pictures.targets))
+    assert len(made) == 1
 
 
 @pytest.mark.compiler
 @pytest.mark.slow
-def test_a_compiled_vision_encoder_makes_the_same_features_up_to_rounding(pictures: Pictures) -> None:
+def test_a_compiled_vision_encoder_makes_the_same_features_up_to_rounding(
+    pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_cpp(monkeypatch)
     config = toy_config()
     config.vision_config.backbone_config.update({"blocks_per_stage": [1, 1, 2, 1], "global_attention_blocks": [3]})
     model = Sam2(Sam2VideoModel(config).eval(), name="shallow")

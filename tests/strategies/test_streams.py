@@ -24,10 +24,10 @@ from tests.support.streams import Clip, alone, assert_as_near_as_noise, play, pl
 TWO_VIDEOS = (Clip(name="a", frames=18, seed=9), Clip(name="b", frames=18, seed=15))
 """Of so many frames that a pointer, of which the last 15 are seen, is forgotten again."""
 OBJECTS_COME_AND_GO = (
-    Clip(name="one appears later", frames=18, labels=((0, (1, 2)), (6, (3,))), seed=4),
+    Clip(name="one appears later", frames=12, labels=((0, (1, 2)), (6, (3,))), seed=4),
     Clip(
         name="labelled again, and absent",
-        frames=14,
+        frames=10,
         labels=((0, (4,)), (3, (4, 9)), (5, (4,))),
         absent=((5, 4),),
         seed=4,

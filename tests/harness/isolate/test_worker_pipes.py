@@ -167,9 +167,9 @@ def test_a_worker_that_dies_before_it_takes_its_job_is_recognised_by_its_end(sta
 
 
 def test_a_worker_that_never_takes_its_job_is_stopped_by_the_clock(stand_in: StandIn) -> None:
-    failure = stand_in.failure("time.sleep(60)", job=bytes(10_000_000), timeout=1)
+    failure = stand_in.failure("time.sleep(60)", job=bytes(10_000_000), timeout=0.5)
     assert failure.status == "timeout"
-    assert failure.reason == "longer than timeout=1 seconds, while starting; raise timeout= or ask for less"
+    assert failure.reason == "longer than timeout=0.5 seconds, while starting; raise timeout= or ask for less"
     assert not stand_in.is_running
 
 
@@ -183,7 +183,7 @@ def test_a_worker_that_hangs_in_c_and_holds_the_interpreter_is_stopped_by_the_cl
 
 
 def test_a_worker_that_closes_all_its_pipes_and_hangs_is_stopped_by_the_clock(stand_in: StandIn) -> None:
-    assert stand_in.failure("os.closerange(0, 100); time.sleep(60)", timeout=1).status == "timeout"
+    assert stand_in.failure("os.closerange(0, 100); time.sleep(60)", timeout=0.5).status == "timeout"
     assert not stand_in.is_running
 
 

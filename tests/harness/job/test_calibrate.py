@@ -85,7 +85,7 @@ def test_pictures_that_can_not_be_read_are_left_out_of_what_is_measured_on(tmp_p
     for path in (targets[0], targets[2]):
         path.write_bytes(b"")
     (work,) = work_of(folder_groups(root=root, references=None, targets=None), None, tmp_path / "masks")
-    calibration = Calibration(work, model, targets=4, seconds=1000.0, seed=0)
+    calibration = Calibration(work, model, targets=4, seconds=20.0, seed=0)
     assert calibration.worth_it(point("direct", batch=1))
     assert calibration.compare(point("rebuild", batch=1), point("direct", batch=1)) is not None
     assert calibration.compare(point("rebuild", batch=1), point("direct", batch=3)) is None, "two can be read"
