@@ -19,9 +19,7 @@ import struct
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import NoReturn
 
 NUMBER = struct.Struct("!q")
 """The format of all numbers on the socket: an order's length, a worker's number, its exit code."""
@@ -54,7 +52,7 @@ def serve(orders: socket.socket, modules: Sequence[str]) -> int:
             worker = os.fork()
         if worker == 0:
             orders.close()
-            _leave(_become(order, pipes))
+            os._exit(_become(order, pipes))  # Taking down what was imported would take a second or two.
         os.setpgid(worker, worker)  # Its group can be killed as soon as its number is known.
         for pipe in pipes:
             os.close(pipe)
@@ -112,14 +110,6 @@ def _become(order: Order, pipes: Sequence[int]) -> int:
     importlib.invalidate_caches()
     os.chdir(order.folder)
     return work(messages)
-
-
-def _leave(code: int) -> NoReturn:
-    """End as the forks of `multiprocessing` do: taking down what was imported would take a second or two."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # The strategy has closed it, or nobody listens.
-            stream.flush()
-    os._exit(code)
 
 
 if __name__ == "__main__":
