@@ -11,6 +11,7 @@ code; its number is nobody else's until the answer to that has come.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import pickle
@@ -37,9 +38,13 @@ class Order:
 
 
 def serve(orders: socket.socket, modules: Sequence[str]) -> int:
-    """Import modules and fork a worker for each order, one after another; returns the template's exit code."""
+    """Import modules and fork a worker for each order, one after another.
+
+    Returns the exit code, of the template or of a worker.
+    """
     for module in modules:
         importlib.import_module(module)
+    gc.freeze()  # Workers neither copy what was imported nor look through it when they end, which takes a second.
     os.chdir("/")  # The sweep's folder may be removed while this waits for orders.
     while True:
         orders.settimeout(IDLE)
@@ -52,7 +57,7 @@ def serve(orders: socket.socket, modules: Sequence[str]) -> int:
             worker = os.fork()
         if worker == 0:
             orders.close()
-            os._exit(_become(order, pipes))  # Taking down what was imported would take a second or two.
+            return _become(order, pipes)
         os.setpgid(worker, worker)  # Its group can be killed as soon as its number is known.
         for pipe in pipes:
             os.close(pipe)

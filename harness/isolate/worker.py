@@ -18,6 +18,7 @@ import select
 import signal
 import struct
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -44,10 +45,19 @@ def work(pipe: int) -> int:
     except BaseException as error:  # SystemExit too: whatever a strategy raises must be reported.
         failure = failure_of(error)
     else:
+        _flush()
         send("done", None if result is None else asdict(result))
         return 0
+    _flush()
     send("failure", asdict(failure))  # The error and all that its frames hold are gone by now.
     return 1
+
+
+def _flush() -> None:
+    """Write what was printed: threads that the strategy left may keep this process from its end until it is killed."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # The strategy has closed it, or put something else there.
+            stream.flush()
 
 
 def _read(count: int) -> bytes:
@@ -75,4 +85,4 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    os._exit(work(int(sys.argv[1])))  # Taking down what was imported would take a second or two.
+    raise SystemExit(work(int(sys.argv[1])))

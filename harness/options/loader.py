@@ -35,8 +35,6 @@ CONFIG = "config"
 GROUPS = ("strategy", "strategy@baseline")
 """The groups whose files are strategies."""
 SEARCH_PATH = "hydra.searchpath"
-PARAMS = "hydra.sweeper.params"
-"""What is swept where the command line does not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +49,6 @@ class Composed:
     choices: Mapping[str, Any]
     words: tuple[str, ...]
     usual: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _InFiles:
-    """The options as files alone give them, packed, and the options that these files sweep."""
-
-    config: bytes
-    params: Mapping[str, Any] | None
 
 
 class Parser(OverridesParser):
@@ -80,7 +70,7 @@ class Loader(ConfigLoaderImpl):
         super().__init__(config_search_path)
         self._repositories: dict[tuple[str | None, ...], Repository] = {}
         self._listed: dict[tuple[object, ...], DefaultsList] = {}
-        self._merged: dict[tuple[object, ...], _InFiles] = {}
+        self._merged: dict[tuple[object, ...], bytes] = {}
 
     @property
     def unchanged(self) -> bool:
@@ -93,18 +83,16 @@ class Loader(ConfigLoaderImpl):
         with _raising_as_hydra():
             parsed, repository = self._parse_overrides_and_create_caching_repo(config_name, words)
             self.validate_sweep_overrides_legal(parsed, run_mode=RunMode.MULTIRUN, from_shell=True)
-            fixed = [word for word in parsed if not word.is_sweep_override()]
-            choosing = [word for word in fixed if _chooses(word, repository)]
-            whole = any(word.is_hydra_override() for word in parsed)
-            files = self._in_files(config_name, choosing, repository, whole=whole)
-            params = files.params
-            if whole:
-                merged = unpacked(files.config)
-                self._apply_overrides_to_config([word for word in fixed if word not in choosing], merged)
-                params = OmegaConf.select(merged, PARAMS)
+            choosing = [word for word in parsed if not word.is_sweep_override() and _chooses(word, repository)]
+            merged = unpacked(self._as_in_files(config_name, choosing, repository, whole=True))
+            self._apply_overrides_to_config(
+                [word for word in parsed if not word.is_sweep_override() and word not in choosing], merged
+            )
         always = [str(word.input_line) for word in parsed if word.is_hydra_override()]
         task = [str(word.input_line) for word in parsed if not word.is_hydra_override()]
-        swept = [f"{option}={value}" for option, value in (params or {}).items()]
+        swept = [
+            f"{option}={value}" for option, value in (OmegaConf.select(merged, "hydra.sweeper.params") or {}).items()
+        ]
         jobs = Parser.create(config_loader=self).parse_overrides([*swept, *task])
         return [[*always, *job] for batch in BasicSweeper.split_arguments(jobs, None) for job in batch]
 
@@ -118,7 +106,7 @@ class Loader(ConfigLoaderImpl):
             parsed, repository = self._parse_overrides_and_create_caching_repo(config_name, list(words))
             self.validate_sweep_overrides_legal(parsed, run_mode=RunMode.RUN, from_shell=True)
             choosing = [word for word in parsed if _chooses(word, repository)]
-            config = unpacked(self._in_files(config_name, choosing, repository).config)
+            config = unpacked(self._as_in_files(config_name, choosing, repository))
             mine = [word for word in parsed if not word.is_hydra_override()]
             self._apply_overrides_to_config([word for word in mine if word not in choosing], config)
         choices = self._list(config_name, choosing, repository).overrides.known_choices
@@ -129,33 +117,34 @@ class Loader(ConfigLoaderImpl):
         usual = config
         if config.experiment is not None or any(of_strategy(word) for word in task):
             alone = Parser.create().parse_overrides([f"{group}={choices[group]}" for group in GROUPS])
-            usual = unpacked(self._in_files(CONFIG, alone, repository).config)
+            usual = unpacked(self._as_in_files(CONFIG, alone, repository))
         nodes = {node: OmegaConf.to_container(usual[node]) for node in NODES}
         return Composed(config=config, choices=choices, words=task, usual=nodes)
 
-    def _in_files(
+    def _as_in_files(
         self, config_name: str, choosing: list[Override], repository: IConfigRepository, *, whole: bool = False
-    ) -> _InFiles:
-        """Return the options as the chosen files give them. whole: with Hydra's own, which take as long as the rest."""
+    ) -> bytes:
+        """Return the options as the chosen files give them, packed. whole: with Hydra's own."""
         key = (config_name, id(repository), whole, *(word.input_line for word in choosing))
         if key not in self._merged:
-            files = self._list(config_name, choosing, repository).defaults
+            files = self._list(config_name, choosing, repository, may_miss=whole).defaults
             if not whole:
                 files = [file for file in files if not str(file.config_path).startswith("hydra/")]
             config = self._compose_config_from_defaults_list(files, repository)
-            params = OmegaConf.select(config, PARAMS)
             if not whole:
                 config.pop("hydra", None)
             OmegaConf.clear_cache(config)
             OmegaConf.set_struct(config, True)
-            self._merged[key] = _InFiles(config=packed(config), params=params)
+            self._merged[key] = packed(config)
         return self._merged[key]
 
-    def _list(self, config_name: str, choosing: list[Override], repository: IConfigRepository) -> DefaultsList:
-        key = (config_name, id(repository), *(word.input_line for word in choosing))
+    def _list(
+        self, config_name: str, choosing: list[Override], repository: IConfigRepository, *, may_miss: bool = False
+    ) -> DefaultsList:
+        key = (config_name, id(repository), may_miss, *(word.input_line for word in choosing))
         if key not in self._listed:
             self._listed[key] = create_defaults_list(
-                repository, config_name, choosing, prepend_hydra=True, skip_missing=False
+                repository, config_name, choosing, prepend_hydra=True, skip_missing=may_miss
             )
         return self._listed[key]
 

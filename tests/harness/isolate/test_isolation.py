@@ -31,6 +31,7 @@ RESULT = PointResult(row=Row(**row("one")), config={"batch": 1}, details={"agree
 PYTHON = Path(sys.executable).resolve()
 
 JOBS = '''
+import atexit
 import ctypes
 import os
 import subprocess
@@ -71,7 +72,12 @@ def leave():
     sys.exit("done here")
 
 
-def divide(number):
+def divide(number, folder):
+    global log
+    log = open(Path(folder, "log"), "w")
+    log.write("begun")
+    atexit.register(Path(folder, "ended").touch)
+    print("it does not divide", end="")
     return number / 0
 
 
@@ -133,6 +139,7 @@ class Doing:
     """The jobs of the first table, all at work, and a parent that waits for two more that hang."""
 
     jobs: dict[str, Callable[[], Done]]
+    folder: Path
     parent: subprocess.Popen[bytes]
     parents_workers: Path
 
@@ -162,6 +169,7 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1 if request.param == "fork" else 3) as pool:
         patch.syspath_prepend(folder)
         patch.setenv("OMP_NUM_THREADS", "1")
+        patch.delenv("PYTHONUNBUFFERED", raising=False)
         patch.setattr("harness.isolate.isolation.GRACE", 1.0)
         patch.setattr("harness.isolate.processes.NEEDED", ())
         make = importlib.import_module("faulty_jobs").Job
@@ -181,11 +189,11 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             do("print_megabytes_and_leave_a_thread", RESULT),
             do("refuse"),
             do("leave"),
-            do("divide", 7),
+            do("divide", 7, str(folder)),
             do("segfault"),
         ]
         try:
-            yield Doing(jobs=dict(jobs), parent=parent, parents_workers=folder / "parents_workers")
+            yield Doing(jobs=dict(jobs), folder=folder, parent=parent, parents_workers=folder / "parents_workers")
         finally:
             parent.kill()
             parent.wait()
@@ -235,6 +243,14 @@ def test_a_strategy_that_raises_sends_the_whole_traceback(done: Doing) -> None:
     assert failure.traceback.startswith("Traceback (most recent call last):\n")
     assert "return number / 0" in failure.traceback
     assert failure.traceback.endswith("ZeroDivisionError: division by zero\n")
+
+
+@pytest.mark.processes
+def test_a_worker_ends_in_the_usual_way_so_that_nothing_is_left_unwritten(done: Doing) -> None:
+    """However soon it ends: what is still in a file's memory, or left for the end, may be the trace of a fault."""
+    assert done("divide").outcome.output == "it does not divide"
+    assert (done.folder / "log").read_text() == "begun"
+    assert (done.folder / "ended").exists()
 
 
 @pytest.mark.processes
