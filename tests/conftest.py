@@ -30,10 +30,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """What was imported stays to the end, so that the garbage collector need not walk through it again and again.
 
-    It comes after more new objects than usual, too, because by then some are gone by themselves.
+    It comes after more new objects than usual, too, because by then some are gone by themselves, and hardly ever looks
+    again at what has lived long.
     """
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(20_000, 50, 100)
     gc.enable()
 
 

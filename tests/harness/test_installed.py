@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.harness_runs import TINY, complaint, only_run, summary
+from tests.support.harness_runs import REPORTED, complaint, only_run, summary
 from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.processes]
@@ -90,12 +90,13 @@ def test_a_strategy_of_ones_own_is_measured_from_another_folder(installed: Insta
     (tmp_path / "conf" / "__init__.py").write_text("raise SystemExit('another project')\n")
     (tmp_path / "conf" / "strategy" / "mine.yaml").write_text("_target_: my_strategies.Mine\n")
     (tmp_path / "my_strategies.py").write_text(MINE)
-    done = installed.run(tmp_path, "bench", "strategy=mine", "batch=2", *TINY, "isolation=fork")
+    done = installed.run(tmp_path, "bench", "strategy=mine", "batch=2", *REPORTED, "isolation=fork")
     assert done.returncode == 0, done.stderr
-    (row,) = summary(only_run(tmp_path / "results"))
+    run = only_run(tmp_path / "results")
+    (row,) = summary(run)
     assert (row["strategy"], row["status"]) == ("mine", "ok")
-    reported = installed.run(tmp_path, "report")
-    assert reported.stdout == "results/latest/report.md\n", reported.stderr
+    assert "mine" in (run / "report.md").read_text(encoding="utf-8")
+    assert "</html>" in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_it_is_the_installed_package_that_runs(installed: Installed, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.support.faults import command, goes_on, left_running, own_strategies,
 from tests.support.harness_runs import encode_here, only_run, run_here, summary
 from tests.support.report_runs import unescaped
 
-TIMEOUT, OF_HANGING = 60, 5
+TIMEOUT, OF_HANGING = 60, 4
 """Seconds for a point, and for the one that needs all of them: it hangs after a fifth of one."""
 FAULTS = ("exiting", "killed", "hanging", "hoarding", "babbling", "chatting")
 """In the order in which they are measured: the last one's is none."""
