@@ -6,7 +6,8 @@ They are in one file so that one process alone waits until the compiler has begu
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +39,24 @@ def without_vectors() -> Iterator[None]:
         yield
 
 
-def without_code(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Let torch trace what is compiled and run it as it is; returns the list of what will have been compiled."""
+def compiled_by(monkeypatch: pytest.MonkeyPatch, backend_of: Callable[[dict[str, Any]], Any]) -> list[Any]:
+    """Let torch trace what is compiled, and a backend have it; returns the list of what will have been compiled.
+
+    backend_of: makes the backend from the options that torch.compile is given.
+    """
     compile_, made = torch.compile, []
 
-    def traced(function: Any, *, options: Any, **others: Any) -> Any:
+    def instead(function: Any, *, options: dict[str, Any], **others: Any) -> Any:
         made.append(function)
-        return compile_(function, backend="eager", **others)
+        return compile_(function, backend=backend_of(options), **others)
 
-    monkeypatch.setattr(torch, "compile", traced)
+    monkeypatch.setattr(torch, "compile", instead)
     return made
+
+
+def without_code(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Let torch run what it traced as it is."""
+    return compiled_by(monkeypatch, lambda _: "eager")
 
 
 def test_there_is_no_limit_to_the_shapes_and_each_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,21 +145,13 @@ def test_compiled_code_gives_the_same_masks(shallow: Sam2, pictures: Pictures) -
 
 
 def without_cpp(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Let inductor rewrite what is compiled, and run the graph that it would generate code of; returns a list of it."""
+    """Let inductor rewrite what torch traced, and run the graph that it would generate code of."""
     from torch._inductor.compile_fx import compile_fx  # It takes a second, also where no test of this file runs.
 
-    compile_, made = torch.compile, []
+    def rewriting(options: dict[str, Any]) -> Any:
+        return partial(compile_fx, inner_compile=lambda graph, *_, **__: graph, config_patches=options)
 
-    def rewritten(function: Any, *, options: dict[str, Any], **others: Any) -> Any:
-        made.append(function)
-
-        def backend(graph: Any, inputs: Any) -> Any:
-            return compile_fx(graph, inputs, inner_compile=lambda graph, *_, **__: graph, config_patches=options)
-
-        return compile_(function, backend=backend, **others)
-
-    monkeypatch.setattr(torch, "compile", rewritten)
-    return made
+    return compiled_by(monkeypatch, rewriting)
 
 
 @pytest.mark.compiler

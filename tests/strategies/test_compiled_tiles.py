@@ -96,9 +96,10 @@ def test_fp32_in_three_products_of_tf32_uses_matrix_units(tile: Config, chip: Ch
     assert found.shared_bytes <= chip.shared_bytes
 
 
-def test_fp32_in_one_product_is_computed_without_matrix_units() -> None:
+@pytest.mark.parametrize("tile", SINGLE, ids=name_of)
+def test_fp32_in_one_product_is_computed_without_matrix_units(tile: Config) -> None:
     """They would round to TF32, and on sm_100 larger tiles are given to them."""
-    found = compiled(SINGLE[0], SM_100, FP32, width=WIDTH, value_width=MEMORY)
+    found = compiled(tile, SM_100, FP32, width=WIDTH, value_width=MEMORY)
     assert found.shared_bytes <= SM_89.shared_bytes
     assert found.stack_bytes == 0
     assert found.products == 0

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.support.paths import ROOT
-from tests.support.warm import Forked
+from tests.support.warm import Forked, print_into
 
 RUNG_2 = "ladder/test_rung_2_noise.py"
 CORE = tuple(
@@ -33,9 +33,7 @@ CORE = tuple(
 
 def be_of_a_kind(capability: str, out: Path) -> None:
     """Run the tests with one thread and with two, where nothing was computed yet, and exit with the code of pytest."""
-    file = os.open(out, os.O_WRONLY | os.O_CREAT)
-    for stream in (1, 2):
-        os.dup2(file, stream)
+    print_into(out, 1, 2)
     os.chdir(ROOT)
     os.environ["ATEN_CPU_CAPABILITY"] = capability
     assert torch.backends.cpu.get_cpu_capability() == capability.upper()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.support.paths import ROOT
 from tests.support.remembered import rates_of_this_cpu, remembering_rates
-from tests.support.warm import Forked, warm_templates
+from tests.support.warm import Forked, print_into, warm_templates
 
 
 class Command(Forked):
@@ -52,10 +52,8 @@ def _be_command(
     rates: Mapping[tuple[str, ...], float],
 ) -> None:
     """Be a command that was just started; Ctrl-C works as in a terminal, wherever the tests run."""
-    for number, path in ((1, out), (2, err)):
-        file = os.open(path, os.O_WRONLY)
-        os.dup2(file, number)
-        os.close(file)
+    print_into(out, 1)
+    print_into(err, 2)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

@@ -36,7 +36,9 @@ TOYS: dict[str, Packed] = {}
 LOOKS: MutableMapping[Tracker, dict[str, Predictions]] = WeakKeyDictionary()
 MEASURING_RATES = (
     "harness.job.encoding",
-    *("harness.commands.kernels", "harness.commands.kernel_table", "harness.commands.encoder_stage"),
+    "harness.commands.kernels",
+    "harness.commands.kernel_table",
+    "harness.commands.encoder_stage",
 )
 """Modules that measure a rate of the device beside something else, and no point."""
 

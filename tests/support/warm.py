@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from multiprocessing.context import BaseContext, ForkServerContext
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -38,6 +39,14 @@ def read_at_start() -> dict[str, str]:
 
 
 LOADED_WITH = read_at_start() | {"OMP_NUM_THREADS": "1"}
+
+
+def print_into(path: Path, *streams: int) -> None:
+    """From here on, what this process writes to these streams goes to a file."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT)
+    for stream in streams:
+        os.dup2(file, stream)
+    os.close(file)
 
 
 @cache
