@@ -143,7 +143,8 @@ def call(
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The encoder's stage in few and short samples, without a compiler."""
+    """The encoder's stage in few samples of one call each, as those of kernels are, without a compiler."""
+    monkeypatch.setattr("harness.measure.samples.SAMPLE_SECONDS", 0.0)
     monkeypatch.setattr(encoder_stage, "BATCHES", (2,))
     monkeypatch.setattr(encoder_stage, "ROUNDS", 2)
     monkeypatch.setattr("strategies.components.encoder.compiled", lambda function, **_: function)

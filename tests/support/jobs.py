@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -16,12 +17,15 @@ from PIL import Image
 from harness.commands.label import main
 from harness.data.group import Group
 from harness.data.synthetic import synthetic_groups
+from harness.job.calibrate import TIMING
 from harness.pipeline.finish import Finished, finish
 from strategies import Direct, Tracker
 from tests.support.harness_runs import complaint, run_here
 
 SIZE = (96, 128)
 PALETTE = bytes(value for index in range(256) for value in (255 - index, index, 7 * index % 256))
+BRIEF = replace(TIMING, min_seconds=0.0, max_seconds=0.2, warmup_seconds=0.0, block_seconds=0.0)
+"""How a calibration is timed where no test asks what is faster."""
 
 
 def draw(root: Path, *, groups: int = 1, targets: int = 5, objects: int = 3, truths: int = 0) -> Path:

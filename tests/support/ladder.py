@@ -106,6 +106,7 @@ ABSENT_FROM_THE_FIRST = Case(
     chunk_tokens=2 * TOKENS,
     seed=12,
 )
+IN_BATCHES_OF_TWO = replace(ABSENT_FROM_THE_FIRST, targets=(5, 1, 0, 4), batch=2)
 ABSENT_FROM_EVERYWHERE = Case(
     present=((False, False, True), (False, False, True)), object_ids=(1, 2, 3), targets=(5, 1, 0), batch=3
 )

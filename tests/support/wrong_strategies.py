@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from strategies import Direct, Predictions, References, Sam2, VisionFeatures
+from tests.support.models import pick
 
 TARGETS = 3
 """Targets of each group on which `Tiring` is measured."""
@@ -111,3 +112,24 @@ class WrongInJobs(Lying):
     def _predict(self, targets: VisionFeatures) -> Predictions:
         right = self._prepared <= self.RIGHT
         return Direct._predict(self, targets) if right else super()._predict(targets)
+
+
+class TwoBanksSwapped(Direct):
+    def _prepare(self, references: References) -> None:
+        order = [1, 0, *range(2, len(references.object_ids))]
+        super()._prepare(replace(references, masks=references.masks[:, order]))
+
+
+class LastTargetForgotten(Direct):
+    def _predict(self, targets: VisionFeatures) -> Predictions:
+        last = len(targets) - 1
+        return super()._predict(pick(targets, [*range(last), max(0, last - 1)]))
+
+
+class FirstAnswerKept(Direct):
+    def _predict(self, targets: VisionFeatures) -> Predictions:
+        self.kept = getattr(self, "kept", None) or super()._predict(targets)
+        return self.kept
+
+
+MISTAKES = (TwoBanksSwapped, LastTargetForgotten, FirstAnswerKept)

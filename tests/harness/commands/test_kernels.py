@@ -16,6 +16,7 @@ from torch import Tensor
 from harness.commands import kernels
 from harness.commands.kernel_steps import Inputs, Shape, Step, draw, library, rounded, tolerance, torch_rotary
 from harness.commands.kernels import BACKENDS, compare, main
+from harness.measure import samples
 from harness.measure.samples import SAMPLE_SECONDS
 from strategies.components.quantised import KV
 
@@ -35,6 +36,12 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(kernels, "fused", by_library)
     monkeypatch.setattr(kernels, "our_rotary", torch_rotary)
     return monkeypatch
+
+
+@pytest.fixture
+def hardly_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample is of one call, because no time is of interest."""
+    monkeypatch.setattr(samples, "SAMPLE_SECONDS", 0.0)
 
 
 @pytest.mark.slow
@@ -58,7 +65,7 @@ def test_every_step_that_takes_the_shape_is_right_and_has_all_samples(
     assert stored["environment"]["packages"]["torch"] == torch.__version__
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("hardly_timed")
 def test_inputs_are_drawn_anew_unless_a_seed_is_given(on_cpu: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seeds = []
     for words in ((), (), ("--seed", "7")):
@@ -69,6 +76,7 @@ def test_inputs_are_drawn_anew_unless_a_seed_is_given(on_cpu: pytest.MonkeyPatch
     assert seeds[2] == 7
 
 
+@pytest.mark.usefixtures("hardly_timed")
 @pytest.mark.parametrize("fault", ["an element is not written", "a key is left out", "no residual"])
 def test_a_wrong_step_is_found(
     fault: str, on_cpu: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -15,8 +15,13 @@ from harness.row import Row
 from harness.store.results import RunFolder
 from strategies import Sequential
 from tests.support.harness_runs import complaint, point, row, run_here
-from tests.support.jobs import draw, masks_in
+from tests.support.jobs import BRIEF, draw, masks_in
 from tests.support.report_runs import AGREED, FASTER
+
+
+@pytest.fixture(autouse=True)
+def measured_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrate, "TIMING", BRIEF)
 
 
 @pytest.fixture

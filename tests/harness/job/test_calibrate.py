@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.data.folder import folder_groups
+from harness.job import calibrate
 from harness.job.calibrate import LARGEST, Calibration, named, search
 from harness.options.points import Point
 from harness.pipeline.plan import work_of
@@ -15,7 +16,7 @@ from harness.stats.speedup import SpeedUp
 from strategies import Sam2
 from strategies.errors import UserError
 from tests.support.harness_runs import point
-from tests.support.jobs import draw
+from tests.support.jobs import BRIEF, draw
 
 
 def resized(one: Point, batch: int) -> Point:
@@ -79,7 +80,10 @@ def test_a_given_batch_stays() -> None:
 
 
 @pytest.mark.slow
-def test_pictures_that_can_not_be_read_are_left_out_of_what_is_measured_on(tmp_path: Path, model: Sam2) -> None:
+def test_pictures_that_can_not_be_read_are_left_out_of_what_is_measured_on(
+    tmp_path: Path, model: Sam2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "TIMING", BRIEF)
     root = draw(tmp_path / "my_data", targets=4)
     targets = sorted((root / "specimen000" / "targets").iterdir())
     for path in (targets[0], targets[2]):

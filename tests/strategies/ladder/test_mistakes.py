@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from harness.masks.rule import Limits
-from strategies import Direct, ExtendedSession, Predictions, References, Sam2, VisionFeatures
+from strategies import Direct, ExtendedSession, Sam2
 from tests.support.ladder import (
-    ABSENT_FROM_THE_FIRST,
     EVERYTHING_AT_ONCE,
-    Reduced,
+    IN_BATCHES_OF_TWO,
     all_present,
     assert_outside,
     assert_within,
     expected_of,
 )
-from tests.support.models import Pictures, every_family, pick
+from tests.support.models import Pictures, every_family
+from tests.support.wrong_strategies import MISTAKES
 
 pytestmark = pytest.mark.slow
 
@@ -48,36 +48,8 @@ def test_positions_of_pointers_that_are_not_pinned_fall_off(model: Sam2, picture
     assert_outside(limits, raw, expected_of(case, model, pictures))
 
 
-class TwoBanksSwapped(Direct):
-    def _prepare(self, references: References) -> None:
-        order = [1, 0, *range(2, len(references.object_ids))]
-        super()._prepare(replace(references, masks=references.masks[:, order]))
-
-
-class LastTargetForgotten(Direct):
-    def _predict(self, targets: VisionFeatures) -> Predictions:
-        last = len(targets) - 1
-        return super()._predict(pick(targets, [*range(last), max(0, last - 1)]))
-
-
-class FirstAnswerKept(Direct):
-    def _predict(self, targets: VisionFeatures) -> Predictions:
-        self.kept = getattr(self, "kept", None) or super()._predict(targets)
-        return self.kept
-
-
-MISTAKES = (TwoBanksSwapped, LastTargetForgotten, FirstAnswerKept)
-IN_BATCHES_OF_TWO = replace(ABSENT_FROM_THE_FIRST, targets=(5, 1, 0, 4), batch=2)
-
-
 @every_family
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_falls_off(model: Sam2, pictures: Pictures, limits: Limits, mistake: type[Direct]) -> None:
     expected = expected_of(IN_BATCHES_OF_TWO, model, pictures)
     assert_outside(limits, IN_BATCHES_OF_TWO.masks(mistake(model), pictures), expected)
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_falls_off_in_reduced_precision(reduced: Reduced, mistake: type[Direct]) -> None:
-    expected = expected_of(IN_BATCHES_OF_TWO, reduced.model, reduced.pictures)
-    assert_outside(reduced.limits, IN_BATCHES_OF_TWO.masks(mistake(reduced.model), reduced.pictures), expected)

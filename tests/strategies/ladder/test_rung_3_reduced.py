@@ -12,12 +12,13 @@ import pytest
 
 from harness.masks.noise import TARGETS
 from harness.masks.rule import disagreement
-from strategies import Direct
+from strategies import Direct, Sam2
 from strategies.direct import BANKS
 from tests.support.ladder import (
     A_FULL_BATCH_OF_33,
     ABSENT_FROM_THE_FIRST,
     EVERYTHING_AT_ONCE,
+    IN_BATCHES_OF_TWO,
     MORE_REFERENCES_THAN_POINTERS,
     NO_MASK_AT_ALL,
     REDUCED,
@@ -25,14 +26,25 @@ from tests.support.ladder import (
     Case,
     Reduced,
     agreement,
+    assert_outside,
     assert_same_bits_on_as_many_cores,
     expected_of,
     limits_of,
+    reduced_to,
     usable,
 )
 from tests.support.paths import ROOT
+from tests.support.wrong_strategies import MISTAKES
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(params=REDUCED)
+def reduced(request: pytest.FixtureRequest, model: Sam2) -> Reduced:
+    """Made once for each dtype: pytest would make it anew wherever the next test has the other one."""
+    if not usable(request.param):
+        pytest.skip("kills the process on this CPU: run by the last test of this rung, without AMX")
+    return reduced_to(request.param, model)
 
 
 SMALL = {"absent from the first": ABSENT_FROM_THE_FIRST, "no mask": NO_MASK_AT_ALL}
@@ -69,6 +81,12 @@ def test_in_reduced_precision_sessions_give_the_bits_of_sequential(reduced: Redu
         strategy = make(reduced.model, len(case.targets))
         masks = case.masks(strategy, reduced.pictures)
         assert_same_bits_on_as_many_cores(strategy, masks, expected, reduced.limits)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_falls_off_in_reduced_precision(reduced: Reduced, mistake: type[Direct]) -> None:
+    expected = expected_of(IN_BATCHES_OF_TWO, reduced.model, reduced.pictures)
+    assert_outside(reduced.limits, IN_BATCHES_OF_TWO.masks(mistake(reduced.model), reduced.pictures), expected)
 
 
 @pytest.mark.processes
