@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.measure.scenario import Findings, ReleasableSide
-from harness.measure.speed import SpeedMeasurement
+from harness.measure.speed_measurement import SpeedMeasurement
 from harness.result import SideName
 from strategies.base import Strategy
 from strategies.vocabulary import Predictions, References

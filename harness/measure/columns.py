@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.measure.cost import cost
-from harness.measure.speed import SpeedMeasurement
+from harness.measure.speed_measurement import SpeedMeasurement
 from harness.observe.contention import Contention
 from harness.options.config import HarnessConfig
 from harness.options.devices import device_name

@@ -23,7 +23,7 @@ from harness.measure.job_masks import filed, masks_of, pair_ious
 from harness.measure.job_sides import MASKS, Loop, Pipelined, Turn, Written
 from harness.measure.job_stages import Alone, one_after_another
 from harness.measure.scenario import Findings, ReleasableSide
-from harness.measure.speed import SpeedMeasurement
+from harness.measure.speed_measurement import SpeedMeasurement
 from harness.options.config import HarnessConfig
 from harness.pipeline.cores import Cores, available
 from harness.pipeline.meter import NETWORK, STAGES, bottleneck

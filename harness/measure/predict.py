@@ -13,7 +13,7 @@ from harness.data.group import evenly
 from harness.measure.blocks import TargetBlock, targets_per_block
 from harness.measure.correctness import Meters
 from harness.measure.scenario import Findings, ReleasableSide
-from harness.measure.speed import SpeedMeasurement
+from harness.measure.speed_measurement import SpeedMeasurement
 from harness.options.config import HarnessConfig
 from harness.result import SideName
 from harness.workload.encode import EncodedGroup, Workload, changed, same_bits

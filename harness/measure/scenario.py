@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from harness.measure.pairing import Side
+from harness.measure.speed_measurement import SpeedMeasurement
 from harness.result import SideName
-
-if TYPE_CHECKING:
-    from harness.measure.speed import SpeedMeasurement
 
 Inputs = TypeVar("Inputs")
 Outputs = TypeVar("Outputs")

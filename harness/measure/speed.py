@@ -7,40 +7,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic
 
 from harness.measure.pairing import Pairing, Rounds, StopRule, WarmUp, warm_up
 from harness.measure.pooled import Pooled, Timed
 from harness.measure.scenario import GroupWork, Inputs, Outputs, ReleasableSide, Scenario
+from harness.measure.speed_measurement import SpeedMeasurement
 from harness.measure.timing import Clock
-from harness.observe.contention import Contention, ContentionMeter
+from harness.observe.contention import ContentionMeter
 from harness.options.config import TimingConfig
-from harness.result import Block, SideName
+from harness.result import SideName
 from strategies.errors import out_of_memory
 
 CALLS_AT_ONCE = 4
 """How many calls a sustained run queues before it waits for the device, so that the device always has work."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpeedMeasurement:
-    """The speed of one point as it was timed.
-
-    targets: how many each timed group has. note: why no pair was timed, where one should have been.
-    warm_ups: how each side was warmed up, by group. alternating: whether the two sides did not fit in memory together,
-    so that each was prepared anew for its blocks. contention: what others took of the processors meanwhile.
-    """
-
-    blocks: list[Block] = field(repr=False)
-    log_ratios: dict[str, list[float]]
-    targets: dict[str, int]
-    pooled: Pooled
-    warm_ups: dict[str, dict[SideName, list[WarmUp]]]
-    alternating: bool
-    contention: Contention | None
-    note: str | None
 
 
 def measure_speed(scenario: Scenario[Any, Any], options: TimingConfig, *, seed: int, clock: Clock) -> SpeedMeasurement:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,21 @@ def test_a_package_imports_what_its_docstring_lists(package: Path) -> None:
         return
     allowed = {f"{place}{name}" for name in listed.split(", ") for place in ("", "harness.", "report.")}
     assert {floor for floor in imported if floor not in allowed and floor.partition(".")[0] not in allowed} == set()
+
+
+def files_named(path: Path, files: Container[str]) -> Iterator[str]:
+    """What a file imports, by files where a package's file is imported from it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in files else node.module for name in inside)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_no_files_import_each_other() -> None:
+    """In no roundabout way either, nor for their types alone."""
+    files = {name_of(path): path for path in (*MODULES, *ROOT.glob("strategies/**/*.py"))}
+    graph = {name: files.keys() & set(files_named(path, files)) for name, path in files.items()}
+    assert graph["harness.cli"] >= {"harness.sweep", "harness.options.compose"}
+    TopologicalSorter(graph).prepare()  # It raises CycleError, with the names.

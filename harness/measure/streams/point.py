@@ -10,7 +10,8 @@ from typing import Any
 from harness.measure.columns import AGREED, cost_columns, describe, speed_columns, speedup_columns, timing_details
 from harness.measure.compared import OnStage
 from harness.measure.making import make_stream_strategy
-from harness.measure.speed import SpeedMeasurement, measure_speed, run_sustained
+from harness.measure.speed import measure_speed, run_sustained
+from harness.measure.speed_measurement import SpeedMeasurement
 from harness.measure.streams.check import Compared, FreeRun, compare_with_oracle, drift, run_freely
 from harness.measure.streams.courses import EncodedVideo
 from harness.measure.streams.floor import Floors

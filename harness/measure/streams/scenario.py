@@ -15,7 +15,7 @@ import torch
 
 from harness.data.group import evenly
 from harness.measure.scenario import Findings, ReleasableSide
-from harness.measure.speed import SpeedMeasurement
+from harness.measure.speed_measurement import SpeedMeasurement
 from harness.measure.streams.courses import Course, EncodedVideo, Step, follow
 from harness.measure.streams.free import FreeLimits, FreeMeter, misfit_of
 from harness.options.config import HarnessConfig

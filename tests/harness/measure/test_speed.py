@@ -14,7 +14,8 @@ from harness.data.sources import open_groups
 from harness.measure.blocks import TargetBlock, moved
 from harness.measure.correctness import Meters
 from harness.measure.predict import Predict, PredictionBlock
-from harness.measure.speed import SpeedMeasurement, measure_speed, run_sustained
+from harness.measure.speed import measure_speed, run_sustained
+from harness.measure.speed_measurement import SpeedMeasurement
 from harness.options.config import EncodeConfig, SyntheticConfig, TimingConfig
 from harness.workload.encode import EncodedGroup, Workload, encode_workload
 from strategies import Direct, Predictions, References, Sam2, Sequential, Strategy, VisionFeatures
