@@ -134,8 +134,9 @@ def _short(compared: Compared) -> str:
         common = f" `--on {','.join(points.common)}` compares what they have in common." if points.common else ""
         return f"The runs have no grid point in common{kept}.{common}"
     among = "both runs" if len(compared.runs) == 2 else f"two or more of {len(compared.runs)} runs"
-    told = [f"in {letter}, against A: {_counts(compared, at)}" for at, letter in enumerate(compared.letters) if at]
-    return f"{len(points.matches)} grid points are in {among}; {'; '.join(told)}. {_matching(points)}{_where(compared)}"
+    counts = [f"in {letter}, against A: {_counts(compared, at)}" for at, letter in enumerate(compared.letters) if at]
+    what = f"{len(points.matches)} grid points are in {among}; {'; '.join(counts)}."
+    return f"{what} {_matching(points)}{_where(compared)}"
 
 
 def _matching(points: Matched) -> str:
@@ -208,8 +209,8 @@ def _what(compared: Compared) -> list[tuple[Column, list[Cell]]]:
     matches, on = compared.points.matches, compared.points.on
     known = [[point for point in match if point is not None] for match in matches]
     if on:
-        told = [dict(points[0].on(on)) for points in known]
-        return [(Column(title=name, words=True), [words(one[name]) for one in told]) for name in on]
+        values = [dict(points[0].on(on)) for points in known]
+        return [(Column(title=name, words=True), [words(one[name]) for one in values]) for name in on]
 
     def first_known(name: str) -> list[Cell]:
         filled_in = ([point.row for point in points if pd.notna(point.row[name])] for points in known)
@@ -242,8 +243,8 @@ def _about(compared: Compared) -> str:
 
 def _alone(compared: Compared) -> Bullets | None:
     lone = compared.points.lone
-    told = tuple(f"{compared.letters[at]}: `{point.row['point']}`, {point.row['status']}" for at, point in lone)
-    return Bullets(items=told) if told else None
+    items = tuple(f"{compared.letters[at]}: `{point.row['point']}`, {point.row['status']}" for at, point in lone)
+    return Bullets(items=items) if items else None
 
 
 def _apart(compared: Compared) -> Paragraph | None:
@@ -254,23 +255,23 @@ def _apart(compared: Compared) -> Paragraph | None:
 def _unclear(compared: Compared) -> Bullets | None:
     """Name the points of which a run has several that are equal in what was asked for."""
     on = compared.points.on
-    told = Counter((compared.letters[at], point.on(on)) for at, point in compared.points.unclear)
+    counts = Counter((compared.letters[at], point.on(on)) for at, point in compared.points.unclear)
     items = tuple(
         f"{letter}: {count} points of {', '.join(f'{name} {value}' for name, value in key)}, of which it is not known "
         "which belong together: name more in `--on`"
-        for (letter, key), count in told.items()
+        for (letter, key), count in counts.items()
     )
     return Bullets(items=items) if items else None
 
 
 def _changes(compared: Compared) -> Paragraph | Table:
-    told: list[dict[str, str | None]] = [dict(facts(run.environment)) for run in compared.runs]
-    names = list(dict.fromkeys(name for one in told for name in one))
+    of_runs: list[dict[str, str | None]] = [dict(facts(run.environment)) for run in compared.runs]
+    names = list(dict.fromkeys(name for one in of_runs for name in one))
     for option in ("timing", "seed"):
         names.append(option)
-        for run, one in zip(compared.runs, told, strict=True):
+        for run, one in zip(compared.runs, of_runs, strict=True):
             one[option] = _asked(run, option)
-    rows = [(name, *(one.get(name) for one in told)) for name in names]
+    rows = [(name, *(one.get(name) for one in of_runs)) for name in names]
     rows = [(name, *values) for name, *values in rows if any(value != values[0] for value in values)]
     if not rows:
         return Paragraph(text="Nothing that was recorded: device, versions, code, timing options.")

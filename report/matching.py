@@ -120,10 +120,10 @@ def matched(runs: Sequence[Run], on: Sequence[str] = ()) -> Matched:
 def _points(run: Run, crowded: Set[Key]) -> list[Point]:
     """Return a run's points; of a grid point that was measured again, the last result counts."""
     points = [Point(row=row, facts=_facts(run, row)) for row in run.rows.values()]
-    told = [
+    apart = [
         Point(row=one.row, facts=one.facts | dict(_how(run, one.row))) if one.key in crowded else one for one in points
     ]
-    return list({point.key: point for point in told}.values())
+    return list({point.key: point for point in apart}.values())
 
 
 def _crowded(run: Run) -> set[Key]:

@@ -138,7 +138,7 @@ def _free(page: str, taken: Sequence[str]) -> str:
 
 
 def _write_page(folder: Path, document: Document, address: str) -> None:
-    if document.headline is not None:
+    if document.main_result is not None:
         write_whole(folder / CARD, draw_card(document))
     write_whole(folder / INDEX, render_html(document, shown_in(document), address=address))
 

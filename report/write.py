@@ -18,9 +18,9 @@ from report.sections.encoder import encoder_section
 from report.sections.environment import environment_section
 from report.sections.field_claims import claims_section
 from report.sections.from_run_to_run import trends_section
-from report.sections.headline import document_of
 from report.sections.how_far_to_trust_it import caveats_section
 from report.sections.kernels import kernels_section
+from report.sections.main_result import document_of
 from report.sections.scaling_with_memory_frames import memory_frames_section
 from report.sections.speed_against_batch import throughput_section
 from report.sections.speed_memory_and_agreement import pareto_section
@@ -53,7 +53,7 @@ def write_report(folder: Path, *, max_loss: float = MAX_LOSS) -> Path:
         files |= of_drawing
     for name, content in files.items():
         write_whole(folder / name, content)
-    if document.headline is not None:
+    if document.main_result is not None:
         write_whole(folder / CARD, draw_card(document))
     write_whole(folder / "report.html", render_html(document, in_page))
     path = folder / "report.md"

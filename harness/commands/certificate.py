@@ -114,7 +114,7 @@ def _gate_rate(
     found = [
         finding.state
         for old, new in pairs
-        for finding in compare(snapshot(old), snapshot(_slowed(new, slowdown)), margins)
+        for finding in compare(snapshot(old), snapshot(_throttled(new, slowdown)), margins)
         if finding.quantity == "speedup"
     ]
     return GateRate(
@@ -124,7 +124,7 @@ def _gate_rate(
     )
 
 
-def _slowed(row: Row, share: float) -> Row:
+def _throttled(row: Row, share: float) -> Row:
     assert row.speedup is not None
     assert row.speedup_lo is not None
     assert row.speedup_hi is not None

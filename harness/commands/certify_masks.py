@@ -1,4 +1,4 @@
-"""``python -m harness.certify masks [KEY=VALUE ...]``: which planted faults the harness's judgement of masks catches.
+"""``python -m harness.certify masks [KEY=VALUE ...]``: which planted faults the harness's check of masks catches.
 
 Every fault of the catalogue (`strategies.planted_faults.catalogue`) is measured as a point like any other, with as
 little timing as there can be, in fp32, and in bf16 where the machine can compute in it. Then exact strategies are
@@ -143,10 +143,10 @@ def judge_honest(config: HarnessConfig, *, groups: int) -> Honest:
         with scratch_folder() as folder:
             workload = _workload(drawn, folder / "features")
             for options in HONEST:
-                judgement, limits = judge_untimed(replace(drawn, strategy=dict(options)), workload)
-                verdicts.append(judgement.fault is not None)
-                if judgement.agreed is not None:
-                    shares.append(measures(judgement.agreed.differences, limits.differences)[0].share)
+                check, limits = judge_untimed(replace(drawn, strategy=dict(options)), workload)
+                verdicts.append(check.fault is not None)
+                if check.agreed is not None:
+                    shares.append(measures(check.agreed.differences, limits.differences)[0].share)
     return Honest(
         dtype=config.dtype,
         groups=sets * GROUPS_A_SET,
@@ -170,14 +170,14 @@ def _without_truth(group: Group) -> Group:
 def _found(result: PointResult) -> Found:
     row, details = result.row, result.details
     in_fp32 = row.status == "wrong" and row.masks == "same" and row.fp32_masks == "differ"
-    told = details["in_fp32"] if in_fp32 else details
+    judged = details["in_fp32"] if in_fp32 else details
     number = size = floor = limit = None
-    agreement, limits = told["agreement"], told["limits"]
+    agreement, limits = judged["agreement"], judged["limits"]
     if agreement is not None and agreement["misfit"] is None:
         found, allowed = (Differences.from_json(one["differences"]) for one in (agreement, limits))
         nearest = measures(found, allowed)[0]
         number, size, limit = f"{nearest.kind}, {nearest.quantile}", nearest.value, nearest.limit
-        floor = told["noise_floor"]["fine"][nearest.kind][nearest.quantile]
+        floor = judged["noise_floor"]["fine"][nearest.kind][nearest.quantile]
     return Found(
         caught=row.status == "wrong",
         in_fp32=in_fp32,
@@ -191,7 +191,7 @@ def _found(result: PointResult) -> Found:
 
 def _table(certificate: MaskCertificate) -> Table:
     dtypes = [one.dtype for one in certificate.honest]
-    table = Table("fault", *[f"{dtype}{told}" for dtype in dtypes for told in ("", " size", " floor")])
+    table = Table("fault", *[f"{dtype}{number}" for dtype in dtypes for number in ("", " size", " floor")])
     for fault in certificate.faults:
         cells = []
         for found in map(fault.by_dtype.get, dtypes):

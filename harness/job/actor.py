@@ -57,7 +57,7 @@ class Actor:
     def __init__(self, order: Order) -> None:
         self._order = order
         self._meter = Meter(workers=order.cores.workers)
-        self._told: dict[str, float] = {}
+        self._reported: dict[str, float] = {}
         self._broken: list[tuple[str, str, str]] = []
         self._chunks: SimpleQueue[Chunk] = SimpleQueue()
         self._reports: SimpleQueue[Report] = SimpleQueue()
@@ -117,6 +117,6 @@ class Actor:
 
     def _tell(self, rows: Sequence[Labelled], targets: int) -> None:
         busy = self._meter.busy()
-        since = {name: seconds - self._told.get(name, 0.0) for name, seconds in busy.items()}
+        since = {name: seconds - self._reported.get(name, 0.0) for name, seconds in busy.items()}
         self._reports.put(Report(rows=tuple(rows), targets=targets, broken=tuple(self._broken), busy=since))
-        self._told, self._broken = busy, []
+        self._reported, self._broken = busy, []

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from harness.job.contest import Contest, Duel, Side
+from harness.job.comparison import Comparison, FirstTargets, Side
 from harness.measure.making import make_strategy
 from harness.measure.speed import measure_speed
 from harness.measure.timing import Clock, device_clock
@@ -30,7 +30,7 @@ SHARE, MOST_SECONDS, LEAST_SECONDS = 0.05, 60.0, 2.0
 SHARE_OF_FREE = 0.5
 """A batch may take so much of the memory that is free."""
 PASSES = 8
-"""A duel passes over its targets at least so often, warm-up included."""
+"""A comparison passes over its targets at least so often, warm-up included."""
 TIMING = TimingConfig(min_seconds=0.5, min_rounds=3, width=0.1, max_seconds=4.0, warmup_seconds=0.5, block_seconds=0.2)
 
 
@@ -69,19 +69,19 @@ def named(point: Point) -> str:
 def search(
     first: Point, others: Sequence[Point], *, resized: Callable[[Point, int], Point] | None, compare: Compare
 ) -> Found:
-    """Let a first point be challenged by the others, then the winner by larger batches and, failing that, smaller ones.
+    """Compare a first point with the others, then the fastest with larger batches and, failing that, smaller ones.
 
     resized: returns a point with another batch; None where the batch is given. Who is not clearly faster does not win.
     """
     best, tried, untried = first, [], []
 
-    def wins(challenger: Point) -> bool:
-        speedup = compare(best, challenger)
+    def wins(candidate: Point) -> bool:
+        speedup = compare(best, candidate)
         if speedup is None:
-            untried.append(named(challenger))
+            untried.append(named(candidate))
             return False
         won = verdict(speedup, band=TIMING.same) == "faster"
-        names = (named(challenger), named(best)) if won else (named(best), named(challenger))
+        names = (named(candidate), named(best)) if won else (named(best), named(candidate))
         tried.append(Tried(winner=names[0], loser=names[1], speedup=speedup if won else _inverse(speedup)))
         return won
 
@@ -137,38 +137,38 @@ class Calibration:
         except Exception:  # Whatever is wrong with a strategy that nobody asked for, the job goes on without it.
             return False
 
-    def compare(self, best: Point, challenger: Point) -> SpeedUp | None:
-        """Measure a challenger's speed over the best so far.
+    def compare(self, best: Point, candidate: Point) -> SpeedUp | None:
+        """Measure a candidate's speed over the best so far.
 
-        It is None where time or memory is not enough, where even an ideal gain by its batch would leave the challenger
+        It is None where time or memory is not enough, where even an ideal gain by its batch would leave the candidate
         behind, and where it fails.
         """
-        if challenger.config.batch > len(self._frames):
+        if candidate.config.batch > len(self._frames):
             return None
         try:
-            strategies = [make_strategy(point.config.strategy, self._model) for point in (best, challenger)]
+            strategies = [make_strategy(point.config.strategy, self._model) for point in (best, candidate)]
             with strategies[0], strategies[1]:
                 sides = [
                     Side(strategy=strategy, batch=point.config.batch)
-                    for strategy, point in zip(strategies, (best, challenger), strict=True)
+                    for strategy, point in zip(strategies, (best, candidate), strict=True)
                 ]
                 return self._compared(*sides)
         except Exception:  # As in `usable`; if it was the best that failed, the job itself will tell.
             return None
 
-    def _compared(self, best: Side, challenger: Side) -> SpeedUp | None:
-        alone = self._seconds_of(challenger, self._one)
-        if PASSES * alone * max(best.batch, challenger.batch) > self._left:
+    def _compared(self, best: Side, candidate: Side) -> SpeedUp | None:
+        alone = self._seconds_of(candidate, self._one)
+        if PASSES * alone * max(best.batch, candidate.batch) > self._left:
             return None
         first = self._read()[: best.batch]
-        if alone / challenger.batch > self._seconds_of(best, first) / len(first):
+        if alone / candidate.batch > self._seconds_of(best, first) / len(first):
             return None
-        if challenger.batch > best.batch and not self._fits(best, challenger.batch):
+        if candidate.batch > best.batch and not self._fits(best, candidate.batch):
             return None
-        if challenger.batch > len(self._read()):
+        if candidate.batch > len(self._read()):
             return None
-        duel = Duel(best, challenger, self._references, self._read())
-        timed = measure_speed(Contest(duel=duel), TIMING, seed=self._seed, clock=self._clock)
+        targets = FirstTargets(best, candidate, self._references, self._read())
+        timed = measure_speed(Comparison(targets=targets), TIMING, seed=self._seed, clock=self._clock)
         return timed.pooled.speedup
 
     @property

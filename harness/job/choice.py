@@ -107,7 +107,7 @@ def calibrated(
         return Chosen(point=usual, why=f"{named(usual)}, as usual: the job is too short to measure what is faster")
     said("measuring which strategy and batch are fastest here")
     found = _found(auto, usual, calibration, config)
-    return Chosen(point=found.point, why=_told(found))
+    return Chosen(point=found.point, why=_why(found))
 
 
 def _found(auto: Auto, usual: Point, calibration: Calibration, config: HarnessConfig) -> Found:
@@ -132,7 +132,7 @@ def _found(auto: Auto, usual: Point, calibration: Calibration, config: HarnessCo
     )
 
 
-def _told(found: Found) -> str:
+def _why(found: Found) -> str:
     parts = [", ".join(map(str, found.tried)) or "nothing else could be timed"]
     if found.untried:
         parts.append(f"not timed: {', '.join(found.untried)}")

@@ -55,7 +55,7 @@ class RayEngine:
 
         self._ray: Any = ray
         self._said = said
-        self._told = False
+        self._warned = False
         self._actors: dict[int, Any] = {}
         self._takes: dict[Any, int] = {}
         _connect(ray)
@@ -89,8 +89,8 @@ class RayEngine:
         ready: list[Any] = []
         while not ready:
             ready, _ = self._ray.wait(list(self._takes), num_returns=1, timeout=PATIENCE)
-            if not ready and not self._told:
-                self._told = True
+            if not ready and not self._warned:
+                self._warned = True
                 self._said(f"Ray has not answered for {PATIENCE:.0f} s: an actor needs {self._needs}, see `ray status`")
         number = self._takes.pop(ready[0])
         try:

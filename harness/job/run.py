@@ -120,7 +120,7 @@ def label(point: Point, *, auto: Auto | None = None, preview: int | None = None)
                 ledger.add(rows)
                 bar.advance(targets)
 
-            told: tuple[str, ...] = (begun.encoded,)
+            about_encoder: tuple[str, ...] = (begun.encoded,)
             if engine is None or not chunks:
                 begin()
                 pipeline = Pipeline(
@@ -135,7 +135,7 @@ def label(point: Point, *, auto: Auto | None = None, preview: int | None = None)
                 with computing_with(begun.cores.threads):
                     pipeline.run(chunks)
                     busy = sum(meter.busy()[name] for name in NETWORK)
-                    told += (speed_of(encoder, batch=begun.point.config.batch, busy=busy),)
+                    about_encoder += (speed_of(encoder, batch=begun.point.config.batch, busy=busy),)
             else:
                 del model, strategy, encoder  # The actors have their own.
                 settled = replace(begun.point.config, device=device.type)
@@ -149,7 +149,7 @@ def label(point: Point, *, auto: Auto | None = None, preview: int | None = None)
                 bottleneck=bottleneck(meter.busy(), workers=begun.cores.workers),
                 broken=len(bar.broken),
                 decoding=begun.decoding,
-                encoder=tuple(filter(None, told)),
+                encoder=tuple(filter(None, about_encoder)),
             )
             if shard is None:
                 return _written(summary, config, out, begun.plan, ledger, bar.broken)
@@ -302,13 +302,13 @@ def _missed(
     plan: Sequence[Work], ledger: Ledger, broken: Sequence[tuple[str, str, str]]
 ) -> Iterator[tuple[str, str, str]]:
     """Yield the targets that no part of a job had, with the reason: parts may have seen other pictures or options."""
-    told = {(group, target) for group, target, _ in broken}
+    listed = {(group, target) for group, target, _ in broken}
     for work in plan:
-        if (work.group.name, "") in told:
+        if (work.group.name, "") in listed:
             continue
         done = work.done(ledger.done(work.group.name))
         for target in work.group.targets:
-            if target.name not in done and (work.group.name, target.name) not in told:
+            if target.name not in done and (work.group.name, target.name) not in listed:
                 why = "no part had it, as they saw other pictures or had other options: go on without shard="
                 yield work.group.name, target.name, why
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from harness.masks.agreement import AgreementMeter
 from harness.masks.rule import Agreement, Limits, NoiseFloor
-from harness.measure.judge import Judge, Judgement
+from harness.measure.judge import Judge, MaskCheck
 from harness.measure.making import make_strategy
 from harness.options.config import HarnessConfig
 from harness.options.points import Point
@@ -50,18 +50,18 @@ def certify_in_fp32(point: Point, workload: Workload) -> InFp32:
 
 def _certify(point: Point, workload: Workload) -> InFp32:
     sample = workload.in_fp32(point.config.encode, targets=point.config.batch + 1)  # A batch and one that is not full.
-    judgement, limits = judge_untimed(point.config, sample)
-    masks: Masks = "same" if judgement.fault is None else "differ"
+    check, limits = judge_untimed(point.config, sample)
+    masks: Masks = "same" if check.fault is None else "differ"
     return InFp32(
         masks=masks,
-        note=judgement.fault,
-        agreement=judgement.agreed,
+        note=check.fault,
+        agreement=check.agreed,
         noise_floor=sample.noise_floor(point.config.objects),
         limits=limits,
     )
 
 
-def judge_untimed(config: HarnessConfig, workload: Workload) -> tuple[Judgement, Limits]:
+def judge_untimed(config: HarnessConfig, workload: Workload) -> tuple[MaskCheck, Limits]:
     """Judge what the strategy predicts for each target of the workload; returns the limits too."""
     expected = workload.expected(config.objects)
     limits = Limits.above(workload.noise_floor(config.objects))

@@ -37,8 +37,8 @@ while of two objects both may have one."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """The judgement of some predictions.
+class MaskCheck:
+    """The check of some predictions.
 
     agreed: None where nothing was compared. fault: why they do not count as those of `sequential`; None where they do.
     """
@@ -49,14 +49,14 @@ class Judgement:
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """The judgements of a point's predictions: each target once, the timed blocks, and the baseline strategy.
+    """The checks of a point's predictions: each target once, the timed blocks, and the baseline strategy.
 
     of_baseline_timed: how far the timed blocks of a baseline strategy that is not exact agree; it is not judged.
     """
 
-    once: Judgement
-    timed: Judgement
-    of_baseline: Judgement
+    once: MaskCheck
+    timed: MaskCheck
+    of_baseline: MaskCheck
     of_baseline_timed: Agreement | None
     changed_inputs: tuple[str, ...]
     changed_answers: bool
@@ -65,7 +65,7 @@ class Judged:
     @staticmethod
     def of(meters: Meters, judge: Judge | None, candidate: Strategy, baseline: Strategy | None) -> Judged:
         """Judge what the meters compared; ``judge`` is None where nothing was."""
-        nothing = Judgement(agreed=None, fault=None)
+        nothing = MaskCheck(agreed=None, fault=None)
         return Judged(
             once=judge.judge(meters.agreement, candidate) if judge else nothing,
             timed=judge.judge(meters.repeated, candidate) if judge else nothing,
@@ -127,7 +127,7 @@ class Judge:
         self.limits = limits
         self._groups = {encoded.group.name: encoded for encoded in workload.groups}
 
-    def judge(self, meter: AgreementMeter, strategy: Strategy) -> Judgement:
+    def judge(self, meter: AgreementMeter, strategy: Strategy) -> MaskCheck:
         """Judge what the meter compared.
 
         strategy: whose predictions these are; where objects are looked at again it is prepared anew, and released.
@@ -136,12 +136,12 @@ class Judge:
         agreed = meter.result()
         fault = disagreement(agreed, self.limits)
         if agreed is None or fault is None:
-            return Judgement(agreed=agreed, fault=fault)
+            return MaskCheck(agreed=agreed, fault=fault)
         excused = self._tied(meter, strategy)
         if not excused:
-            return Judgement(agreed=agreed, fault=fault)
+            return MaskCheck(agreed=agreed, fault=fault)
         without = meter.result(excused=excused)
-        return Judgement(agreed=without, fault=disagreement(without, self.limits))
+        return MaskCheck(agreed=without, fault=disagreement(without, self.limits))
 
     def _settle(self, meter: AgreementMeter) -> None:
         by_group = defaultdict(list)

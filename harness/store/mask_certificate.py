@@ -1,4 +1,4 @@
-"""A device's certificate of the judgement of masks: which planted faults the harness caught. Each has a file."""
+"""A device's certificate of the check of masks: which planted faults the harness caught. Each has a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KIND = "masks"
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The judgement of one strategy in one dtype.
+    """The check of one strategy in one dtype.
 
     number: the one that uses most of its limit; None where the predictions could not be compared. size, floor, limit:
     of that number; None where they are not finite either. in_fp32: whether it was only the certification in fp32 that
@@ -34,7 +34,7 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class FaultFound:
-    """The judgements of one planted fault; ``by_dtype`` lacks a dtype in which it was not tried."""
+    """The checks of one planted fault; ``by_dtype`` lacks a dtype in which it was not tried."""
 
     name: str
     what: str
@@ -43,9 +43,9 @@ class FaultFound:
 
 @dataclass(frozen=True, kw_only=True)
 class Honest:
-    """The judgements of exact strategies on drawn groups.
+    """The checks of exact strategies on drawn groups.
 
-    wrong: how many were called wrong; a judgement is of one strategy on one set of groups. share_of_limits: the largest
+    wrong: how many were called wrong; a check is of one strategy on one set of groups. share_of_limits: the largest
     share of a limit that any used; None where none was compared.
     """
 

@@ -37,8 +37,8 @@ def _of_old_run(run: Run, row: pd.Series) -> Masks | None:
     if row["status"] != "ok":
         return None
     agreed, limits = (run.of(row, "details", name) for name in ("agreement", "limits"))
-    told = _by_old_rule(agreed, limits)
-    return _by_columns(row) if told is None else told
+    status = _by_old_rule(agreed, limits)
+    return _by_columns(row) if status is None else status
 
 
 def _by_old_rule(agreed: Any, limits: Any) -> Masks | None:

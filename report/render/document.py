@@ -20,7 +20,7 @@ MARKED = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
 CUT_OFF = 1.3
 """An interval is drawn up to so many times the largest value with a bar."""
 CARD = "card.png"
-"""The picture of a document's headline, by the name that it has beside the document."""
+"""The picture of a document's main result, by the name that it has beside the document."""
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but tabs and ends of lines, with those that turn the direction of all that follows, and bytes of
 names that are no UTF-8, as Python keeps them."""
@@ -122,7 +122,7 @@ class Rank:
     """One of those that are ranked.
 
     value: what its bar shows, with the ends ``lo`` and ``hi`` of its interval; None where it has no bar, and ``text``
-    says why. detail: what belongs to its name, in smaller letters. best: whether it is the one that the headline is of.
+    says why. detail: what belongs to its name, in smaller letters. best: whether the main result is of it.
     sound: whether it may be chosen; the bars of others are pale, and ``note`` says why.
     """
 
@@ -138,7 +138,7 @@ class Rank:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Headline:
+class MainResult:
     """What a page begins with: one large figure, and the ranks of everything that it was compared with.
 
     of: what the figure is of, as "as fast as sequential". facts: a few words each, of what goes with it. doubt: why it
@@ -167,14 +167,14 @@ class Headline:
 class Document:
     """A page.
 
-    about: what it is of, below its title. headline: None for a page that begins with its sections. back: the address,
-    relative to the page, of one that lists it beside others; empty where there is none.
+    about: what it is of, below its title. main_result: None for a page that begins with its sections.
+    back: the address, relative to the page, of one that lists it beside others; empty where there is none.
     """
 
     title: str
     sections: tuple[Section, ...]
     about: str = ""
-    headline: Headline | None = None
+    main_result: MainResult | None = None
     back: str = ""
 
 

@@ -26,7 +26,7 @@ SPECIAL = re.compile(r"[\\<\[\]*`~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
 def render_markdown(document: Document, *, figures: bool = True) -> str:
     """Render a document as Markdown. figures: whether they lie beside the text; else they are left out."""
     parts = [f"# {_plain(document.title)}", *([_plain(document.about)] if document.about else [])]
-    if figures and document.headline is not None:
+    if figures and document.main_result is not None:
         parts.append(f"![{_plain(_one_line(document.title))}]({CARD})")
     for section in document.sections:
         blocks = [block for block in section.blocks if figures or not isinstance(block, Drawing)]

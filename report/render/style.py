@@ -56,7 +56,7 @@ def styles_of(summary: pd.DataFrame) -> dict[str, Style]:
 
 
 def uncrowded(points: pd.DataFrame, value: str, most: int = MOST_MARKS) -> pd.DataFrame:
-    """Leave out the slower labels of points that are too many for one drawing, as `told_of` says.
+    """Leave out the slower labels of points that are too many for one drawing, as `left_out_of` says.
 
     value: the column of speeds.
     """
@@ -67,7 +67,7 @@ def uncrowded(points: pd.DataFrame, value: str, most: int = MOST_MARKS) -> pd.Da
     return points[points["label"].isin(fastest[:room])]
 
 
-def told_of(drawn: pd.DataFrame, points: pd.DataFrame) -> str:
+def left_out_of(drawn: pd.DataFrame, points: pd.DataFrame) -> str:
     """Return a sentence, with a blank before it, on the labels that were left out of a drawing; "" where none was."""
     few, many = (one["label"].nunique() for one in (drawn, points))
     return f" Drawn are the {few} fastest of {many}." if few < many else ""

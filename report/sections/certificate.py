@@ -31,10 +31,10 @@ def certificate_blocks(run: Run) -> tuple[Block, ...]:
 
 
 def mask_certificate_blocks(run: Run) -> tuple[Block, ...]:
-    """Return the same of the certificate of the judgement of masks."""
+    """Return the same of the certificate of the check of masks."""
     return _newest(run, _of_masks) or (
         Paragraph(
-            text=f"There is no certificate of the judgement of masks for {_device(run)} yet: "
+            text=f"There is no certificate of the check of masks for {_device(run)} yet: "
             "`python -m harness.certify masks` makes one."
         ),
     )

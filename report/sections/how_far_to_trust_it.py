@@ -104,11 +104,10 @@ def _of_boosts(run: Run) -> list[str]:
         in_turns = rate_in_turns(content.get("samples"))
         if targets and seconds and in_turns and targets / seconds < BOOSTED * in_turns:
             alone = targets / seconds
-            told = f"`{name}` {alone:.3g} targets/s instead of {in_turns:.3g}"
-            slower.append((alone / in_turns, told))
+            slower.append((alone / in_turns, f"`{name}` {alone:.3g} targets/s instead of {in_turns:.3g}"))
     if not slower:
         return []
-    named = [told for _, told in sorted(slower)[:MOST_NAMED]]
+    named = [text for _, text in sorted(slower)[:MOST_NAMED]]
     more = f" and {len(slower) - len(named)} more" if len(slower) > len(named) else ""
     return [
         f"Without a pause the GPU was slower than in turns with the baseline, between which its clock recovers: "

@@ -18,6 +18,7 @@ from report.render.style import (
     Style,
     batch_axis,
     label_speeds,
+    left_out_of,
     legend,
     objects_title,
     plain,
@@ -25,7 +26,6 @@ from report.render.style import (
     styles_of,
     tidy,
     titled,
-    told_of,
     uncrowded,
 )
 from report.sections.points_table import ratio, with_interval
@@ -69,7 +69,7 @@ def draw_throughput(run: Run) -> Drawing | None:
         name="throughput",
         alt=f"targets per second{against}, by strategy and objects",
         figure=figure,
-        caption=f"{bars}Hollow points did not converge.{told_of(drawn, ends)}",
+        caption=f"{bars}Hollow points did not converge.{left_out_of(drawn, ends)}",
         tooltips=tooltips,
     )
 
@@ -102,7 +102,7 @@ def draw_speedups(run: Run) -> Drawing | None:
         name="speedup",
         alt=f"speed-up over the baseline{against}, by strategy and objects",
         figure=figure,
-        caption=f"Bars are 95% intervals, {shaded}and hollow points did not converge.{told_of(drawn, ends)}",
+        caption=f"Bars are 95% intervals, {shaded}and hollow points did not converge.{left_out_of(drawn, ends)}",
         tooltips=tooltips,
     )
 

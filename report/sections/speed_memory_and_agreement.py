@@ -16,6 +16,7 @@ from report.render.document import Drawing, Paragraph, Section
 from report.render.style import (
     Style,
     label_speeds,
+    left_out_of,
     legend_columns,
     objects_title,
     plain,
@@ -23,7 +24,6 @@ from report.render.style import (
     styles_of,
     tidy,
     titled,
-    told_of,
     uncrowded,
 )
 from report.sections.points_table import column, memory_column, oracles, points_table, text_column
@@ -152,7 +152,7 @@ def draw_pareto(run: Run) -> Drawing | None:
         alt="speed against peak memory, by strategy, objects and agreement of the masks",
         figure=figure,
         caption="Up and to the left is better; numbers are batches. The grey line joins the points with the masks of "
-        f"{oracles(run)} that no other beats in both; crossed points have other masks." + told_of(measured, points),
+        f"{oracles(run)} that no other beats in both; crossed points have other masks." + left_out_of(measured, points),
         tooltips=tuple(tooltips),
     )
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from report.reading.run import Run
 from report.render.document import Section
-from report.render.style import positive, told_of, uncrowded
+from report.render.style import left_out_of, positive, uncrowded
 from report.sections.batch_objects_map import MapCell, draw_map, is_grid, placed
 from report.sections.points_table import ratio
 
@@ -31,7 +31,7 @@ def speedup_map_section(run: Run) -> Section | None:
         name="speedup-map",
         alt="speed-up over batch and objects, by strategy",
         caption="Speed-up over the baseline: violet is faster, orange slower, the fainter the nearer to 1."
-        + told_of(drawn, measured),
+        + left_out_of(drawn, measured),
     )
     return Section.of("Speed-up over batch and objects", drawing)
 

@@ -1,1 +1,1 @@
-"""Strategies with planted faults, by which the judgement of masks is tested: ``python -m harness.certify masks``."""
+"""Strategies with planted faults, by which the check of masks is tested: ``python -m harness.certify masks``."""

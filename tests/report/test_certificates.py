@@ -1,4 +1,4 @@
-"""The harness's certificates in a report: that of its timing, and that of its judgement of masks."""
+"""The harness's certificates in a report: that of its timing, and that of its check of masks."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def certificate(made: str, *, device: str = "a processor", smallest: float | Non
 
 
 def found(**changes: Any) -> Found:
-    """Return the judgement of a fault that was caught, but for the changes."""
+    """Return the check of a fault that was caught, but for the changes."""
     caught: dict[str, Any] = {"caught": True, "in_fp32": False, "number": "logits, largest", "reason": "too far"}
     return Found(**caught | {"size": 1.2e-4, "floor": 3.4e-7, "limit": 1e-6} | changes)
 
@@ -155,9 +155,9 @@ def test_damaged_certificates_are_as_good_as_none(tmp_path: Path) -> None:
     assert "1 of 21 comparisons" in report_of(tmp_path / "other", [row("one")])
 
 
-# --- the judgement of masks ----------------------------------------------------------------------------------------
+# --- the check of masks ----------------------------------------------------------------------------------------
 
-NO_MASKS = "There is no certificate of the judgement of masks for a processor yet: `python -m harness.certify masks`"
+NO_MASKS = "There is no certificate of the check of masks for a processor yet: `python -m harness.certify masks`"
 
 
 def test_without_a_certificate_of_masks_the_report_says_how_to_get_one(tmp_path: Path) -> None:

@@ -28,9 +28,9 @@ def racing(fps: Mapping[tuple[str, int], float], *, width: float = 0.02) -> list
     the winner twice."""
     asked: list[tuple[str, str]] = []
 
-    def compare(best: Point, challenger: Point) -> SpeedUp | None:
-        asked.append((named(best), named(challenger)))
-        speeds = [fps.get((one.strategy, one.config.batch)) for one in (best, challenger)]
+    def compare(best: Point, candidate: Point) -> SpeedUp | None:
+        asked.append((named(best), named(candidate)))
+        speeds = [fps.get((one.strategy, one.config.batch)) for one in (best, candidate)]
         if speeds[0] is None or speeds[1] is None:
             return None
         ratio = speeds[1] / speeds[0]

@@ -14,7 +14,7 @@ from harness.masks.agreement import AgreementMeter
 from harness.masks.rule import Limits
 from harness.measure import judge as judging
 from harness.measure.fp32 import certify_in_fp32, judge_untimed
-from harness.measure.judge import Judge, Judgement, suspects
+from harness.measure.judge import Judge, MaskCheck, suspects
 from harness.options.config import EncodeConfig
 from harness.workload.encode import Workload, encode_workload
 from strategies import Direct, Predictions, Sam2
@@ -41,7 +41,7 @@ def workload(model: Sam2, tmp_path_factory: pytest.TempPathFactory) -> Workload:
     return Workload(model, groups, folder)
 
 
-def judged(workload: Workload, options: dict[str, Any]) -> tuple[Judgement, Limits]:
+def judged(workload: Workload, options: dict[str, Any]) -> tuple[MaskCheck, Limits]:
     return judge_untimed(replace(point(**SMALL).config, strategy=options), workload)
 
 
@@ -59,8 +59,8 @@ def test_the_oracle_has_all_candidates_and_the_expected_mask_is_one_of_them(mode
 @pytest.mark.slow
 @pytest.mark.parametrize("options", HONEST, ids=str)
 def test_exact_strategies_are_right(workload: Workload, options: dict[str, Any]) -> None:
-    judgement, _ = judged(workload, dict(options))
-    assert judgement.fault is None
+    check, _ = judged(workload, dict(options))
+    assert check.fault is None
 
 
 class OtherPick(Direct):
@@ -99,19 +99,19 @@ def test_a_flipped_pair_is_held_to_the_candidate_that_it_took(
         )
     limits = Limits.above(workload.noise_floor(None))
     flips = len(meter.flips)
-    judgement = Judge(workload, None, limits, batch=4).judge(meter, strategy)
+    check = Judge(workload, None, limits, batch=4).judge(meter, strategy)
     assert flips > 0
-    assert judgement.agreed is not None
-    assert judgement.agreed.pick_flips >= flips
-    used = judgement.agreed.differences.logits.largest / limits.differences.logits.largest
+    assert check.agreed is not None
+    assert check.agreed.pick_flips >= flips
+    used = check.agreed.differences.logits.largest / limits.differences.logits.largest
     assert (used <= 1) == right
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("made", [SecondBest, GateForgotten, PointersDropped, OneObjectUnrounded])
 def test_mistakes_are_found(workload: Workload, made: type[Direct]) -> None:
-    judgement, _ = judged(workload, Fault(name="", made=made).options)
-    assert judgement.fault is not None
+    check, _ = judged(workload, Fault(name="", made=made).options)
+    assert check.fault is not None
 
 
 @pytest.mark.slow
@@ -144,11 +144,11 @@ def test_an_object_whose_memory_ties_is_looked_at_again(
     workload: Workload, monkeypatch: pytest.MonkeyPatch, again: bool
 ) -> None:
     monkeypatch.setattr(judging, "LOOKS", judging.LOOKS if again else 0)
-    judgement, _ = judged(workload, {"_target_": f"{Tied.__module__}.{Tied.__qualname__}"})
-    assert (judgement.fault is None) == again
+    check, _ = judged(workload, {"_target_": f"{Tied.__module__}.{Tied.__qualname__}"})
+    assert (check.fault is None) == again
     if again:
-        assert judgement.agreed is not None
-        assert len(judgement.agreed.excused) == 1
+        assert check.agreed is not None
+        assert len(check.agreed.excused) == 1
 
 
 @pytest.mark.parametrize(("objects", "moved", "suspected"), [(2, 2, 2), (6, 3, 3), (6, 4, 0)])

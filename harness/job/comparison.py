@@ -35,7 +35,7 @@ class Side:
 
 
 class Prepared:
-    """A side of a duel, which prepares its strategy when it has to."""
+    """A side of a comparison, which prepares its strategy when it has to."""
 
     def __init__(self, side: Side, references: References, first: Tensor) -> None:
         self._side, self._references, self._first = side, references, first
@@ -57,8 +57,8 @@ class Prepared:
             torch.cuda.empty_cache()
 
 
-class Duel:
-    """The work of a group for two sides. pixels: those of its first targets, ``[targets, 3, S, S]``."""
+class FirstTargets:
+    """The first targets of a group, as work for two sides. pixels: ``[targets, 3, S, S]``."""
 
     name = "the first targets"
 
@@ -112,18 +112,18 @@ class Turns:
         return self._pixels.roll(turn, dims=0)
 
     def check(self, turn: int, of_baseline: Masks | None, of_candidate: Masks) -> None:
-        """Leave the masks to the harness, as `Duel.check_baseline` does."""
+        """Leave the masks to the harness, as `FirstTargets.check_baseline` does."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contest:
-    """The scenario: one duel."""
+class Comparison:
+    """The scenario: the first targets, as one group."""
 
-    duel: Duel
+    targets: FirstTargets
     paired: bool = True
 
-    def timed_groups(self) -> list[Duel]:
-        return [self.duel]
+    def timed_groups(self) -> list[FirstTargets]:
+        return [self.targets]
 
     def findings(self, timed: SpeedMeasurement, *, first: bool) -> Findings:
         return Findings()

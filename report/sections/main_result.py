@@ -9,7 +9,7 @@ import pandas as pd
 from report.reading.mask_status import masks_of
 from report.reading.run import MEASURED, Run
 from report.reading.samples import fps_interval
-from report.render.document import Document, Headline, Rank, Section
+from report.render.document import Document, MainResult, Rank, Section
 from report.render.style import objects_title, positive
 from report.sections.points_table import memory_column, starred, whole_job, with_interval
 from report.sections.verdict import COMPARED_IN, Choice, choices
@@ -38,7 +38,7 @@ def document_of(run: Run, sections: Sequence[Section]) -> Document:
     return Document(
         title=_title(run, found[-1]) if found else _nothing(run),
         about=", ".join(filter(None, parts)),
-        headline=_headline(run, found[-1]) if found else None,
+        main_result=_main_result(run, found[-1]) if found else None,
         sections=tuple(sections),
     )
 
@@ -61,10 +61,10 @@ def _nothing(run: Run) -> str:
     return f"Nothing can be recommended: {', '.join(f'{count} {status}' for status, count in counts.items())}"
 
 
-def _headline(run: Run, choice: Choice) -> Headline:
+def _main_result(run: Run, choice: Choice) -> MainResult:
     row = choice.row
     ranks = _ranks(run, choice)
-    return Headline(
+    return MainResult(
         figure=f"{_times(row)}\N{MULTIPLICATION SIGN}" if choice.paired else f"{row['fps']:,.1f}",
         of=f"as fast as {_baseline(row)}" if choice.paired else "targets per second",
         facts=tuple(_facts(run, choice)),
@@ -140,8 +140,8 @@ def _speed(run: Run, row: pd.Series, *, paired: bool) -> tuple[float | None, flo
         lo, hi = (float(row[name]) if pd.notna(row[name]) else None for name in ("speedup_lo", "speedup_hi"))
         return lo, hi, with_interval(row) + starred(row, "speedup")
     interval = fps_interval(run, row)
-    told = f"{row['fps']:,.1f}{starred(row, 'fps')}"
-    return (None, None, told) if interval is None else (interval.lo, interval.hi, told)
+    text = f"{row['fps']:,.1f}{starred(row, 'fps')}"
+    return (None, None, text) if interval is None else (interval.lo, interval.hi, text)
 
 
 def _times(row: pd.Series) -> str:

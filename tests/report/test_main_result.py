@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from report.reading.run import read_run
-from report.render.document import Headline, Rank
+from report.render.document import MainResult, Rank
 from report.render.html import render_html
 from report.sections.speed_against_batch import draw_throughput
 from report.write import report_of as document_of
@@ -35,10 +35,10 @@ def strategies() -> list[dict[str, Any]]:
     ]
 
 
-def headline_of(folder: Path, rows: list[dict[str, Any]]) -> Headline:
-    headline = document_of(read_run(run_folder(folder, rows))).headline
-    assert headline is not None
-    return headline
+def main_result_of(folder: Path, rows: list[dict[str, Any]]) -> MainResult:
+    found = document_of(read_run(run_folder(folder, rows))).main_result
+    assert found is not None
+    return found
 
 
 def title_of(folder: Path, rows: list[dict[str, Any]]) -> str:
@@ -52,18 +52,18 @@ def test_the_title_is_the_finding_and_the_run_stands_below(tmp_path: Path) -> No
 
 
 def test_the_figure_says_what_it_is_of_and_what_goes_with_it(tmp_path: Path) -> None:
-    headline = headline_of(tmp_path / "run", strategies())
-    assert (headline.figure, headline.of, headline.doubt) == ("7.4\N{MULTIPLICATION SIGN}", "as fast as sequential", "")
-    assert headline.facts == (
+    found = main_result_of(tmp_path / "run", strategies())
+    assert (found.figure, found.of, found.doubt) == ("7.4\N{MULTIPLICATION SIGN}", "as fast as sequential", "")
+    assert found.facts == (
         *("direct (shared), batch 8", "4 objects", "95% interval 6.68 to 8.16", "same masks", "1,234 MB of memory"),
     )
 
 
 def test_strategies_are_ranked_by_their_best_points_and_who_has_no_speed_comes_last(tmp_path: Path) -> None:
-    headline = headline_of(tmp_path / "run", strategies())
+    found = main_result_of(tmp_path / "run", strategies())
     names = ["propagate", "direct (shared)", "sequential", "rebuild", "greedy", "triton"]
-    assert [rank.name for rank in headline.ranks] == names
-    odd, best, *_, gone, none = headline.ranks
+    assert [rank.name for rank in found.ranks] == names
+    odd, best, *_, gone, none = found.ranks
     assert best == Rank(
         **{"name": "direct (shared)", "text": "7.42 (6.68-8.16)", "value": 7.42, "lo": 0.9 * 7.42, "hi": 1.1 * 7.42},
         **{"detail": "batch 8", "best": True},
@@ -74,8 +74,8 @@ def test_strategies_are_ranked_by_their_best_points_and_who_has_no_speed_comes_l
 
 def test_ranks_are_of_one_setting(tmp_path: Path) -> None:
     rows = [row("one", batch=8, **speed(9.0, objects=1)), row("four", batch=8, **speed(3.0))]
-    headline = headline_of(tmp_path / "run", rows)
-    assert [rank.value for rank in headline.ranks] == [3.0]
+    found = main_result_of(tmp_path / "run", rows)
+    assert [rank.value for rank in found.ranks] == [3.0]
     assert title_of(tmp_path / "again", rows) == "direct (shared), batch 8, 4 objects: 3.0 times as fast as sequential"
 
 
@@ -96,13 +96,13 @@ def test_the_title_claims_no_more_than_the_verdict(
 ) -> None:
     rows = [row("one", **speed(4.0) | changes)]
     assert title_of(tmp_path / "run", rows) == title
-    assert doubt in headline_of(tmp_path / "again", rows).doubt
+    assert doubt in main_result_of(tmp_path / "again", rows).doubt
 
 
 def test_without_a_baseline_the_figure_is_targets_per_second(tmp_path: Path) -> None:
-    headline = headline_of(tmp_path / "run", [row("one", fps=1065.2), row("two", strategy="other", fps=9.0)])
-    assert (headline.figure, headline.of, headline.even) == ("1,065.2", "targets per second", None)
-    assert "Not timed in turns with a baseline" in headline.doubt
+    found = main_result_of(tmp_path / "run", [row("one", fps=1065.2), row("two", strategy="other", fps=9.0)])
+    assert (found.figure, found.of, found.even) == ("1,065.2", "targets per second", None)
+    assert "Not timed in turns with a baseline" in found.doubt
 
 
 def test_where_nothing_ended_well_the_title_counts_how_it_ended(tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ def test_where_nothing_ended_well_the_title_counts_how_it_ended(tmp_path: Path) 
 
 def test_an_interval_that_is_far_too_wide_does_not_flatten_the_bars() -> None:
     ranks = (Rank(name="a", text="", value=2.0, lo=1.0, hi=50.0), Rank(name="b", text="", value=1.0))
-    headline = Headline(figure="", of="", facts=(), doubt="", scale="", ranks=ranks)
-    assert headline.longest == pytest.approx(2.6)
+    found = MainResult(figure="", of="", facts=(), doubt="", scale="", ranks=ranks)
+    assert found.longest == pytest.approx(2.6)
 
 
 def test_a_link_to_the_page_has_a_preview(tmp_path: Path) -> None:
@@ -147,9 +147,9 @@ def test_points_of_two_devices_share_no_curve_and_no_rank(tmp_path: Path) -> Non
     assert drawing is not None
     labels = {label for panel in drawing.figure.axes for label in panel.get_legend_handles_labels()[1]}
     assert labels == {"direct (shared), one card", "direct (shared), another card"}
-    headline = document_of(run).headline
-    assert headline is not None
-    assert len(headline.ranks) == 1
+    found = document_of(run).main_result
+    assert found is not None
+    assert len(found.ranks) == 1
 
 
 LARGEST_PAGE = 5_000_000
