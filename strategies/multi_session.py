@@ -6,8 +6,10 @@ several targets can run side by side. Python's lock is the limit: one thread lau
 
 Threads: such a thread enters inference mode and autocast itself, as these are each thread's own. On a CPU the cores are
 shared out, so that B threads with a full set of helpers each do not fight for them: while a batch runs, an operation in
-one of these threads uses cores / B of them. The number is the process's own before and after. A thread and its stream
-stay together, and groups reuse the streams: cuBLAS keeps 32 MiB for each pair of a thread and a stream that ever met.
+one of these threads uses cores / B of them. The number is the process's own before and after. A thread that had helpers
+ends with the batch, and one target at a time is predicted in the caller's thread, as helpers that are left slow all
+that the process computes (DESIGN section 3, trap 17). On a GPU a thread and its stream stay together, and groups reuse
+the streams: cuBLAS keeps 32 MiB for each pair of a thread and a stream that ever met.
 
 Costs: time = T * O forward passes of batch one over R * (h*w + C/64) memory tokens, min(B, T) passes at a time; to
 prepare, B * R * O conditioning passes, one after another. Memory = B * (R * O * 8.75 MB + 215 MB) at 1024 px, in
@@ -64,24 +66,37 @@ class MultiSession(Strategy):
     def _predict(self, targets: VisionFeatures) -> Predictions:
         lanes = self._lanes[: len(targets)]
         shares = [[targets[i : i + 1] for i in range(first, len(targets), len(lanes))] for first in range(len(lanes))]
-        with CandidateWatch(self.model) as watch, _cores_shared_by(len(lanes), self.model) as cores:
+        try:
+            with CandidateWatch(self.model) as watch:
+                masks = self._alone(shares[0], watch) if len(lanes) == 1 else self._together(lanes, shares, watch)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            raise torch.OutOfMemoryError(
+                f"{len(lanes)} sessions at a time ran out of memory over their targets, although the banks of all "
+                f"sessions={self.sessions} fit"
+            ) from error
+        return Predictions.concatenate([masks[i % len(lanes)][i // len(lanes)] for i in range(len(targets))])
+
+    def _alone(self, targets: list[VisionFeatures], watch: CandidateWatch) -> list[list[Predictions]]:
+        return [self._lanes[0].predict(targets, watch)]
+
+    def _together(
+        self, lanes: list[_Lane], shares: list[list[VisionFeatures]], watch: CandidateWatch
+    ) -> list[list[Predictions]]:
+        with _cores_shared_by(len(lanes), self.model) as cores:
             for lane in lanes:
                 lane.fork()
             running = [lane.submit(share, watch, cores) for lane, share in zip(lanes, shares, strict=True)]
             wait(running)  # all of them, also where one fails: they use the watch and their sessions
             for lane in lanes:
                 lane.join()
-        masks = self._results(running)
-        return Predictions.concatenate([masks[i % len(lanes)][i // len(lanes)] for i in range(len(targets))])
-
-    def _results(self, done: list[Future[list[Predictions]]]) -> list[list[Predictions]]:
-        for future in done:
-            if (error := future.exception()) is not None and out_of_memory(error):
-                raise torch.OutOfMemoryError(
-                    f"{len(done)} sessions at a time ran out of memory over their targets, although the banks of all "
-                    f"sessions={self.sessions} fit"
-                ) from error
-        return [future.result() for future in done]
+                if cores is not None and cores > 1:
+                    lane.end_thread()
+        errors = [error for future in running if (error := future.exception()) is not None]
+        if errors:
+            raise next(filter(out_of_memory, errors), errors[0])
+        return [future.result() for future in running]
 
     def _release(self) -> None:
         if not self._lanes:
@@ -103,7 +118,11 @@ class _Lane:
         self._model = model
         self._session = TargetSession(model, references)
         self._stream = stream
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="multi_session")  # started by its first work
+        self._thread = _new_thread()
+
+    def predict(self, targets: list[VisionFeatures], watch: CandidateWatch) -> list[Predictions]:
+        """Predict the masks of the targets, one after another, in the calling thread and on its stream."""
+        return [self._session.predict(target, watch) for target in targets]
 
     def fork(self) -> None:
         """Let this session's stream wait for what the caller did before."""
@@ -113,22 +132,34 @@ class _Lane:
     def submit(
         self, targets: list[VisionFeatures], watch: CandidateWatch, cores: int | None
     ) -> Future[list[Predictions]]:
-        """Have the lane's thread predict the masks of the targets, one after another."""
-        return self._thread.submit(self._predict, targets, watch, cores)
+        """Have the lane's thread predict the masks of the targets."""
+        return self._thread.submit(self._predict_here, targets, watch, cores)
 
-    def _predict(self, targets: list[VisionFeatures], watch: CandidateWatch, cores: int | None) -> list[Predictions]:
+    def _predict_here(
+        self, targets: list[VisionFeatures], watch: CandidateWatch, cores: int | None
+    ) -> list[Predictions]:
         if cores is not None:
             torch.set_num_threads(cores)
         with self._model.computing(), torch.cuda.stream(self._stream):
-            return [self._session.predict(target, watch) for target in targets]
+            return self.predict(targets, watch)
 
     def join(self) -> None:
         """Let what the caller does next wait for this session's stream."""
         if self._stream is not None:
             torch.cuda.current_stream(self._model.device).wait_stream(self._stream)
 
+    def end_thread(self) -> None:
+        """End the thread, and with it its helpers; the next batch begins another."""
+        self.close()
+        self._thread = _new_thread()
+
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)
+
+
+def _new_thread() -> ThreadPoolExecutor:
+    """Return what starts a thread with its first work."""
+    return ThreadPoolExecutor(1, thread_name_prefix="multi_session")
 
 
 @contextmanager

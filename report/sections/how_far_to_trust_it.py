@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 import pandas as pd
 
+from harness.row import SETTING
 from harness.stats.speedup import LEVEL
 from report.reading.run import Run, dig, finite
-from report.reading.samples import rate_in_turns
+from report.reading.samples import baseline_rate, rate_in_turns
 from report.render.document import Block, Bullets, Paragraph, Section
 from report.sections.certificate import certificate_blocks, mask_certificate_blocks
 from report.sections.points_table import ratio
 from report.sections.speed_against_batch import same_bands
 
-MOST_NAMED = 12
+MOST_DISTURBED = 12
 """At most so many disturbed points are named."""
 WARM = 85
 """The temperature, in °C, from which a GPU may reduce its clock."""
 BOOSTED = 0.95
 """A rate without a pause below this share of the rate in turns tells that the turns ran at a higher clock."""
+SLOWED, FEWEST_ALIKE = 0.6, 4
+"""A baseline below this share of its usual rate is named, which is the median over at least so many points."""
 MOST_NAMED = 3
 """So many points are named in a sentence, those that are the furthest off first."""
 
@@ -61,6 +66,7 @@ def warnings(run: Run) -> list[str]:
     if run.environment.get("git_changed") is True:
         found.append("The code had changes that were not committed: its commit does not describe all of it.")
     found += _of_boosts(run)
+    found += _of_slow_baselines(run)
     found += _of_random_weights(run)
     lone = summary[(summary["status"] == "ok") & summary["speedup"].isna()]
     if len(lone):
@@ -77,11 +83,11 @@ def _of_disturbed_points(summary: pd.DataFrame) -> list[str]:
     shares = points["cpu_others"].dropna()
     took = f" ({shares.min():.0%} to {shares.max():.0%})" if len(shares) else ""
     names = [f"`{name}`" for name in points["point"]]
-    more = [f"and {len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
+    more = [f"and {len(names) - MOST_DISTURBED} more"] if len(names) > MOST_DISTURBED else []
     return [
         f"{len(points)} of {len(known)} timed points were disturbed: others took a tenth of all processors' time or "
         f"more{took} meanwhile, and what that does to a ratio is not in the interval of one process "
-        f"(`timing.processes` has several): {', '.join([*names[:MOST_NAMED], *more])}."
+        f"(`timing.processes` has several): {', '.join([*names[:MOST_DISTURBED], *more])}."
     ]
 
 
@@ -107,12 +113,41 @@ def _of_boosts(run: Run) -> list[str]:
             slower.append((alone / in_turns, f"`{name}` {alone:.3g} targets/s instead of {in_turns:.3g}"))
     if not slower:
         return []
-    named = [text for _, text in sorted(slower)[:MOST_NAMED]]
-    more = f" and {len(slower) - len(named)} more" if len(slower) > len(named) else ""
     return [
         f"Without a pause the GPU was slower than in turns with the baseline, between which its clock recovers: "
-        f"{'; '.join(named)}{more}. A long job runs at the lower rate."
+        f"{_furthest_off(slower)}. A long job runs at the lower rate."
     ]
+
+
+def _of_slow_baselines(run: Run) -> list[str]:
+    """Name the points in whose turns the baseline was much slower than in those of other points of their setting.
+
+    A strategy that leaves threads busy, or memory full, slows the baseline too, and looks better than it is.
+    """
+    timed, slower = run.summary[run.summary["speedup"].notna()], list[tuple[float, str]]()
+    for _, alike in timed.groupby([*SETTING, "objects", "batch", "reference"], dropna=False):
+        rates = {row["point"]: rate for _, row in alike.iterrows() if (rate := baseline_rate(run, row)) is not None}
+        if len(rates) < FEWEST_ALIKE:
+            continue
+        usual = median(rates.values())
+        slower += [
+            (rate / usual, f"`{name}` {rate:.3g} targets/s instead of {usual:.3g}")
+            for name, rate in rates.items()
+            if rate < SLOWED * usual
+        ]
+    if not slower:
+        return []
+    return [
+        f"In turns with some points the baseline was much slower than in turns with others: {_furthest_off(slower)}. "
+        "The machine was slower then, or the strategy slows what shares its process, and its speed-up is too high."
+    ]
+
+
+def _furthest_off(slower: Sequence[tuple[float, str]]) -> str:
+    """Return the texts of the points that are the furthest off, by their shares of what they should be."""
+    named = [text for _, text in sorted(slower)[:MOST_NAMED]]
+    more = f" and {len(slower) - len(named)} more" if len(slower) > len(named) else ""
+    return f"{'; '.join(named)}{more}"
 
 
 def _of_random_weights(run: Run) -> list[str]:

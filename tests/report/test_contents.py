@@ -193,3 +193,10 @@ def test_points_that_were_disturbed_are_named_with_how_much_others_took(tmp_path
     assert "beside-two" in told
     assert "calm" not in told
     assert "disturbed" not in report_of(tmp_path / "calm", rows[:1])
+
+
+def test_of_very_many_points_that_were_disturbed_twelve_are_named(tmp_path: Path) -> None:
+    rows = [row(f"point{at:02}", batch=1 + at, cpu_others=0.5, disturbed=True) for at in range(14)]
+    (sentence,) = [line for line in report_of(tmp_path, rows).splitlines() if "were disturbed" in line]
+    assert sentence.count("`point") == 12
+    assert "and 2 more" in sentence

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from strategies import MultiSession, Sam2, Sequential, UserError
 from strategies.models.sam2_session import Sam2Session
+from tests.support.harness_runs import wait_for
 from tests.support.models import Pictures, assert_same_masks, masks_of
 from tests.support.sessions import references_of
 
@@ -78,12 +80,43 @@ def test_no_more_threads_run_than_sessions_or_targets_and_none_is_left(
         strategy = MultiSession(model, sessions=sessions)
         strategy.prepare(references_of(model, pictures, objects=1))
         for batch in batches:
+            ran.clear()
             strategy.predict(pictures.targets[:batch])
             assert len(pool_threads()) <= sessions
-        assert 1 <= len(ran) <= min(sessions, max(batches))
-        assert threading.get_ident() not in ran
+            if min(sessions, batch) == 1:
+                assert ran == {threading.get_ident()}, "one thread is enough, and the caller's is there"
+            else:
+                assert len(ran) == min(sessions, batch)
+                assert threading.get_ident() not in ran
         strategy.release()
         assert not pool_threads()
+
+
+@pytest.mark.parametrize("targets", [1, 4])
+def test_a_batch_leaves_no_helpers_behind_that_would_slow_what_the_process_computes_next(
+    model: Sam2, pictures: Pictures, targets: int
+) -> None:
+    with cores(4), MultiSession(model, sessions=2) as strategy:
+        strategy.prepare(references_of(model, pictures))  # The caller's helpers begin here.
+        before = helpers()
+        strategy.predict(pictures.targets[:targets])
+        wait_for(lambda: helpers() == before, seconds=10)
+
+
+def helpers() -> int:
+    """How many threads this process has for the system, of which Python knows some."""
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+@contextmanager
+def cores(number: int) -> Iterator[None]:
+    """Let torch believe in so many cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_an_error_in_a_thread_comes_out_as_it_was_and_the_group_goes_on(model: Sam2, pictures: Pictures) -> None:
@@ -153,24 +186,20 @@ def test_too_little_memory_for_the_targets_says_so(model: Sam2, pictures: Pictur
 
 
 def test_cores_are_shared_out_while_a_batch_runs_and_given_back(model: Sam2, pictures: Pictures) -> None:
-    cores: set[int] = set()
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
-    try:
-        with (
-            MultiSession(model, sessions=2) as strategy,
-            before_each_pass(model, lambda: cores.add(torch.get_num_threads())),
-        ):
-            strategy.prepare(references_of(model, pictures))
-            for targets, share in ((1, 4), (3, 2)):
-                cores.clear()
-                strategy.predict(pictures.targets[:targets])
-                assert cores == {share}
-                assert torch.get_num_threads() == 4
-                with ThreadPoolExecutor(1) as new_thread:
-                    assert new_thread.submit(torch.get_num_threads).result() == 4
-    finally:
-        torch.set_num_threads(before)
+    used: set[int] = set()
+    with (
+        cores(4),
+        MultiSession(model, sessions=2) as strategy,
+        before_each_pass(model, lambda: used.add(torch.get_num_threads())),
+    ):
+        strategy.prepare(references_of(model, pictures))
+        for targets, share in ((1, 4), (3, 2)):
+            used.clear()
+            strategy.predict(pictures.targets[:targets])
+            assert used == {share}
+            assert torch.get_num_threads() == 4
+            with ThreadPoolExecutor(1) as new_thread:
+                assert new_thread.submit(torch.get_num_threads).result() == 4
 
 
 def test_pool_threads_compute_in_the_models_dtype_and_without_gradients(model: Sam2, pictures: Pictures) -> None:
