@@ -312,7 +312,11 @@ def _typed(composed: DictConfig) -> HarnessConfig:
         sections = [name for name in names if OmegaConf.is_dict(OmegaConf.select(unpacked(_schema()), name))]
         name = error.full_key or next(name for name in sections if not OmegaConf.is_dict(composed[name]))
         given = OmegaConf.select(composed, name)
-        raise UserError(f"{name}={given} is not valid: {str(error).splitlines()[0]}") from error
+        why = str(error).splitlines()[0]
+        if name in sections:
+            first = next(iter(OmegaConf.select(unpacked(_schema()), name)))
+            why = f"it holds options, each of which is set by itself, as {name}.{first}=VALUE"
+        raise UserError(f"{name}={given} is not valid: {why}") from error
     assert isinstance(config, HarnessConfig)
     return config
 

@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.options.composed import NODES
 from harness.options.copies import copied, packed, unpacked
 from harness.options.sources import Repository
-from harness.options.typed import of_strategy
+from harness.options.typed import as_typed, of_strategy
 from strategies.errors import UserError
 
 CONFIG = "config"
@@ -100,7 +100,7 @@ class Loader(ConfigLoaderImpl):
         """Return the options of one job.
 
         Jobs that choose the same files get copies of the same options, before their own words are applied. Raises
-        UserError, too, where the words leave out a strategy.
+        UserError, too, where the words leave out a strategy, or set it to what is none.
         """
         with _raising_as_hydra():
             parsed, repository = self._parse_overrides_and_create_caching_repo(config_name, list(words))
@@ -108,12 +108,16 @@ class Loader(ConfigLoaderImpl):
             choosing = [word for word in parsed if _chooses(word, repository)]
             config = unpacked(self._as_in_files(config_name, choosing, repository))
             mine = [word for word in parsed if not word.is_hydra_override()]
-            self._apply_overrides_to_config([word for word in mine if word not in choosing], config)
+            setting = [word for word in mine if word not in choosing]
+            self._apply_overrides_to_config(setting, config)
         choices = self._list(config_name, choosing, repository).overrides.known_choices
         task = tuple(str(word.input_line) for word in mine)
-        for group in GROUPS:
+        for group, node in zip(GROUPS, NODES, strict=True):
             if choices.get(group) is None:
                 raise UserError(f"no strategy is chosen for {group}=: give one, as {group}=direct")
+            if any(word.key_or_group == node for word in setting) and not OmegaConf.is_dict(config[node]):
+                advice = f"{group}={config[node]} chooses a strategy, and {node}.OPTION=VALUE sets an option of it"
+                raise UserError(f"{node}={config[node]} is not valid: {advice}")
         usual = config
         if config.experiment is not None or any(of_strategy(word) for word in task):
             alone = Parser.create().parse_overrides([f"{group}={choices[group]}" for group in GROUPS])
@@ -188,5 +192,14 @@ def _raising_as_hydra() -> Iterator[None]:
 
 
 def _chooses(word: Override, repository: IConfigRepository) -> bool:
-    """Return whether a word chooses a file of a group, or none, instead of setting an option."""
-    return repository.group_exists(word.key_or_group) and not isinstance(word.value(), dict)
+    """Return whether a word chooses a file of a group, or none, instead of setting an option.
+
+    Raises UserError where it would choose by what is no name.
+    """
+    group, value = word.key_or_group, word.value()
+    if not repository.group_exists(group) or isinstance(value, dict):
+        return False
+    if isinstance(value, int | float | list) or (value is None and not word.is_delete()):
+        names = ", ".join(repository.get_group_options(group))
+        raise UserError(f"{as_typed(str(word.input_line))} is not known; valid: {names}")
+    return True

@@ -105,6 +105,13 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (["timing.width=nan"], ["timing.width=nan"]),
         (["strategy@reference=sequental"], ["sequental", "did you mean sequential"]),
         (["data=folder"], ["data.root", "missing"]),
+        (["data=3"], ["data=3 is not known", "davis, drifting, folder, synthetic"]),
+        (["data=[davis]"], ["data=[davis] is not known", "davis, drifting, folder, synthetic"]),
+        (["model=toy,null"], ["model=null is not known", "toy"]),
+        (["~strategy"], ["strategy=direct"]),
+        (["baseline=rebuild"], ["baseline=rebuild is not valid", "strategy@baseline=rebuild", "baseline.OPTION"]),
+        (["encode=fast"], ["encode=fast is not valid", "encode.batch=VALUE"]),
+        (["timing=null"], ["timing=None is not valid", "timing.", "=VALUE"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )
