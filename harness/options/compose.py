@@ -16,6 +16,7 @@ from harness.options.data import SOURCES
 from harness.options.flags import explicit, only_prints, without_cfg_job
 from harness.options.loader import GROUPS
 from harness.options.points import Point, as_yaml, distinct
+from harness.options.refusal import refusal
 from harness.options.shipped import OF_STREAMS, shipped, strategies
 from harness.options.typed import as_typed, quoted, renamed, set_by
 from strategies.errors import UserError, did_you_mean
@@ -114,8 +115,10 @@ def _explained(error: Exception) -> str:
             names = [f"{parent}.{name}" if parent else name for name in valid]
             advice = f"valid: {', '.join(names)}" if names else f"{parent}= has none within"
             return f"{wrong}= is not an option; {_meant(wrong, names)}{advice}"
-        case ConfigCompositionException() if cause is not None and lines[0].startswith("Error merging override "):
-            return f"{lines[0].removeprefix('Error merging override ')} is not valid: {str(cause).splitlines()[0]}"
+        case ConfigCompositionException() if isinstance(cause, OmegaConfBaseException) and lines[0].startswith(
+            "Error merging override "
+        ):
+            return refusal(lines[0].removeprefix("Error merging override "), cause)
     return "; ".join(lines)
 
 

@@ -14,6 +14,7 @@ from omegaconf.errors import ValidationError
 from harness.options.config import HarnessConfig
 from harness.options.copies import copied, packed, unpacked
 from harness.options.points import Point
+from harness.options.refusal import refusal_in
 from harness.options.shipped import interpolated, read_by_strategies, strategies
 from harness.options.signature import Signature, signature_of
 from harness.options.words import option_of, word
@@ -302,21 +303,13 @@ def _typed(composed: DictConfig) -> HarnessConfig:
 
     composed: the options, resolved, which nobody may use afterwards.
     """
-    names = list(HarnessConfig.__dataclass_fields__)
-    for name in composed.keys() - set(names):
+    for name in composed.keys() - set(HarnessConfig.__dataclass_fields__):
         del composed[name]
     OmegaConf.set_struct(composed, None)
     try:
         config = OmegaConf.to_object(OmegaConf.unsafe_merge(unpacked(_schema()), copied(composed)))
     except ValidationError as error:
-        sections = [name for name in names if OmegaConf.is_dict(OmegaConf.select(unpacked(_schema()), name))]
-        name = error.full_key or next(name for name in sections if not OmegaConf.is_dict(composed[name]))
-        given = OmegaConf.select(composed, name)
-        why = str(error).splitlines()[0]
-        if name in sections:
-            first = next(iter(OmegaConf.select(unpacked(_schema()), name)))
-            why = f"it holds options, each of which is set by itself, as {name}.{first}=VALUE"
-        raise UserError(f"{name}={given} is not valid: {why}") from error
+        raise UserError(refusal_in(composed, error)) from error
     assert isinstance(config, HarnessConfig)
     return config
 

@@ -67,9 +67,8 @@ class Signature:
             raise UserError(
                 f"{given} is not known; {did_you_mean(_as_typed(value), listed)}choose one of {', '.join(listed)}"
             )
-        kinds = " or ".join(dict.fromkeys(TYPES.get(get_origin(kind) or kind, str(kind)) for kind in _members(wanted)))
         quoted = f", quoted as {called}=\"'{value}'\"" if wanted is str and isinstance(value, int | float) else ""
-        raise UserError(f"{given} is not valid: {self.target} takes {kinds}{quoted}")
+        raise UserError(f"{given} is not valid: {self.target} takes {in_words(wanted)}{quoted}")
 
 
 def signature_of(target: str, *, named: str) -> Signature | None:
@@ -116,6 +115,11 @@ def _streams(made: Any) -> bool:
     from strategies.streams.base import StreamStrategy  # here, because it brings torch, as only strategies do
 
     return isinstance(made, type) and issubclass(made, StreamStrategy)
+
+
+def in_words(wanted: Any) -> str:
+    """Return a type in words, as ``a whole number or null``."""
+    return " or ".join(dict.fromkeys(TYPES.get(get_origin(kind) or kind, str(kind)) for kind in _members(wanted)))
 
 
 def _imported(target: str) -> Any:
