@@ -119,7 +119,7 @@ def _explained(error: Exception) -> str:
             "Error merging override "
         ):
             return refusal(lines[0].removeprefix("Error merging override "), cause)
-    return "; ".join(lines)
+    return "; ".join(line.rstrip(".") for line in lines)
 
 
 def _meant(wrong: str, valid: list[str]) -> str:

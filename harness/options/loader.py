@@ -199,7 +199,11 @@ def _chooses(word: Override, repository: IConfigRepository) -> bool:
     group, value = word.key_or_group, word.value()
     if not repository.group_exists(group) or isinstance(value, dict):
         return False
+    names = repository.get_group_options(group)
+    if isinstance(value, list) and group not in GROUPS and all(name in names for name in value):
+        return True
     if isinstance(value, int | float | list) or (value is None and not word.is_delete()):
-        names = ", ".join(repository.get_group_options(group))
-        raise UserError(f"{as_typed(str(word.input_line))} is not known; valid: {names}")
+        option, _, given = as_typed(str(word.input_line)).partition("=")
+        advice = f"quote the name, as {option}=\"'{given}'\"" if given in names else f"valid: {', '.join(names)}"
+        raise UserError(f"{option}={given} is not known; {advice}")
     return True

@@ -111,7 +111,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (["strategy@reference=sequental"], ["sequental", "did you mean sequential"]),
         (["data=folder"], ["data.root", "missing"]),
         (["data=3"], ["data=3 is not known", "davis, drifting, folder, synthetic"]),
-        (["data=[davis]"], ["data=[davis] is not known", "davis, drifting, folder, synthetic"]),
+        (["data=[davs]"], ["data=[davs] is not known", "davis, drifting, folder, synthetic"]),
         (["model=toy,null"], ["model=null is not known", "toy"]),
         (["~strategy"], ["strategy=direct"]),
         (["baseline=rebuild"], ["baseline=rebuild is not valid", "strategy@baseline=rebuild", "baseline.OPTION"]),

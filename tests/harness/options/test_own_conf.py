@@ -70,3 +70,21 @@ def test_what_has_changed_since_the_command_before_is_read_anew(conf: Path) -> N
     experiment.parent.mkdir()
     experiment.write_text("# @package _global_\nbatch: 3\n")
     assert [point.config.batch for point in compose(["strategy=direct", "+experiment=own"])] == [3]
+
+
+def test_a_name_that_reads_as_a_number_is_quoted(conf: Path) -> None:
+    (conf / "strategy" / "7.yaml").write_text(MINE)
+    with pytest.raises(UserError, match="strategy=7 is not known; quote the name, as strategy=\"'7'\""):
+        compose(["strategy=7"])
+    (point,) = compose(["strategy='7'"])
+    assert point.strategy == "7"
+
+
+def test_several_files_of_a_group_are_merged(conf: Path) -> None:
+    (conf / "experiment").mkdir()
+    for name, text in [("some", "batch: 3\nseed: 1\n"), ("more", "batch: 5\n")]:
+        (conf / "experiment" / f"{name}.yaml").write_text(f"# @package _global_\n{text}")
+    (point,) = compose(["strategy=direct", "+experiment=[some,more]"])
+    assert (point.config.batch, point.config.seed) == (5, 1)
+    with pytest.raises(UserError, match=r"experiment=\[some,mor\] is not known; valid: .*more.*some"):
+        compose(["strategy=direct", "+experiment=[some,mor]"])
