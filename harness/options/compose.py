@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from difflib import get_close_matches
+from collections.abc import Sequence
 
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from harness.options.command import composed_jobs
-from harness.options.composed import Job, points_of
-from harness.options.data import SOURCES
+from harness.options.composed import NODES, Job, no_option
+from harness.options.config import HarnessConfig
 from harness.options.flags import explicit, only_prints, without_cfg_job
+from harness.options.hydra_errors import explained
 from harness.options.loader import GROUPS
 from harness.options.points import Point, as_yaml, distinct
-from harness.options.refusal import refusal
-from harness.options.shipped import OF_STREAMS, shipped, strategies
+from harness.options.shipped import OF_STREAMS, interpolated, read_by_strategies
 from harness.options.typed import as_typed, quoted, renamed, set_by
 from strategies.errors import UserError, did_you_mean
 
@@ -41,11 +42,11 @@ def compose(arguments: list[str], *, module: str = "harness") -> list[Point]:
             jobs = [job for words in _sweeps(jobs[0]) for job in _jobs(_joined(words, arguments), module)]
         if not jobs and not only_prints(arguments):
             raise UserError("the options sweep nothing: a glob(...) or range(...) in them has no value; give it one")
-        return distinct(points_of(jobs))
+        return distinct(_points_of(jobs))
     except YAMLError as error:
         raise UserError(f"a YAML file can't be read ({' '.join(str(error).split())}); mend it") from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_explained(error)) from error
+        raise UserError(explained(error, arguments)) from error
 
 
 def _sweeps(job: Job) -> list[str]:
@@ -94,53 +95,40 @@ def _joined(sweep: str, typed: list[str]) -> list[str]:
     return [*listed, *(word for word in typed if set_by(word) != "sweeps"), "sweeps=[]"]
 
 
-def _explained(error: Exception) -> str:
-    """Turn a message of Hydra or OmegaConf into one sentence that names the option."""
-    cause = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    match error:
-        case MissingConfigException() if error.options is not None and error.missing_cfg_file:
-            group, _, name = error.missing_cfg_file.rpartition("/")
-            return f"{group}={name} is not known; {did_you_mean(name, error.options)}valid: {', '.join(error.options)}"
-        case OverrideParseException():
-            word = as_typed(str(error.override))
-            advice = "quote values that hold , = [ spaces or letters beyond ASCII"
-            return f"{word} can't be read as KEY=VALUE ({lines[0]}); {advice}"
-        case MissingMandatoryValue():
-            return f"{error.full_key}= is missing: give it a value"
-        case ConfigCompositionException() if isinstance(cause, ConfigAttributeError | ConfigKeyError):
-            wrong = str(cause.full_key)  # The word may go on: of data.root.x= it is data.root= that is not there.
-            parent = wrong.rpartition(".")[0]
-            valid = sorted(str(name) for name in cause.parent_node or () if name != "hydra")
-            names = [f"{parent}.{name}" if parent else name for name in valid]
-            advice = f"valid: {', '.join(names)}" if names else f"{parent}= has none within"
-            return f"{wrong}= is not an option; {_meant(wrong, names)}{advice}"
-        case ConfigCompositionException() if isinstance(cause, OmegaConfBaseException) and lines[0].startswith(
-            "Error merging override "
-        ):
-            return refusal(lines[0].removeprefix("Error merging override "), cause)
-    return "; ".join(line.rstrip(".") for line in lines)
+def _points_of(jobs: Sequence[Job]) -> list[Point]:
+    """Return the points of a sweep's jobs.
+
+    An option of a strategy, as ``strategy.piece=4``, applies to the strategies that have it. Raises UserError where
+    none has it, or where an option can't have its value.
+    """
+    jobs = [job for job in jobs if job.named or job.fits]
+    nodes = [node for job in jobs for node in job.nodes]
+    _check_read(jobs)
+    for key in NODES:
+        mine = [node for node in nodes if node.key == key]
+        for name in dict.fromkeys(name for node in mine for name in sorted(node.typed)):
+            asked = [node for node in mine if name in node.typed]
+            if all(name in node.unknown for node in asked):
+                raise UserError(no_option(f"{key}.{name}", asked))
+    return [job.without([f"{node.key}.{name}" for node in job.nodes for name in node.unknown]).point() for job in jobs]
 
 
-def _meant(wrong: str, valid: list[str]) -> str:
-    """Return the beginning of a sentence that names what an option that is none may have been meant for."""
-    if any(wrong in node for node in strategies().values()):
-        return f"did you mean strategy.{wrong}? "
-    if wrong.startswith("data."):
-        return _meant_of_data(wrong.removeprefix("data."), [name.removeprefix("data.") for name in valid])
-    return did_you_mean(wrong, valid)
-
-
-def _meant_of_data(wrong: str, valid: list[str]) -> str:
-    """Return the same of an option of the data, by its name there; it may be one of another source."""
-    sources: dict[str, list[str]] = {}
-    for name in SOURCES:
-        for option in shipped(f"data/{name}.yaml")["data"]:
-            sources.setdefault(option, []).append(f"data={name}")
-    if wrong in sources:
-        return f"with {' or '.join(sources[wrong])} it is one; "
-    near = get_close_matches(wrong, valid, n=1) or get_close_matches(wrong, sources, n=1)
-    if not near:
-        return ""
-    (option,) = near
-    return f"did you mean data.{option}{'' if option in valid else f' with {sources[option][0]}'}? "
+def _check_read(jobs: Sequence[Job]) -> None:
+    """Refuse options that nothing in the sweep reads, as ``+timming.width=1`` or an experiment's YAML adds them."""
+    read = {option for job in jobs for node in job.nodes for option in node.read} | read_by_strategies()
+    valid = sorted({*HarnessConfig.__dataclass_fields__, *read})
+    for job in jobs:
+        unread = [str(name) for name in job.composed if name not in valid]
+        others = interpolated(OmegaConf.to_container(job.composed)) if unread else set()
+        for name in (name for name in unread if name not in others):
+            added = (one for one in job.overrides if re.split("[.@/=]", one.lstrip("+"), maxsplit=1)[0] == name)
+            given = next(added, f"{name}=")
+            raise UserError(
+                f"{given} sets an option that nothing reads; {did_you_mean(name, valid)}valid: {', '.join(valid)}"
+            )
+        for section in ("data", "model"):
+            kind = OmegaConf.get_type(job.composed, section)
+            assert kind is not None
+            names = sorted(f"{section}.{name}" for name in kind.__dataclass_fields__)
+            for name in (f"{section}.{name}" for name in job.composed[section] if f"{section}.{name}" not in names):
+                raise UserError(f"{name}= is not an option; {did_you_mean(name, names)}valid: {', '.join(names)}")

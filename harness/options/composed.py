@@ -1,4 +1,4 @@
-"""From what Hydra composed to grid points: the strategies' options are checked by signature and put into words."""
+"""From one job that Hydra composed to a grid point: strategies' options are checked by signature and put into words."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from omegaconf.errors import ValidationError
 from harness.options.config import HarnessConfig
 from harness.options.copies import copied, packed, unpacked
 from harness.options.points import Point
-from harness.options.refusal import refusal_in
-from harness.options.shipped import interpolated, read_by_strategies, strategies
+from harness.options.shipped import interpolated, strategies
 from harness.options.signature import Signature, signature_of
 from harness.options.words import option_of, word
+from harness.options.wrong_values import refusal_in
 from strategies.errors import UserError, did_you_mean
 
 NODES = ("strategy", "baseline")
@@ -178,7 +178,7 @@ class Node:
         given = [name for name in self.values if not name.startswith("_")]
         for name in given:
             if not self.signature.takes(name):
-                raise UserError(_no_option(f"{self.key}.{name}", [self]))
+                raise UserError(no_option(f"{self.key}.{name}", [self]))
             self.signature.check(name, self.values[name], called=self._called(name))
         for name in self.signature.names:
             if name not in self.signature.defaults and name not in given:
@@ -226,7 +226,7 @@ class Node:
         return [
             word(f"{prefix}{name}", value)
             for name, value in self.completed.items()
-            if name not in besides and (name not in usual or usual[name] != value)
+            if name not in besides and (name not in usual or not _same(usual[name], value))
         ]
 
     @property
@@ -242,22 +242,9 @@ class Node:
         return override.lstrip("+").startswith(f"{self.key}.")
 
 
-def points_of(jobs: Sequence[Job]) -> list[Point]:
-    """Return the points of a sweep's jobs.
-
-    An option of a strategy, as ``strategy.piece=4``, applies to the strategies that have it. Raises UserError where
-    none has it, or where an option can't have its value.
-    """
-    jobs = [job for job in jobs if job.named or job.fits]
-    nodes = [node for job in jobs for node in job.nodes]
-    _check_added(jobs)
-    for key in NODES:
-        mine = [node for node in nodes if node.key == key]
-        for name in dict.fromkeys(name for node in mine for name in sorted(node.typed)):
-            asked = [node for node in mine if name in node.typed]
-            if all(name in node.unknown for node in asked):
-                raise UserError(_no_option(f"{key}.{name}", asked))
-    return [job.without([f"{node.key}.{name}" for node in job.nodes for name in node.unknown]).point() for job in jobs]
+def _same(one: Any, other: Any) -> bool:
+    """Return whether two values are the same one; ``true`` is none of the numbers."""
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 def streaming() -> list[str]:
@@ -266,20 +253,8 @@ def streaming() -> list[str]:
     return [name for name, signature in found.items() if signature is not None and signature.streams]
 
 
-def _check_added(jobs: Sequence[Job]) -> None:
-    """Refuse what was added to the options, as by ``+timming.width=1``, and what nothing in the sweep reads."""
-    for job in jobs:
-        for added in (one for one in job.overrides if one.startswith("+")):
-            read = {option for each in jobs for node in each.nodes for option in node.read} | read_by_strategies()
-            name = re.split("[.@/]", option_of(added).lstrip("+"), maxsplit=1)[0]
-            if name in job.composed and name not in read and name not in HarnessConfig.__dataclass_fields__:
-                valid = sorted({*HarnessConfig.__dataclass_fields__, *read})
-                raise UserError(
-                    f"{added} sets an option that nothing reads; {did_you_mean(name, valid)}valid: {', '.join(valid)}"
-                )
-
-
-def _no_option(option: str, nodes: Sequence[Node]) -> str:
+def no_option(option: str, nodes: Sequence[Node]) -> str:
+    """Return the sentence about an option that none of these strategies has."""
     names = ", ".join(dict.fromkeys(node.name for node in nodes))
     key, _, name = option.partition(".")
     valid = sorted({name for node in nodes if node.signature for name in node.signature.names})
@@ -322,9 +297,7 @@ def _schema() -> bytes:
 
 def _resolved(composed: DictConfig, key: str) -> dict[str, Any]:
     """Return a strategy's values, resolved where they stand among a job's options."""
-    found = OmegaConf.to_container(composed[key], resolve=True, throw_on_missing=True)
-    if not isinstance(found, dict):
-        raise UserError(f"{key}={found} is no mapping: its YAML gives the class as _target_, and options below it")
+    found = cast(dict[str, Any], OmegaConf.to_container(composed[key], resolve=True, throw_on_missing=True))
     return {str(name): value for name, value in found.items()}
 
 

@@ -16,6 +16,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.defaults_list import DefaultsList, create_defaults_list
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import ResultDefault
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException
@@ -27,7 +28,8 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.options.composed import NODES
 from harness.options.copies import copied, packed, unpacked
 from harness.options.sources import Repository
-from harness.options.typed import as_typed, of_strategy
+from harness.options.typed import as_typed
+from harness.options.wrong_values import given_word
 from strategies.errors import UserError
 
 CONFIG = "config"
@@ -71,6 +73,7 @@ class Loader(ConfigLoaderImpl):
         self._repositories: dict[tuple[str | None, ...], Repository] = {}
         self._listed: dict[tuple[object, ...], DefaultsList] = {}
         self._merged: dict[tuple[object, ...], bytes] = {}
+        self._searched: list[str] = []
 
     @property
     def unchanged(self) -> bool:
@@ -93,8 +96,23 @@ class Loader(ConfigLoaderImpl):
         swept = [
             f"{option}={value}" for option, value in (OmegaConf.select(merged, "hydra.sweeper.params") or {}).items()
         ]
-        jobs = Parser.create(config_loader=self).parse_overrides([*swept, *task])
-        return [[*always, *job] for batch in BasicSweeper.split_arguments(jobs, None) for job in batch]
+        self._searched = [str(word.input_line) for word in parsed if word.get_key_element() == SEARCH_PATH]
+        try:
+            jobs = Parser.create(config_loader=self).parse_overrides([*swept, *task])
+            return [[*always, *job] for batch in BasicSweeper.split_arguments(jobs, None) for job in batch]
+        finally:
+            self._searched = []
+
+    def get_group_options(
+        self,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        """Return the names of a group's files, for ``glob``, in the folders that the sweep's words name, too."""
+        searched = self._searched if overrides is None else overrides
+        return super().get_group_options(group_name, results_filter, config_name or CONFIG, searched)
 
     def job(self, words: Sequence[str], config_name: str = CONFIG) -> Composed:
         """Return the options of one job.
@@ -115,11 +133,12 @@ class Loader(ConfigLoaderImpl):
         for group, node in zip(GROUPS, NODES, strict=True):
             if choices.get(group) is None:
                 raise UserError(f"no strategy is chosen for {group}=: give one, as {group}=direct")
-            if any(word.key_or_group == node for word in setting) and not OmegaConf.is_dict(config[node]):
-                advice = f"{group}={config[node]} chooses a strategy, and {node}.OPTION=VALUE sets an option of it"
-                raise UserError(f"{node}={config[node]} is not valid: {advice}")
+            if not OmegaConf.is_dict(config[node]):
+                name = config[node] if isinstance(config[node], str) and config[node] else "NAME"
+                advice = f"{group}={name} chooses a strategy, and {node}.OPTION=VALUE sets an option of it"
+                raise UserError(f"{given_word(node, config[node])} is not valid: {advice}")
         usual = config
-        if config.experiment is not None or any(of_strategy(word) for word in task):
+        if config.experiment is not None or any(word.key_or_group.split(".")[0] in NODES for word in setting):
             alone = Parser.create().parse_overrides([f"{group}={choices[group]}" for group in GROUPS])
             usual = unpacked(self._as_in_files(CONFIG, alone, repository))
         nodes = {node: OmegaConf.to_container(usual[node]) for node in NODES}

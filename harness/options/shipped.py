@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 
+from strategies.errors import UserError
+
 KindT = TypeVar("KindT", bound=type)
 CONF = Path(__file__).resolve().parents[2] / "conf"
 """Where the YAML files that ship lie: beside this package, whatever a user's own folder or module ``conf`` is."""
@@ -23,15 +25,16 @@ INTERPOLATION = re.compile(r"\$\{\s*(\w+)")
 def shipped(file: str = "config.yaml") -> dict[str, Any]:
     """Return what a file of ``conf/`` holds, with its interpolations as they are written."""
     content = OmegaConf.to_container(OmegaConf.create((CONF / file).read_text(encoding="utf-8")))
-    assert isinstance(content, dict)
+    if not isinstance(content, dict):
+        raise UserError(f"{CONF / file} holds no mapping of options: write each as NAME: VALUE")
     return {str(key): value for key, value in content.items()}
 
 
 @cache
 def strategies() -> dict[str, dict[str, Any]]:
     """Return the strategies that ship, by name, as their YAMLs give them."""
-    names = sorted(path.name for path in (CONF / "strategy").iterdir())
-    return {name.removesuffix(".yaml"): shipped(f"strategy/{name}") for name in names}
+    names = sorted(path.stem for path in (CONF / "strategy").glob("[!.]*.yaml"))
+    return {name: shipped(f"strategy/{name}.yaml") for name in names}
 
 
 def interpolated(value: Any) -> set[str]:

@@ -64,6 +64,11 @@ class Signature:
         choices = _choices(wanted)
         if choices:
             listed = [_as_typed(choice) for choice in choices]
+            if _as_typed(value) in listed:
+                advice = (
+                    "without quotes" if isinstance(value, str) else f"in quotes, as {called}=\"'{_as_typed(value)}'\""
+                )
+                raise UserError(f"{given} is of another type than the choice: give it {advice}")
             raise UserError(
                 f"{given} is not known; {did_you_mean(_as_typed(value), listed)}choose one of {', '.join(listed)}"
             )

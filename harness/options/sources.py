@@ -9,7 +9,11 @@ from hydra._internal.config_repository import CachingConfigRepository, ConfigRep
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
+from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult, ConfigSource
+from omegaconf import OmegaConf
+
+from strategies.errors import UserError
 
 State = tuple[int, int, int] | None
 """When a file or folder changed, its size and its number; None where there is none."""
@@ -23,8 +27,18 @@ class Folder(FileConfigSource):
         self.seen: dict[str, State] = {}
 
     def load_config(self, config_path: str) -> ConfigResult:
-        self._look(self._normalize_file_name(config_path))
-        return super().load_config(config_path)
+        file = self._normalize_file_name(config_path)
+        self._look(file)
+        no_mapping = f"{Path(self.path) / file} holds no mapping of options: write each as NAME: VALUE"
+        try:
+            found = super().load_config(config_path)
+        except (OSError, UnicodeDecodeError) as error:
+            if isinstance(error, HydraException):
+                raise
+            raise UserError(f"{no_mapping} ({' '.join(str(error).split())})") from error
+        if not OmegaConf.is_dict(found.config):
+            raise UserError(no_mapping)
+        return found
 
     def is_config(self, config_path: str) -> bool:
         self._look(self._normalize_file_name(config_path))

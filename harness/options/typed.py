@@ -9,11 +9,15 @@ RENAMED = {"strategy@reference": "strategy@baseline", "reference": "baseline", "
 ANYWAY = "++"
 """Hydra's mark for an option that is set whether or not it exists."""
 
+ADDED, EXPERIMENT = "+", "experiment"
+"""Hydra's mark for a file of a group that the options do not have yet, and the group whose files are all such."""
+
 
 def renamed(word: str) -> str:
     """Return a word of the command line with its option, or the part before the dot, by today's name.
 
     An option of a strategy is marked so that Hydra takes it whether or not it is in the YAML: the constructor knows it.
+    So is an experiment, whose values come on top of all others.
     """
     mark = word[: len(word) - len(word.lstrip("+~"))]
     option, equals, value = word[len(mark) :].partition("=")
@@ -22,6 +26,8 @@ def renamed(word: str) -> str:
             option = f"{new}{option.removeprefix(old)}"
     if equals and not mark and of_strategy(option):
         mark = ANYWAY
+    if equals and not mark and option == EXPERIMENT:
+        mark = ADDED
     return f"{mark}{option}{equals}{value}"
 
 

@@ -37,6 +37,11 @@ class Doubtful(Direct):
         super().__init__(model)
 
 
+class Choosy(Direct):
+    def __init__(self, model, *, piece: Literal[1, 4] = 4, word: Literal["true", "x"] = "x", mixed: bool | int = True):
+        super().__init__(model)
+
+
 class Generous(Direct):
     def __init__(self, model, *, ratio: float | None = None, loud: bool = True, **others):
         super().__init__(model)
@@ -47,6 +52,7 @@ YAMLS = {
     "piecewise": "_target_: piecewise_strategy.Piecewise\n",
     "large": "_target_: piecewise_strategy.Piecewise\npiece: 16\n",
     "needy": "_target_: piecewise_strategy.Needy\n",
+    "choosy": "_target_: piecewise_strategy.Choosy\n",
     "generous": "_target_: piecewise_strategy.Generous\n",
     "knobby": "# @package _global_\npace: 3\nstrategy:\n  _target_: piecewise_strategy.Piecewise\n  piece: ${pace}\n",
     "doubtful": "# @package _global_\nleft: auto\nright: auto\nstrategy:\n  _target_: piecewise_strategy.Doubtful\n"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.options.compose import compose
+from harness.options.shipped import shipped, strategies
 from strategies.errors import UserError
 from tests.support.harness_runs import complaint, exit_code
 
@@ -53,6 +54,59 @@ def test_another_folder_is_named_by_an_option(conf: Path, capsys: pytest.Capture
     assert "strategy=mine is not known" in complaint(capsys.readouterr().err)
     (point,) = compose(["strategy=mine", f"hydra.searchpath=[file://{elsewhere}]"])
     assert point.strategy == "mine"
+
+
+def test_a_glob_finds_what_another_folder_has(conf: Path) -> None:
+    elsewhere = conf.rename(conf.with_name("elsewhere"))
+    named = f"hydra.searchpath=[file://{elsewhere}]"
+    assert [point.strategy for point in compose(["strategy=glob(m*,exclude=multi*)", named])] == ["mine"]
+
+
+def test_what_is_no_yaml_file_is_no_strategy(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (conf / "strategy" / "parts").mkdir()
+    (conf / "strategy" / ".mine.yaml.swp").write_bytes(b"\xff\x00")
+    (conf / "strategy" / ".hidden.yaml").write_bytes(b"\xff\x00")
+    monkeypatch.setattr("harness.options.shipped.CONF", conf)
+    strategies.cache_clear()
+    try:
+        assert list(strategies()) == ["mine"]
+    finally:
+        strategies.cache_clear()
+        shipped.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("baseline: direct", ["baseline=direct is not valid: strategy@baseline=direct chooses"]),
+        ("data: 3", ["experiment/own.yaml: 3 is given for a section"]),
+        ("data:\n  grops: 3", ["experiment/own.yaml: data.grops= is not an option; did you mean data.groups?"]),
+        ("data:\n  groups: some", ["experiment/own.yaml: data.groups=some is not valid: give a whole number"]),
+        ("timing: 3", ["timing=3 is not valid: it holds options"]),
+        ("timming:\n  width: 1", ["timming= sets an option that nothing reads; did you mean timing?"]),
+        ("batch: two", ["batch=two is not valid: give a whole number"]),
+        ("[batch, 3]", ["experiment/own.yaml holds no mapping of options"]),
+        ("3", ["experiment/own.yaml holds no mapping of options: write"]),
+        ("\udcff", ["experiment/own.yaml holds no mapping of options: write"]),
+    ],
+)
+def test_a_file_with_mistakes_is_refused_in_one_sentence(conf: Path, text: str, named: list[str]) -> None:
+    (conf / "experiment").mkdir()
+    head = "# @package _global_\n" if ":" in text else ""
+    (conf / "experiment" / "own.yaml").write_bytes(f"{head}{text}\n".encode("utf-8", "surrogateescape"))
+    with pytest.raises(UserError) as refused:
+        compose(["strategy=direct", "+experiment=own"])
+    for part in named:
+        assert part in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_experiment_may_be_chosen_like_any_file_and_may_have_values_of_its_own(conf: Path) -> None:
+    (conf / "experiment").mkdir()
+    (conf / "experiment" / "own.yaml").write_text("# @package _global_\nsize: 3\nbatch: ${size}\n")
+    for word in ("experiment=own", "+experiment=own"):
+        (point,) = compose(["strategy=direct", word])
+        assert (point.config.batch, "+experiment=own" in point.command) == (3, True)
 
 
 def test_what_has_changed_since_the_command_before_is_read_anew(conf: Path) -> None:

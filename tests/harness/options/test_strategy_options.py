@@ -61,6 +61,11 @@ def variants(points: list[Point]) -> list[tuple[str, str]]:
         (["needy", "strategy.colour=3"], "strategy.colour=3 is not valid:  ... takes a text, quoted as"),
         (["generous", "strategy.ratio=much"], "strategy.ratio=much is not valid:  ... takes a number or null"),
         (["generous", "strategy.loud=1"], "strategy.loud=1 is not valid:  ... takes true or false"),
+        (
+            ["choosy", "strategy.piece='4'"],
+            "strategy.piece=4 is of another type than the choice: give it without quotes",
+        ),
+        (["choosy", "strategy.word=true"], "strategy.word=true is of another type  ... strategy.word=\"'true'\""),
         (["knobby", "pace=slow"], "pace=slow is not valid:  ... takes a whole number"),
         (["direct", "timing=3"], "timing=3 is not valid"),
     ],
@@ -158,6 +163,16 @@ def test_a_variant_tells_how_the_knobs_are_set_that_the_strategy_takes() -> None
     assert variant("strategy=direct", "strategy.bank=repeat") == "repeat"
     assert variant("strategy=direct", "strategy.memory=pooled:2") == "shared-memory=pooled:2"
     assert variant("strategy=extended_session", "strategy.slots=3", "batch=8") == "pinned-slots=3"
+
+
+def test_several_options_may_be_given_as_one_mapping() -> None:
+    points = compose(["strategy=direct", "strategy={bank:shared},{bank:repeat}"])
+    assert variants(points) == [("direct", "shared"), ("direct", "repeat")]
+
+
+def test_true_and_one_are_two_choices(search: str) -> None:
+    points = compose([search, "strategy=choosy", "strategy.mixed=true,1"])
+    assert variants(points) == [("choosy", ""), ("choosy", "mixed=1")]
 
 
 def test_a_knob_of_ones_own_is_an_option_at_the_top_level(search: str) -> None:

@@ -18,8 +18,12 @@ def refusal_in(composed: DictConfig, error: OmegaConfBaseException) -> str:
     """Return the sentence about the option that an error is about, among those that were composed."""
     broken = (name for name in _sections() if not OmegaConf.is_dict(OmegaConf.select(composed, name)))
     name = error.full_key or next(broken, "")
-    given = OmegaConf.select(composed, name)
-    return refusal(word(name, OmegaConf.to_container(given) if OmegaConf.is_config(given) else given), error)
+    return refusal(given_word(name, OmegaConf.select(composed, name)), error)
+
+
+def given_word(name: str, value: Any) -> str:
+    """Return an option as it is typed on a command line, whose value may be one of OmegaConf's lists."""
+    return word(name, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
 
 
 def refusal(given: str, error: OmegaConfBaseException) -> str:
@@ -29,16 +33,18 @@ def refusal(given: str, error: OmegaConfBaseException) -> str:
     if section is not None:
         first = next(iter(get_type_hints(section)))
         return f"{given} is not valid: it holds options, each of which is set by itself, as {name}.{first}=VALUE"
-    return f"{given} is not valid: {_wanted(error)}"
+    return f"{given} is not valid: {_wanted(name, error)}"
 
 
-def _wanted(error: OmegaConfBaseException) -> str:
+def _wanted(name: str, error: OmegaConfBaseException) -> str:
     """Return what the option takes, as ``give a whole number``; the error's own text where its type is not known."""
-    members = get_args(error.ref_type)
+    members, own = get_args(error.ref_type), get_type_hints(HarnessConfig)
     if is_dataclass(error.object_type) and error.key is not None:
         wanted = get_type_hints(error.object_type)[str(error.key)]
     elif isinstance(error.key, int) and members:  # It is one of a list.
         wanted = members[0]
+    elif name in own:
+        wanted = own[name]
     else:
         return str(error).splitlines()[0]
     alone = get_origin(wanted) is list and error.value is not None and not OmegaConf.is_config(error.value)
