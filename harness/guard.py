@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import faulthandler
 import os
 import re
 import signal
@@ -27,7 +28,11 @@ def start(module: str, arguments: Sequence[str] | None = None) -> int:
     arguments: the words of the command line; None for those that this process was started with.
 
     An import takes seconds, and an interrupt meanwhile ends the process at once, because there is nothing to clean up.
+    A crash of the interpreter prints a stack, wherever there is something to print to.
     """
+    with suppress(RuntimeError, OSError, ValueError):
+        if not faulthandler.is_enabled():
+            faulthandler.enable()
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))

@@ -59,9 +59,10 @@ def run_inline(job: Job, *, on_stage: Callable[[str], None]) -> Outcome:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit, for one: it must end neither the sweep nor the command.
-        raised = RuntimeError(f"the strategy raised {type(error).__name__}")
+        failure = failure_of(error)
+        raised = RuntimeError(f"the strategy raised {failure.reason}").with_traceback(error.__traceback__)
         raised.__cause__ = error
-        return Outcome(failure=failure_of(error), error=raised)
+        return Outcome(failure=failure, error=raised)
 
 
 def run_apart(job: Job, *, timeout: float | None, on_stage: Callable[[str], None], start: Start = spawn) -> Outcome:

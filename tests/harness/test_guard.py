@@ -81,3 +81,17 @@ def test_an_interrupt_while_a_command_is_imported_is_no_traceback(tmp_path: Path
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "")
+
+
+def test_a_crash_of_the_interpreter_prints_a_stack(tmp_path: Path) -> None:
+    (tmp_path / "crashing.py").write_text("import os, signal\ndef main():\n    os.kill(os.getpid(), signal.SIGSEGV)\n")
+    ended = subprocess.run(
+        [sys.executable, "-c", "from harness.guard import start; start('crashing')"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == -signal.SIGSEGV
+    assert 'crashing.py", line 3 in main' in ended.stderr

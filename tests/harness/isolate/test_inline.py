@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -79,3 +80,11 @@ def test_inline_whatever_else_is_raised_ends_the_job_alone(raised: BaseException
     assert type(raised).__name__ in outcome.failure.reason
     assert isinstance(outcome.error, Exception), "which the command raises in the end"
     assert raised in (outcome.error, outcome.error.__cause__)
+
+
+def test_inline_an_exit_is_raised_again_with_its_words_and_where_it_was() -> None:
+    error = inline(Here(error=SystemExit("because")))[0].error
+    assert str(error) == "the strategy raised SystemExit: because"
+    assert error is not None
+    frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+    assert frames[-1] == "run", "the last frame is the job's, where a debugger stops"
