@@ -95,9 +95,9 @@ def _distinguished(rows: Sequence[Row]) -> list[Row]:
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
-    found = {name: {getattr(row, name) for row in rows} - {None, ""} for name in CATALOGUE}
+    found = {name: {getattr(row, name) for row in rows} - {None} for name in CATALOGUE}
     varying = [name for name, one in CATALOGUE.items() if one.shown == "where it varies" and len(found[name]) > 1]
-    return varying + [name for name, one in CATALOGUE.items() if one.shown == "always" and found[name]]
+    return varying + [name for name, one in CATALOGUE.items() if one.shown == "always" and found[name] - {""}]
 
 
 def _fitting(cells: Mapping[str, Sequence[str]], width: int) -> list[str]:

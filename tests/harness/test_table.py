@@ -54,6 +54,13 @@ def test_the_table_has_a_line_a_point_and_only_columns_that_were_measured(capsys
     assert "None" not in "".join(out)
 
 
+def test_an_option_that_one_point_alone_has_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    out = lines_of([row("one", options=""), row("two", options="baseline.piece=1")], capsys)
+    assert "options" in header_of(out)
+    assert [("baseline.piece=1" in line) for line in out if "direct" in line] == [False, True]
+    assert "options" not in header_of(lines_of([row("one", options=""), row("two", options="")], capsys))
+
+
 def test_stars_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [row("one", **SPEED, converged=False), row("two", converged=False), row("three", **SPEED, converged=True)]
     out = "\n".join(lines_of(rows, capsys))
