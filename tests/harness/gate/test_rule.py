@@ -153,9 +153,10 @@ def test_a_point_that_no_longer_ends_well_is_regressed_and_nothing_else_is_said_
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
+        ("ok", "ok", "pass: ok"),
         ("ok", "skipped", "unclear"),
-        ("oom", "oom", "pass"),
-        ("oom", "ok", "pass"),
+        ("oom", "oom", "pass: oom: because; as in the snapshot"),
+        ("oom", "ok", "pass: ok; oom in the snapshot"),
         ("oom", "wrong", "regressed"),
         (None, "ok", "new"),
         (None, "skipped", "new"),
@@ -167,7 +168,11 @@ def test_a_status_may_be_ok_or_what_it_was(old: str | None, new: str, expected: 
         return row() if status == "ok" else ended("point", status, "because")
 
     before = {} if old is None else {"point": of_status(old)}
-    assert of(compare(snapshot(**before), snapshot(point=of_status(new)), MARGINS))["status"] == expected
+    findings = compare(snapshot(**before), snapshot(point=of_status(new)), MARGINS)
+    (found,) = [one for one in findings if one.quantity == "status"]
+    state, _, detail = expected.partition(": ")
+    assert found.state == state
+    assert found.detail == detail or not detail
 
 
 def test_a_point_of_the_snapshot_that_was_not_measured_is_missing() -> None:
