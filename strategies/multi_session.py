@@ -1,15 +1,16 @@
-"""multi_session: B independent HF sessions, driven by a pool of B threads.
+"""multi_session: B independent HF sessions, which predict at the same time in up to B threads.
 
 How: each session is conditioned on the references and has one slot, like that of `sequential`. Target i of a batch goes
-to session i mod B. Each session has a thread, and on a GPU a CUDA stream of its own, so that the small kernels of
-several targets can run side by side. Python's lock is the limit: one thread launches at a time.
+to session i mod B. While a batch runs, each session has a thread, and on a GPU a CUDA stream of its own, so that the
+small kernels of several targets can run side by side. Python's lock is the limit: one thread launches at a time.
 
 Threads: such a thread enters inference mode and autocast itself, as these are each thread's own. On a CPU the cores are
 shared out, so that B threads with a full set of helpers each do not fight for them: while a batch runs, an operation in
 one of these threads uses cores / B of them. The number is the process's own before and after. A thread that had helpers
 ends with the batch, and one target at a time is predicted in the caller's thread, as helpers that are left slow all
 that the process computes (DESIGN section 3, trap 17). On a GPU a thread and its stream stay together, and groups reuse
-the streams: cuBLAS keeps 32 MiB for each pair of a thread and a stream that ever met.
+the streams: cuBLAS keeps 32 MiB for each pair of a thread and a stream that ever met. What an interrupt left to the
+threads has ended before the next batch begins, because sessions serve one target at a time.
 
 Costs: time = T * O forward passes of batch one over R * (h*w + C/64) memory tokens, min(B, T) passes at a time; to
 prepare, B * R * O conditioning passes, one after another. Memory = B * (R * O * 8.75 MB + 215 MB) at 1024 px, in
@@ -64,6 +65,8 @@ class MultiSession(Strategy):
                 ) from error
 
     def _predict(self, targets: VisionFeatures) -> Predictions:
+        for lane in self._lanes:
+            lane.join(end_thread=True)  # after a batch that was interrupted; else there is nothing to wait for
         lanes = self._lanes[: len(targets)]
         shares = [[targets[i : i + 1] for i in range(first, len(targets), len(lanes))] for first in range(len(lanes))]
         try:
@@ -73,8 +76,8 @@ class MultiSession(Strategy):
             if not out_of_memory(error):
                 raise
             raise torch.OutOfMemoryError(
-                f"{len(lanes)} sessions at a time ran out of memory over their targets, although the banks of all "
-                f"sessions={self.sessions} fit"
+                f"memory ran out over the targets, with {len(lanes)} of sessions={self.sessions} at work, although the "
+                "banks of all fit"
             ) from error
         return Predictions.concatenate([masks[i % len(lanes)][i // len(lanes)] for i in range(len(targets))])
 
@@ -88,11 +91,8 @@ class MultiSession(Strategy):
             for lane in lanes:
                 lane.fork()
             running = [lane.submit(share, watch, cores) for lane, share in zip(lanes, shares, strict=True)]
-            wait(running)  # all of them, also where one fails: they use the watch and their sessions
-            for lane in lanes:
-                lane.join()
-                if cores is not None and cores > 1:
-                    lane.end_thread()
+            for lane in lanes:  # all of them, also where one fails: they use the watch and their sessions
+                lane.join(end_thread=cores is not None and cores > 1)
         errors = [error for future in running if (error := future.exception()) is not None]
         if errors:
             raise next(filter(out_of_memory, errors), errors[0])
@@ -119,6 +119,7 @@ class _Lane:
         self._session = TargetSession(model, references)
         self._stream = stream
         self._thread = _new_thread()
+        self._running: Future[list[Predictions]] | None = None
 
     def predict(self, targets: list[VisionFeatures], watch: CandidateWatch) -> list[Predictions]:
         """Predict the masks of the targets, one after another, in the calling thread and on its stream."""
@@ -133,7 +134,8 @@ class _Lane:
         self, targets: list[VisionFeatures], watch: CandidateWatch, cores: int | None
     ) -> Future[list[Predictions]]:
         """Have the lane's thread predict the masks of the targets."""
-        return self._thread.submit(self._predict_here, targets, watch, cores)
+        self._running = self._thread.submit(self._predict_here, targets, watch, cores)
+        return self._running
 
     def _predict_here(
         self, targets: list[VisionFeatures], watch: CandidateWatch, cores: int | None
@@ -143,15 +145,20 @@ class _Lane:
         with self._model.computing(), torch.cuda.stream(self._stream):
             return self.predict(targets, watch)
 
-    def join(self) -> None:
-        """Let what the caller does next wait for this session's stream."""
+    def join(self, *, end_thread: bool) -> None:
+        """Wait for the thread, if it was given anything, and let what the caller does next wait for its stream.
+
+        end_thread: whether the thread ends, and with it its helpers; the next batch begins another.
+        """
+        if self._running is None:
+            return
+        wait([self._running])
         if self._stream is not None:
             torch.cuda.current_stream(self._model.device).wait_stream(self._stream)
-
-    def end_thread(self) -> None:
-        """End the thread, and with it its helpers; the next batch begins another."""
-        self.close()
-        self._thread = _new_thread()
+        if end_thread:
+            self.close()
+            self._thread = _new_thread()
+        self._running = None
 
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,8 +56,10 @@ def before_each_pass(model: Sam2, act: Callable[[], object]) -> Iterator[None]:
         act()
 
     handle = model.network.memory_attention.register_forward_pre_hook(hook)
-    yield
-    handle.remove()
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def test_sessions_run_at_the_same_time_and_do_not_mix_up_their_results(model: Sam2, pictures: Pictures) -> None:
@@ -137,6 +139,47 @@ def test_an_error_in_a_thread_comes_out_as_it_was_and_the_group_goes_on(model: S
     assert_same_masks(masks, masks_of(Sequential(model), references, pictures.targets[:4]))
 
 
+def test_too_little_memory_in_any_thread_is_what_comes_out(model: Sam2, pictures: Pictures) -> None:
+    def fail() -> None:
+        first = next(thread for thread in threading.enumerate() if thread in pool_threads())
+        raise LookupError if threading.current_thread() is first else torch.OutOfMemoryError
+
+    with MultiSession(model, sessions=2) as strategy, before_each_pass(model, fail):
+        strategy.prepare(references_of(model, pictures))
+        with pytest.raises(torch.OutOfMemoryError):
+            strategy.predict(pictures.targets[:2])
+
+
+@pytest.mark.parametrize("targets", [1, 4])
+def test_what_an_interrupted_batch_left_to_the_threads_ends_before_the_next_begins(
+    model: Sam2, pictures: Pictures, monkeypatch: pytest.MonkeyPatch, targets: int
+) -> None:
+    references = references_of(model, pictures)
+    expected = masks_of(Sequential(model), references, pictures.targets[:targets])
+    goes_on, ended, before = threading.Event(), [], pool_threads()
+
+    def pause() -> None:
+        if not ended:
+            assert goes_on.wait(60)
+
+    def interrupt(running: list[Future[object]]) -> None:
+        before.update(pool_threads())
+        monkeypatch.undo()
+        running[0].add_done_callback(lambda _: ended.append("the interrupted batch"))
+        raise KeyboardInterrupt
+
+    with MultiSession(model, sessions=2) as strategy, before_each_pass(model, pause):
+        strategy.prepare(references)
+        monkeypatch.setattr("strategies.multi_session.wait", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            strategy.predict(pictures.targets)
+        threading.Timer(0.2, goes_on.set).start()
+        with before_each_pass(model, lambda: ended.append("" if threading.current_thread() in before else "the next")):
+            masks = strategy.predict(pictures.targets[:targets])
+    assert next(filter(None, ended)) == "the interrupted batch"
+    assert_same_masks(masks, expected)
+
+
 class Seen(Exception):  # noqa: N818 - not an error
     """Ends a test's forward pass."""
 
@@ -179,7 +222,9 @@ def test_too_little_memory_for_the_targets_says_so(model: Sam2, pictures: Pictur
         strategy.prepare(references_of(model, pictures))
         with (
             before_each_pass(model, fail),
-            pytest.raises(torch.OutOfMemoryError, match="2 sessions at a time ran out of memory") as caught,
+            pytest.raises(
+                torch.OutOfMemoryError, match="memory ran out over the targets, with 2 of sessions=3"
+            ) as caught,
         ):
             strategy.predict(pictures.targets[:2])
     assert caught.value.__cause__ is error
