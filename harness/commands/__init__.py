@@ -1,1 +1,1 @@
-"""Commands beside the sweep: certificate, kernels, training, reference. May import: all below."""
+"""Commands beside the sweep: certificates, labelling, collecting, kernels, training, tables. May import: all below."""

@@ -1,4 +1,4 @@
-"""The agreement of a strategy's masks with those of the baseline strategy, one batch of targets at a time.
+"""The agreement of a strategy's masks with the expected ones, those of `sequential`, one batch of targets at a time.
 
 Masks are compared at the model's low resolution: logits above 0 are object. A "pair" is one object in one target.
 
@@ -11,8 +11,8 @@ far from a tie shows.
 A closed gate leaves nothing to compare but emptiness, which is exact: every logit is -1024.
 
 Anything that is not finite agrees with nothing, not even with itself. Such a pair has IoU 0 and an infinite logit
-difference, and a score that is not finite counts as a gate flip. This holds for either side, because a baseline
-that overflowed cannot show that any strategy is right.
+difference, and a score that is not finite counts as a gate flip. This holds for either side, because expected
+masks that overflowed cannot show that any strategy is right.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class AgreementMeter:
         *,
         target: Callable[[int], VisionFeatures] | None = None,
     ) -> Numbers | None:
-        """Compare two predictions of the same targets, ``[T, O, H, W]``; ``expected`` is the baseline strategy's.
+        """Compare two predictions of the same targets, ``[T, O, H, W]``; ``expected`` is `sequential`'s.
 
         target: returns the features of one of them, by which flips are settled; without it, they stay unsettled.
 

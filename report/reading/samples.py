@@ -1,4 +1,4 @@
-"""Frames per second with an interval, from the raw samples of a point."""
+"""Targets per second, from the raw samples of a point: the strategy's own, with an interval, and its baseline's."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One file a section, named like its heading. May import: harness, reading, render, strategies."""
+"""One file a section, named like its heading, and what they share. May import: harness, reading, render, strategies."""

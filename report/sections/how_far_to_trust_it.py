@@ -125,7 +125,7 @@ def _of_slow_baselines(run: Run) -> list[str]:
     A strategy that leaves threads busy, or memory full, slows the baseline too, and looks better than it is.
     """
     timed, slower = run.summary[run.summary["speedup"].notna()], list[tuple[float, str]]()
-    for _, alike in timed.groupby([*SETTING, "objects", "batch", "reference"], dropna=False):
+    for _, alike in timed.groupby([*SETTING, "objects", "batch", "reference", "options"], dropna=False):
         rates = {row["point"]: rate for _, row in alike.iterrows() if (rate := baseline_rate(run, row)) is not None}
         if len(rates) < FEWEST_ALIKE:
             continue

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from harness.result import Block
 from report.sections.how_far_to_trust_it import caveats_section
 from tests.support.harness_runs import row
@@ -19,7 +21,7 @@ def blocks(baseline: float) -> list[Block]:
     ]
 
 
-def caveat(folder: Path, baselines: dict[str, float], **columns: list[int]) -> str | None:
+def caveat(folder: Path, baselines: dict[str, float], **columns: list[object]) -> str | None:
     """Return the sentence about a run whose points were timed beside baselines of these rates, or None.
 
     columns: what differs between the points, in their order.
@@ -42,11 +44,24 @@ def test_both_rates_are_given(tmp_path: Path) -> None:
     assert "`d`" not in sentence, "machines waver by as much"
 
 
-def test_baselines_of_other_batches_or_objects_are_others(tmp_path: Path) -> None:
-    rates = {"a": 240.0, "b": 240.0, "c": 240.0, "d": 60.0, "e": 60.0, "f": 60.0}
-    objects = [1, 1, 1, 4, 4, 4]
-    assert caveat(tmp_path / "objects", rates, objects=objects) is None
-    assert caveat(tmp_path / "batch", rates, batch=objects) is None
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("objects", (1, 4)),
+        ("batch", (1, 4)),
+        ("dtype", ("bf16", "fp32")),
+        ("model", ("toy", "edgetam_toy")),
+        ("reference", ("sequential", "rebuild")),
+        ("options", (None, "baseline.bank=repeat")),
+    ],
+)
+def test_what_differs_in_anything_else_is_another_baseline(
+    tmp_path: Path, column: str, values: tuple[object, object]
+) -> None:
+    rates = {"a": 240.0, "b": 240.0, "c": 240.0, "d": 240.0, "e": 60.0, "f": 60.0}
+    of_each = [values[rate < 100] for rate in rates.values()]
+    assert caveat(tmp_path, rates, **{column: of_each}) is None
+    assert caveat(tmp_path / "alike", rates, **{column: [values[0]] * len(rates)}) is not None
 
 
 def test_of_few_points_none_is_usual(tmp_path: Path) -> None:
