@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain, count
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,19 @@ def test_pictures_that_can_not_be_read_are_left_out_of_what_is_measured_on(
         path.write_bytes(b"")
     with pytest.raises(UserError, match="no target"):
         Calibration(work, model, targets=4, seconds=1000.0, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seconds", "measured"), [(21.0, False), (35.0, True)])
+def test_a_comparison_has_time_for_the_larger_of_both_batches(
+    tmp_path: Path, model: Sam2, monkeypatch: pytest.MonkeyPatch, seconds: float, measured: bool
+) -> None:
+    """A target alone takes a second, three of the best point's ten: eight passes over three take 24."""
+    times = chain([0.0, 0.0, 1.0, 1.0, 1.0, 11.0], count(11.0, 0.01))
+    monkeypatch.setattr(calibrate, "TIMING", BRIEF)
+    monkeypatch.setattr(calibrate, "device_clock", lambda _: lambda: next(times))
+    root = draw(tmp_path / "my_data", targets=4)
+    (work,) = work_of(folder_groups(root=root, references=None, targets=None), None, tmp_path / "masks")
+    calibration = Calibration(work, model, targets=4, seconds=seconds, seed=0)
+    speedup = calibration.compare(point("rebuild", batch=3), point("direct", batch=1))
+    assert (speedup is not None) == measured
