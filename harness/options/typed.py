@@ -8,7 +8,6 @@ RENAMED = {"strategy@reference": "strategy@baseline", "reference": "baseline", "
 """The former names of options, which are still accepted."""
 ANYWAY = "++"
 """Hydra's mark for an option that is set whether or not it exists."""
-
 ADDED, EXPERIMENT = "+", "experiment"
 """Hydra's mark for a file of a group that the options do not have yet, and the group whose files are all such."""
 

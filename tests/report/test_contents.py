@@ -134,13 +134,19 @@ def test_an_encoder_that_is_further_from_fp32_than_rounding_is_marked(tmp_path: 
     checked = {"limit": {"largest": 0.03, "rms": 0.01}}
     parts = {
         "older": part,
-        "right": part | {"channels_last": True, "checked": checked | {"fault": None}},
+        "right": part
+        | {"channels_last": True, "checked": checked | {"fault": None}}
+        | {"flops_per_frame": 1e9, "matrix_flop_per_s": 2e11},
         "wrong": part | {"compiled": True, "checked": checked | {"fault": "by far"}},
     }
     folder = run_folder(tmp_path / "run", [row("one")])
     (folder / "encoder.json").write_text(json.dumps({"identity": {}, "status": "ok", "parts": parts, "left": []}))
-    found = {cells["how"]: (cells["features"], cells["rounding explains"]) for cells in encoders(text_of(folder))}
+    table = encoders(text_of(folder))
+    found = {cells["how"]: (cells["features"], cells["rounding explains"]) for cells in table}
     assert found == {"eager": ("", ""), "channels last": ("right", "3.0e-02"), "compiled": ("wrong", "3.0e-02")}
+    assert {cells["how"]: cells["of the matrix rate"] for cells in table if cells["of the matrix rate"]} == {
+        "channels last": "40.0%"
+    }
 
 
 def encoders(text: str) -> list[dict[str, str]]:

@@ -65,4 +65,6 @@ def test_what_differs_in_anything_else_is_another_baseline(
 
 
 def test_of_few_points_none_is_usual(tmp_path: Path) -> None:
-    assert caveat(tmp_path, {"a": 240.0, "b": 250.0, "busy": 83.0}) is None
+    three = {"a": 240.0, "b": 250.0, "busy": 83.0}
+    assert caveat(tmp_path / "three", three) is None
+    assert caveat(tmp_path / "four", three | {"c": 245.0}) is not None

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torch import Tensor
 
 from harness.data.group import Group
 from harness.job import run
+from harness.pipeline.stages import Stages
+from strategies import Predictions
 from tests.support.jobs import SIZE, draw, label, masks_in
 from tests.support.pictures import halve
 
@@ -30,6 +33,26 @@ def test_a_broken_target_is_listed_and_changes_no_other_mask(tmp_path: Path, fin
     assert label(tmp_path, "out=masks").returncode == 0
     assert not (tmp_path / "masks" / "broken.csv").exists()
     assert len(masks_in(tmp_path / "masks")) == 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("strategy", "predicted"), [("direct", [3]), ("propagate", [2])])
+def test_an_empty_picture_stands_in_for_a_broken_one_where_targets_are_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str, predicted: list[int]
+) -> None:
+    """The batch then has the size that it would have, so that the others' masks are the same to the bit."""
+    data = draw(tmp_path / "my_data", targets=3)
+    halve(data / "specimen000" / "targets" / "1.jpg")
+    sizes: list[int] = []
+    real = Stages.predict
+
+    def noted(stages: Stages, pixels: Tensor) -> Predictions:
+        sizes.append(len(pixels))
+        return real(stages, pixels)
+
+    monkeypatch.setattr(Stages, "predict", noted)
+    assert label(tmp_path, f"strategy={strategy}", "batch=3").returncode == 1
+    assert sizes == predicted
 
 
 @pytest.mark.slow
