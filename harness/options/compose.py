@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -18,8 +18,8 @@ from harness.options.flags import explicit, only_prints, without_cfg_job
 from harness.options.hydra_errors import explained
 from harness.options.loader import GROUPS
 from harness.options.points import Point, as_yaml, distinct
-from harness.options.shipped import OF_STREAMS, interpolated, read_by_strategies
-from harness.options.typed import as_typed, quoted, renamed, set_by
+from harness.options.shipped import OF_STREAMS, read_by_strategies
+from harness.options.typed import as_typed, quoted, renamed, set_by, with_added_experiment
 from strategies.errors import UserError, did_you_mean
 
 
@@ -60,6 +60,7 @@ def _sweeps(job: Job) -> list[str]:
 
 
 def _jobs(arguments: list[str], module: str) -> list[Job]:
+    arguments = with_added_experiment(arguments)
     named = any(set_by(word) == "strategy" and "glob(" not in word for word in arguments)
     added = _baseline_of_streams(arguments)
     return [
@@ -103,32 +104,31 @@ def _points_of(jobs: Sequence[Job]) -> list[Point]:
     """
     jobs = [job for job in jobs if job.named or job.fits]
     nodes = [node for job in jobs for node in job.nodes]
-    _check_read(jobs)
+    _check_added(jobs)
     for key in NODES:
         mine = [node for node in nodes if node.key == key]
         for name in dict.fromkeys(name for node in mine for name in sorted(node.typed)):
             asked = [node for node in mine if name in node.typed]
             if all(name in node.unknown for node in asked):
                 raise UserError(no_option(f"{key}.{name}", asked))
-    return [job.without([f"{node.key}.{name}" for node in job.nodes for name in node.unknown]).point() for job in jobs]
+    fitting = [job.without([f"{node.key}.{name}" for node in job.nodes for name in node.unknown]) for job in jobs]
+    return [job.without(job.unread).point() for job in fitting]
 
 
-def _check_read(jobs: Sequence[Job]) -> None:
-    """Refuse options that nothing in the sweep reads, as ``+timming.width=1`` or an experiment's YAML adds them."""
-    read = {option for job in jobs for node in job.nodes for option in node.read} | read_by_strategies()
-    valid = sorted({*HarnessConfig.__dataclass_fields__, *read})
+def _check_added(jobs: Sequence[Job]) -> None:
+    """Refuse options that were added, as by ``+timming.width=1``, and that nothing in the sweep reads.
+
+    What files add is not looked at: it may be there for other sweeps, or for what the command line has overridden.
+    """
+    read = {name for job in jobs for name in job.added.keys() - job.unread}
+    valid = sorted({*HarnessConfig.__dataclass_fields__, *read, *read_by_strategies()})
     for job in jobs:
-        unread = [str(name) for name in job.composed if name not in valid]
-        others = interpolated(OmegaConf.to_container(job.composed)) if unread else set()
-        for name in (name for name in unread if name not in others):
-            added = (one for one in job.overrides if re.split("[.@/=]", one.lstrip("+"), maxsplit=1)[0] == name)
-            given = next(added, f"{name}=")
-            raise UserError(
-                f"{given} sets an option that nothing reads; {did_you_mean(name, valid)}valid: {', '.join(valid)}"
-            )
+        for name in sorted(job.unread - read):
+            given = f"{job.added[name]} sets an option that nothing reads"
+            raise UserError(f"{given}; {did_you_mean(name, valid)}valid: {', '.join(valid)}")
         for section in ("data", "model"):
-            kind = OmegaConf.get_type(job.composed, section)
-            assert kind is not None
-            names = sorted(f"{section}.{name}" for name in kind.__dataclass_fields__)
-            for name in (f"{section}.{name}" for name in job.composed[section] if f"{section}.{name}" not in names):
-                raise UserError(f"{name}= is not an option; {did_you_mean(name, names)}valid: {', '.join(names)}")
+            kind = OmegaConf.get_type(job.composed, section) if section in job.composed else None
+            names = sorted(f"{section}.{field.name}" for field in fields(kind)) if is_dataclass(kind) else []
+            for name in (f"{section}.{name}" for name in (job.composed[section] if names else ())):
+                if name not in names:
+                    raise UserError(f"{name}= is not an option; {did_you_mean(name, names)}valid: {', '.join(names)}")

@@ -51,6 +51,21 @@ class Job:
         options = cast(dict[str, Any], OmegaConf.to_container(self.composed, resolve=True))
         return {name: value for name, value in options.items() if name not in HarnessConfig.__dataclass_fields__}
 
+    @cached_property
+    def added(self) -> dict[str, str]:
+        """The words that added an option at the top level, as ``+pace=3`` does, by its name."""
+        words = [word for word in self.overrides if word.startswith("+")]
+        found = {re.split("[.@/=]", word.lstrip("+"), maxsplit=1)[0]: word for word in words}
+        return {name: word for name, word in found.items() if name in self.composed}
+
+    @property
+    def unread(self) -> set[str]:
+        """The names of the `added` options that nothing in this job reads."""
+        if not self.added:
+            return set()
+        read = {*HarnessConfig.__dataclass_fields__, *(option for node in self.nodes for option in node.read)}
+        return self.added.keys() - read - interpolated(OmegaConf.to_container(self.composed))
+
     @property
     def scenario(self) -> str:
         return str(self.composed.scenario)
@@ -67,13 +82,13 @@ class Job:
         return composed
 
     def without(self, dropped: Collection[str]) -> Job:
-        """Return the job as if these options of its strategies, by their full names, had not been given."""
+        """Return the job as if these options, by their full names, had not been given."""
         if not dropped:
             return self
         composed, left = self.loose(), self.overrides
         for option in dropped:
-            key, name = option.split(".")
-            del composed[key][name]
+            key, _, name = option.partition(".")
+            del (composed[key] if name else composed)[name or key]
             left = tuple(one for one in left if not _sets(one, option))
         return replace(self, composed=composed, overrides=left)
 

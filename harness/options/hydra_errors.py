@@ -24,7 +24,10 @@ from strategies.errors import did_you_mean
 MERGING = "Error merging override "
 """Hydra's words before the word of the command line that can't be applied."""
 ELSEWHERE = {
-    r"Could not override '(?P<key>.+)'\. No match .*use (?P<added>\S+)": "{key}= is not an option; {added} adds a file",
+    r"(In '(?P<file>.+)': )?Could not override '(?P<key>.+)'\. No match .*": "{file}{key}= is no group of files",
+    r"(In '(?P<file>.+)': )?Could not load '(?P<name>.+?)'\..*": "{file}{name} is no file of the options",
+    r"Could not delete '(?P<key>.+)'\. No match .*": "no {key}= is chosen that ~{key} would take out",
+    r"Multiple values for (?P<key>.+?)\. .*": "{key}= is chosen more than once: choose one",
     r"Could not override '(?P<key>.+)'\. Did you mean to override (one of )?(?P<meant>.+)\? To .*": (
         "{key}= is not an option; did you mean {meant}?"
     ),
@@ -72,7 +75,7 @@ def explained(error: Exception, arguments: Sequence[str]) -> str:
     for pattern, said in ELSEWHERE.items():
         found = re.fullmatch(pattern, text)
         if found:
-            return said.format(**found.groupdict())
+            return said.format(**found.groupdict() | {"file": where})
     return "; ".join(line.rstrip(".") for line in lines)
 
 

@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.options.composed import NODES
 from harness.options.copies import copied, packed, unpacked
 from harness.options.sources import Repository
-from harness.options.typed import as_typed
+from harness.options.typed import EXPERIMENT, as_typed
 from harness.options.wrong_values import given_word
 from strategies.errors import UserError
 
@@ -129,16 +129,23 @@ class Loader(ConfigLoaderImpl):
             setting = [word for word in mine if word not in choosing]
             self._apply_overrides_to_config(setting, config)
         choices = self._list(config_name, choosing, repository).overrides.known_choices
-        task = tuple(str(word.input_line) for word in mine)
+        task = tuple(
+            str(word.input_line)
+            for word in parsed
+            if not word.is_hydra_override() or word.get_key_element() == SEARCH_PATH
+        )
+        if OmegaConf.is_config(config.experiment):
+            raise UserError(f"the YAML of {EXPERIMENT}={choices[EXPERIMENT]} has to begin with # @package _global_")
         for group, node in zip(GROUPS, NODES, strict=True):
             if choices.get(group) is None:
                 raise UserError(f"no strategy is chosen for {group}=: give one, as {group}=direct")
             if not OmegaConf.is_dict(config[node]):
-                name = config[node] if isinstance(config[node], str) and config[node] else "NAME"
-                advice = f"{group}={name} chooses a strategy, and {node}.OPTION=VALUE sets an option of it"
-                raise UserError(f"{given_word(node, config[node])} is not valid: {advice}")
+                given = given_word(node, config[node])
+                advice = f"{group}=NAME on the command line chooses one, and {node}.OPTION=VALUE sets an option of it"
+                raise UserError(f"{given} is not valid where a strategy's options stand: {advice}")
         usual = config
-        if config.experiment is not None or any(word.key_or_group.split(".")[0] in NODES for word in setting):
+        others = (word for word in choosing if word.key_or_group != GROUPS[0])
+        if any(others) or any(word.key_or_group.split(".")[0] in NODES for word in setting):
             alone = Parser.create().parse_overrides([f"{group}={choices[group]}" for group in GROUPS])
             usual = unpacked(self._as_in_files(CONFIG, alone, repository))
         nodes = {node: OmegaConf.to_container(usual[node]) for node in NODES}
@@ -180,6 +187,8 @@ class Loader(ConfigLoaderImpl):
             repository = Repository(self.config_search_path)
             self._process_config_searchpath(config_name, parsed, repository)
             self._repositories[key] = repository
+        for word in parsed:
+            _take_as_name(word, self._repositories[key])
         return parsed, self._repositories[key]
 
     def _load_single_config(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
@@ -210,19 +219,24 @@ def _raising_as_hydra() -> Iterator[None]:
         raise ConfigCompositionException().with_traceback(sys.exc_info()[2]) from error
 
 
+def _take_as_name(word: Override, repository: IConfigRepository) -> None:
+    """Let a word choose a file whose name reads as a number or the like, as ``model=7`` does."""
+    name = str(word.input_line).partition("=")[2]
+    if not isinstance(word.value(), str | list | dict) and name in repository.get_group_options(word.key_or_group):
+        word._value = name
+
+
 def _chooses(word: Override, repository: IConfigRepository) -> bool:
     """Return whether a word chooses a file of a group, or none, instead of setting an option.
 
     Raises UserError where it would choose by what is no name.
     """
     group, value = word.key_or_group, word.value()
-    if not repository.group_exists(group) or isinstance(value, dict):
+    if not group or not repository.group_exists(group) or isinstance(value, dict):
         return False
     names = repository.get_group_options(group)
     if isinstance(value, list) and group not in GROUPS and all(name in names for name in value):
         return True
     if isinstance(value, int | float | list) or (value is None and not word.is_delete()):
-        option, _, given = as_typed(str(word.input_line)).partition("=")
-        advice = f"quote the name, as {option}=\"'{given}'\"" if given in names else f"valid: {', '.join(names)}"
-        raise UserError(f"{option}={given} is not known; {advice}")
+        raise UserError(f"{as_typed(str(word.input_line))} is not known; valid: {', '.join(names)}")
     return True

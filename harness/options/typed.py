@@ -16,7 +16,6 @@ def renamed(word: str) -> str:
     """Return a word of the command line with its option, or the part before the dot, by today's name.
 
     An option of a strategy is marked so that Hydra takes it whether or not it is in the YAML: the constructor knows it.
-    So is an experiment, whose values come on top of all others.
     """
     mark = word[: len(word) - len(word.lstrip("+~"))]
     option, equals, value = word[len(mark) :].partition("=")
@@ -25,9 +24,15 @@ def renamed(word: str) -> str:
             option = f"{new}{option.removeprefix(old)}"
     if equals and not mark and of_strategy(option):
         mark = ANYWAY
-    if equals and not mark and option == EXPERIMENT:
-        mark = ADDED
     return f"{mark}{option}{equals}{value}"
+
+
+def with_added_experiment(words: list[str]) -> list[str]:
+    """Return the words in Hydra's grammar where they choose an experiment as if the options had one."""
+    if any(word.startswith(ADDED) and set_by(word) == EXPERIMENT for word in words):
+        return words
+    chosen = [word for word in words if word not in (f"{EXPERIMENT}=null", f"{EXPERIMENT}=")]
+    return [f"{ADDED}{word}" if word.startswith(f"{EXPERIMENT}=") else word for word in chosen]
 
 
 def quoted(word: str) -> str:

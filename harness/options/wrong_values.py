@@ -47,8 +47,9 @@ def _wanted(name: str, error: OmegaConfBaseException) -> str:
         wanted = own[name]
     else:
         return str(error).splitlines()[0]
-    alone = get_origin(wanted) is list and error.value is not None and not OmegaConf.is_config(error.value)
-    return f"give {in_words(wanted)}{f', as [{error.value}]' if alone else ''}"
+    given = str(error.value)  # It may be a value, or one of OmegaConf's nodes.
+    alone = get_origin(wanted) is list and given != "None" and not OmegaConf.is_config(error.value)
+    return f"give {in_words(wanted)}{f', as [{given}]' if alone else ''}"
 
 
 def _sections() -> dict[str, Any]:

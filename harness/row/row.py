@@ -35,6 +35,7 @@ class Row(StreamColumns):
         format=".0f",
         identifies=True,
         default=0,
+        shown="where it varies",
     )
     options: str | None = measured(
         "These options differ from their defaults and have no column of their own, as they are typed on a "

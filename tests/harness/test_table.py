@@ -59,6 +59,7 @@ def test_an_option_that_one_point_alone_has_is_shown(capsys: pytest.CaptureFixtu
     assert "options" in header_of(out)
     assert [("baseline.piece=1" in line) for line in out if "direct" in line] == [False, True]
     assert "options" not in header_of(lines_of([row("one", options=""), row("two", options="")], capsys))
+    assert "repeat" in header_of(lines_of([row("one", repeat=0), row("two", repeat=1)], capsys))
 
 
 def test_stars_are_explained(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,9 @@ def test_another_folder_is_named_by_an_option(conf: Path, capsys: pytest.Capture
 def test_a_glob_finds_what_another_folder_has(conf: Path) -> None:
     elsewhere = conf.rename(conf.with_name("elsewhere"))
     named = f"hydra.searchpath=[file://{elsewhere}]"
-    assert [point.strategy for point in compose(["strategy=glob(m*,exclude=multi*)", named])] == ["mine"]
+    (point,) = compose(["strategy=glob(m*,exclude=multi*)", named])
+    assert point.strategy == "mine"
+    assert [again.digest for again in compose(shlex.split(point.command)[3:])] == [point.digest]
 
 
 def test_what_is_no_yaml_file_is_no_strategy(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,13 +81,19 @@ def test_what_is_no_yaml_file_is_no_strategy(conf: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("baseline: direct", ["baseline=direct is not valid: strategy@baseline=direct chooses"]),
+        (
+            "baseline: direct",
+            ["baseline=direct is not valid", "strategy@baseline=NAME on the command line chooses one"],
+        ),
         ("data: 3", ["experiment/own.yaml: 3 is given for a section"]),
         ("data:\n  grops: 3", ["experiment/own.yaml: data.grops= is not an option; did you mean data.groups?"]),
         ("data:\n  groups: some", ["experiment/own.yaml: data.groups=some is not valid: give a whole number"]),
         ("timing: 3", ["timing=3 is not valid: it holds options"]),
-        ("timming:\n  width: 1", ["timming= sets an option that nothing reads; did you mean timing?"]),
+        ("defaults: [nosuch]", ["experiment/own.yaml: experiment/nosuch is no file of the options"]),
+        ("defaults:\n- override /modle: toy", ["experiment/own.yaml: modle= is no group of files"]),
+        ("strategy: direct", ["strategy=direct is not valid where a strategy's options stand: strategy=NAME"]),
         ("batch: two", ["batch=two is not valid: give a whole number"]),
+        ("batch: 3", ["experiment=own has to begin with # @package _global_"]),
         ("[batch, 3]", ["experiment/own.yaml holds no mapping of options"]),
         ("3", ["experiment/own.yaml holds no mapping of options: write"]),
         ("\udcff", ["experiment/own.yaml holds no mapping of options: write"]),
@@ -92,7 +101,7 @@ def test_what_is_no_yaml_file_is_no_strategy(conf: Path, monkeypatch: pytest.Mon
 )
 def test_a_file_with_mistakes_is_refused_in_one_sentence(conf: Path, text: str, named: list[str]) -> None:
     (conf / "experiment").mkdir()
-    head = "# @package _global_\n" if ":" in text else ""
+    head = "" if text.startswith("batch: 3") else "# @package _global_\n"
     (conf / "experiment" / "own.yaml").write_bytes(f"{head}{text}\n".encode("utf-8", "surrogateescape"))
     with pytest.raises(UserError) as refused:
         compose(["strategy=direct", "+experiment=own"])
@@ -101,12 +110,36 @@ def test_a_file_with_mistakes_is_refused_in_one_sentence(conf: Path, text: str, 
     assert "\n" not in str(refused.value)
 
 
-def test_an_experiment_may_be_chosen_like_any_file_and_may_have_values_of_its_own(conf: Path) -> None:
+def test_an_experiment_may_be_chosen_like_any_file(conf: Path) -> None:
     (conf / "experiment").mkdir()
-    (conf / "experiment" / "own.yaml").write_text("# @package _global_\nsize: 3\nbatch: ${size}\n")
-    for word in ("experiment=own", "+experiment=own"):
-        (point,) = compose(["strategy=direct", word])
+    for name, batch in [("own", 3), ("other", 5)]:
+        (conf / "experiment" / f"{name}.yaml").write_text(f"# @package _global_\nbatch: {batch}\n")
+    for words in (["experiment=own"], ["+experiment=own"], ["+experiment=own", "experiment=own"]):
+        (point,) = compose(["strategy=direct", *words])
         assert (point.config.batch, "+experiment=own" in point.command) == (3, True)
+    assert [point.config.batch for point in compose(["strategy=direct", "experiment=own,other"])] == [3, 5]
+    assert [point.config.batch for point in compose(["strategy=direct", "experiment=null"])] == [8]
+    with pytest.raises(UserError, match="experiment= is chosen more than once: choose one"):
+        compose(["strategy=direct", "experiment=own", "experiment=other"])
+
+
+def test_an_experiment_may_hold_values_that_others_are_made_of(conf: Path) -> None:
+    (conf / "experiment").mkdir()
+    text = "# @package _global_\nsize: 48\nbatch: ${size}\nsweeps: ['strategy=direct targets=${size}']\n"
+    (conf / "experiment" / "own.yaml").write_text(text)
+    (point,) = compose(["+experiment=own"])
+    assert (point.config.batch, point.config.targets) == (48, 48)
+    (point,) = compose(["+experiment=own", "batch=2", "targets=4"])
+    assert (point.config.batch, point.config.targets) == (2, 4)
+
+
+def test_strategies_that_experiments_set_differently_look_different(conf: Path) -> None:
+    (conf / "experiment").mkdir()
+    for tokens in (256, 512):
+        text = f"# @package _global_\nstrategy:\n  chunk_tokens: {tokens}\n"
+        (conf / "experiment" / f"of{tokens}.yaml").write_text(text)
+    points = compose(["strategy=direct", "+experiment=of256,of512"])
+    assert [point.variant for point in points] == ["shared-chunk_tokens=256", "shared-chunk_tokens=512"]
 
 
 def test_what_has_changed_since_the_command_before_is_read_anew(conf: Path) -> None:
@@ -126,12 +159,20 @@ def test_what_has_changed_since_the_command_before_is_read_anew(conf: Path) -> N
     assert [point.config.batch for point in compose(["strategy=direct", "+experiment=own"])] == [3]
 
 
-def test_a_name_that_reads_as_a_number_is_quoted(conf: Path) -> None:
-    (conf / "strategy" / "7.yaml").write_text(MINE)
-    with pytest.raises(UserError, match="strategy=7 is not known; quote the name, as strategy=\"'7'\""):
-        compose(["strategy=7"])
-    (point,) = compose(["strategy='7'"])
-    assert point.strategy == "7"
+def test_a_name_may_read_as_a_number(conf: Path) -> None:
+    (conf / "strategy" / "mine.yaml").rename(conf / "strategy" / "7.yaml")
+    for word in ("strategy=7", "strategy='7'", "strategy=glob(7*)"):
+        assert [point.strategy for point in compose([word])] == ["7"]
+    assert [point.strategy for point in compose(["strategy=7,direct"])] == ["7", "direct"]
+    with pytest.raises(UserError, match="strategy=8 is not known; valid: 7, direct"):
+        compose(["strategy=8"])
+
+
+def test_a_model_needs_no_schema(conf: Path) -> None:
+    (conf / "model").mkdir()
+    (conf / "model" / "plain.yaml").write_text("name: toy\n")
+    (point,) = compose(["strategy=direct", "model=plain"])
+    assert point.config.model.name == "toy"
 
 
 def test_several_files_of_a_group_are_merged(conf: Path) -> None:

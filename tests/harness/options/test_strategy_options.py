@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import shlex
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,14 @@ def test_a_variant_tells_how_the_knobs_are_set_that_the_strategy_takes() -> None
 def test_several_options_may_be_given_as_one_mapping() -> None:
     points = compose(["strategy=direct", "strategy={bank:shared},{bank:repeat}"])
     assert variants(points) == [("direct", "shared"), ("direct", "repeat")]
+
+
+def test_a_value_of_ones_own_is_in_the_commands_of_points_that_read_it(search: str) -> None:
+    points = compose([search, "strategy=direct,piecewise", "strategy.piece=${pieces}", "+pieces=3"])
+    assert variants(points) == [("direct", "shared"), ("piecewise", "piece=3")]
+    assert ["+pieces=3" in point.command for point in points] == [False, True]
+    for point in points:
+        assert [again.digest for again in compose(shlex.split(point.command)[3:])] == [point.digest]
 
 
 def test_true_and_one_are_two_choices(search: str) -> None:
