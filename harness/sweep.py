@@ -116,7 +116,7 @@ def run_sweep(
     with suppress(OutOfTimeError), ExitStack() as stack:
         sweep = _Sweep(run, progress, launch, stack)
         turns = [_Turn(asked=one, number=number) for one in left for number in sweep.missing(one)]
-        turns.sort(key=lambda turn: turn.number)  # The points once, then the points again.
+        turns.sort(key=lambda turn: turn.number)  # Every point is measured once before any is measured again.
         fresh = [turn for turn in turns if not turn.asked.failed(run)]
         again = [turn for turn in turns if turn.asked.failed(run)]
         last = {turn.workload: turn for turn in (*fresh, *again)}

@@ -82,7 +82,7 @@ def _compare(arguments: list[str]) -> str:
 def _loss(text: str) -> float:
     """Read a number of points; argparse tells what it is not."""
     points = float(text)
-    if not points >= 0:  # so that NaN is refused too
+    if not points >= 0:  # This refuses NaN, too.
         raise argparse.ArgumentTypeError(f"{text} is no loss: give 0 or more points")
     return points
 

@@ -144,7 +144,7 @@ def _write_page(folder: Path, document: Document, address: str) -> None:
 
 
 def _index(listed: Sequence[Listed], damaged: Sequence[str], results: Path) -> Document:
-    placed = sorted(listed, key=lambda one: one.place)  # Of one place, the newest stays first.
+    placed = sorted(listed, key=lambda one: one.place)  # The newest of one place stays the first.
     places = [(place, list(runs)) for place, runs in groupby(placed, key=lambda one: one.place)]
     places.sort(key=lambda one: one[1][0].age, reverse=True)
     sections = [_place(place, runs, name=f"trend-{at}") for at, (place, runs) in enumerate(places)]

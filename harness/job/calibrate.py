@@ -153,7 +153,7 @@ class Calibration:
                     for strategy, point in zip(strategies, (best, candidate), strict=True)
                 ]
                 return self._compared(*sides)
-        except Exception:  # As in `usable`; if it was the best that failed, the job itself will tell.
+        except Exception:  # The search goes on, as in `usable`; if the best failed, the job itself will tell.
             return None
 
     def _compared(self, best: Side, candidate: Side) -> SpeedUp | None:

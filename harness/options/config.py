@@ -87,7 +87,7 @@ class TimingConfig:
         for option in ("min_seconds", "width", "same", "block_seconds", "warmup_seconds", "sustained_seconds"):
             at_least(f"timing.{option}", getattr(self, option), 0)
         at_most("timing.processes", self.processes, MOST_PROCESSES)
-        if not self.max_seconds >= self.min_seconds:  # so that NaN is refused too
+        if not self.max_seconds >= self.min_seconds:  # This refuses NaN, too.
             raise UserError(
                 f"timing.max_seconds={self.max_seconds} is less than timing.min_seconds={self.min_seconds}; raise it"
             )
@@ -112,7 +112,7 @@ class CertifyConfig:
             at_most(f"certify.{option}", getattr(self, option), 10_000)
         at_least("certify.neighbours", self.neighbours, 0)
         at_most("certify.neighbours", self.neighbours, 1024)
-        if not self.minutes > 0:  # so that NaN is refused too
+        if not self.minutes > 0:  # This refuses NaN, too.
             raise UserError(f"certify.minutes={self.minutes} leaves no time: give more than 0")
         if self.effect is not None and not 0.001 <= self.effect <= 10:
             raise UserError(f"certify.effect={self.effect} must be a share from 0.001 to 10, as 0.05")
@@ -272,7 +272,7 @@ class HarnessConfig:
             at_least(option, getattr(self, option), 0)
         at_least("project_to", self.project_to, 1)
         at_most("project_to", self.project_to, 10**12)
-        if not 0 < self.camera_fps < math.inf:  # so that NaN is refused too
+        if not 0 < self.camera_fps < math.inf:  # This refuses NaN, too.
             raise UserError(f"camera_fps={self.camera_fps} is no rate of a camera: give more than 0, as 30")
         for option in ("batch", "videos", "objects", "refs", "targets", "repeat", "pictures"):
             at_most(option, getattr(self, option) or 0, 2**31 - 1)

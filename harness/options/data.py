@@ -107,7 +107,7 @@ def check_groups(groups: Any) -> None:
 
 
 def at_least(option: str, value: float, least: float) -> None:
-    if not value >= least:  # so that NaN is refused too
+    if not value >= least:  # This refuses NaN, too.
         raise UserError(f"{option}={value} is too small: give {least} or more")
 
 

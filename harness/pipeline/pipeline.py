@@ -69,7 +69,7 @@ class Pipeline:
         on_broken: OnBroken,
         on_labelled: OnLabelled,
     ) -> None:
-        """decode: as in the options."""
+        """decode: how pictures are read, ``label.decode`` of the options."""
         self._model = encoder.model
         self._strategy = strategy
         self._meter = meter

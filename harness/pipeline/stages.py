@@ -31,7 +31,7 @@ class Stages:
     """The stages before a mask is finished, each entered into the meter. Pictures may be read in any thread."""
 
     def __init__(self, encoder: Encoder, strategy: Strategy, meter: Meter, *, decode: str) -> None:
-        """decode: as in the options."""
+        """decode: how pictures are read, ``label.decode`` of the options."""
         self._encoder = encoder
         self._model = encoder.model
         self._strategy = strategy

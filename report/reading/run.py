@@ -90,7 +90,7 @@ def read_run(folder: Path) -> Run:
     summary = summary_of(folder, points)
     environment = read_object(folder / "environment.json") or {}
     counted = _counted(summary, points)
-    labelled = _labelled(counted, points).copy()  # In one piece, of which every selection is faster.
+    labelled = _labelled(counted, points).copy()  # A copy in one piece makes every selection faster.
     return Run(folder=folder, environment=environment, summary=labelled, points=points)
 
 

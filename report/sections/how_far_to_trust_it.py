@@ -23,7 +23,7 @@ WARM = 85
 """The temperature, in °C, from which a GPU may reduce its clock."""
 BOOSTED = 0.95
 """A rate without a pause below this share of the rate in turns tells that the turns ran at a higher clock."""
-SLOWED, FEWEST_ALIKE = 0.6, 4
+MUCH_SLOWER, FEWEST_ALIKE = 0.6, 4
 """A baseline below this share of its usual rate is named, which is the median over at least so many points."""
 MOST_NAMED = 3
 """So many points are named in a sentence, those that are the furthest off first."""
@@ -133,7 +133,7 @@ def _of_slow_baselines(run: Run) -> list[str]:
         slower += [
             (rate / usual, f"`{name}` {rate:.3g} targets/s instead of {usual:.3g}")
             for name, rate in rates.items()
-            if rate < SLOWED * usual
+            if rate < MUCH_SLOWER * usual
         ]
     if not slower:
         return []

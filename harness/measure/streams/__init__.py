@@ -1,1 +1,1 @@
-"""Streams measured. May import: row, result, options, observe, data, store, masks, workload, strategies."""
+"""Streams measured. May import: measure, row, result, options, observe, data, store, masks, workload, strategies."""
