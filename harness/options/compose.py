@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -15,7 +15,7 @@ from harness.options.command import composed_jobs
 from harness.options.composed import NODES, Job, no_option
 from harness.options.config import HarnessConfig
 from harness.options.flags import explicit, only_prints, without_cfg_job
-from harness.options.hydra_errors import explained
+from harness.options.hydra_errors import explained, not_an_option
 from harness.options.loader import GROUPS
 from harness.options.points import Point, as_yaml, distinct
 from harness.options.shipped import OF_STREAMS, read_by_strategies
@@ -127,8 +127,15 @@ def _check_added(jobs: Sequence[Job]) -> None:
             given = f"{job.added[name]} sets an option that nothing reads"
             raise UserError(f"{given}; {did_you_mean(name, valid)}valid: {', '.join(valid)}")
         for section in ("data", "model"):
-            kind = OmegaConf.get_type(job.composed, section) if section in job.composed else None
-            names = sorted(f"{section}.{field.name}" for field in fields(kind)) if is_dataclass(kind) else []
-            for name in (f"{section}.{name}" for name in (job.composed[section] if names else ())):
-                if name not in names:
-                    raise UserError(f"{name}= is not an option; {did_you_mean(name, names)}valid: {', '.join(names)}")
+            _check_added_to(section, job.composed)
+
+
+def _check_added_to(section: str, composed: DictConfig) -> None:
+    """Refuse options that were added to a section, as by ``+data.grops=5``, where it has a schema that lacks them."""
+    kind = OmegaConf.get_type(composed, section) if section in composed else None
+    if not is_dataclass(kind):
+        return
+    valid = sorted(f"{section}.{field.name}" for field in fields(kind))
+    for name in (f"{section}.{name}" for name in composed[section]):
+        if name not in valid:
+            raise UserError(not_an_option(name, valid))

@@ -87,8 +87,8 @@ class Job:
             return self
         composed, left = self.loose(), self.overrides
         for option in dropped:
-            key, _, name = option.partition(".")
-            del (composed[key] if name else composed)[name or key]
+            section, _, name = option.rpartition(".")
+            del (composed[section] if section else composed)[name]
             left = tuple(one for one in left if not _sets(one, option))
         return replace(self, composed=composed, overrides=left)
 

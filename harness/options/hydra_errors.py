@@ -61,7 +61,7 @@ def explained(error: Exception, arguments: Sequence[str]) -> str:
         case MissingMandatoryValue():
             return f"{cause.full_key}= is missing: give it a value"
         case ConfigAttributeError() | ConfigKeyError():
-            return f"{where}{_no_option(cause)}"
+            return f"{where}{_unknown(cause)}"
         case InterpolationResolutionError():
             return f"{cause.full_key}= can't be resolved: {str(cause).splitlines()[0]}"
         case OmegaConfBaseException() if text.startswith(MERGING):
@@ -89,13 +89,17 @@ def _typed_for(group: str, name: str, arguments: Sequence[str]) -> str:
     return options[0] if options else group
 
 
-def _no_option(error: OmegaConfBaseException) -> str:
+def _unknown(error: OmegaConfBaseException) -> str:
     wrong = str(error.full_key)  # The word may go on: of data.root.x= it is data.root= that is not there.
     parent = wrong.rpartition(".")[0]
     valid = sorted(str(name) for name in error.parent_node or () if name != "hydra")
-    names = [f"{parent}.{name}" if parent else name for name in valid]
-    advice = f"valid: {', '.join(names)}" if names else f"{parent}= has none within"
-    return f"{wrong}= is not an option; {_meant(wrong, names)}{advice}"
+    return not_an_option(wrong, [f"{parent}.{name}" if parent else name for name in valid])
+
+
+def not_an_option(wrong: str, valid: list[str]) -> str:
+    """Return the sentence about an option that is none. valid: the full names of the options in its place."""
+    advice = f"valid: {', '.join(valid)}" if valid else f"{wrong.rpartition('.')[0]}= has none within"
+    return f"{wrong}= is not an option; {_meant(wrong, valid)}{advice}"
 
 
 def _meant(wrong: str, valid: list[str]) -> str:

@@ -26,8 +26,13 @@ def shipped(file: str = "config.yaml") -> dict[str, Any]:
     """Return what a file of ``conf/`` holds, with its interpolations as they are written."""
     content = OmegaConf.to_container(OmegaConf.create((CONF / file).read_text(encoding="utf-8")))
     if not isinstance(content, dict):
-        raise UserError(f"{CONF / file} holds no mapping of options: write each as NAME: VALUE")
+        raise UserError(no_mapping(CONF / file))
     return {str(key): value for key, value in content.items()}
+
+
+def no_mapping(file: Path) -> str:
+    """Return the sentence about a YAML file that holds something else than options."""
+    return f"{file} holds no mapping of options: write each as NAME: VALUE"
 
 
 @cache

@@ -60,18 +60,15 @@ class Signature:
         wanted = self.types.get(name, Any)
         if _fits(value, wanted):
             return
-        given = f"{called}={_as_typed(value)}"
+        typed = _as_typed(value)
+        given = f"{called}={typed}"
         choices = _choices(wanted)
         if choices:
             listed = [_as_typed(choice) for choice in choices]
-            if _as_typed(value) in listed:
-                advice = (
-                    "without quotes" if isinstance(value, str) else f"in quotes, as {called}=\"'{_as_typed(value)}'\""
-                )
+            if typed in listed:
+                advice = "without quotes" if isinstance(value, str) else f"in quotes, as {called}=\"'{typed}'\""
                 raise UserError(f"{given} is of another type than the choice: give it {advice}")
-            raise UserError(
-                f"{given} is not known; {did_you_mean(_as_typed(value), listed)}choose one of {', '.join(listed)}"
-            )
+            raise UserError(f"{given} is not known; {did_you_mean(typed, listed)}choose one of {', '.join(listed)}")
         quoted = f", quoted as {called}=\"'{value}'\"" if wanted is str and isinstance(value, int | float) else ""
         raise UserError(f"{given} is not valid: {self.target} takes {in_words(wanted)}{quoted}")
 

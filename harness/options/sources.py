@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
+from harness.options.shipped import no_mapping
 from strategies.errors import UserError
 
 State = tuple[int, int, int] | None
@@ -29,15 +30,14 @@ class Folder(FileConfigSource):
     def load_config(self, config_path: str) -> ConfigResult:
         file = self._normalize_file_name(config_path)
         self._look(file)
-        no_mapping = f"{Path(self.path) / file} holds no mapping of options: write each as NAME: VALUE"
         try:
             found = super().load_config(config_path)
         except (OSError, UnicodeDecodeError) as error:
             if isinstance(error, HydraException):
                 raise
-            raise UserError(f"{no_mapping} ({' '.join(str(error).split())})") from error
+            raise UserError(f"{no_mapping(Path(self.path) / file)} ({' '.join(str(error).split())})") from error
         if not OmegaConf.is_dict(found.config):
-            raise UserError(no_mapping)
+            raise UserError(no_mapping(Path(self.path) / file))
         return found
 
     def is_config(self, config_path: str) -> bool:

@@ -14,8 +14,8 @@ import pytest
 
 from harness.guard import guarded
 from strategies.errors import UserError
+from tests.support.commands import environment_in
 from tests.support.harness_runs import TINY, complaint, exit_code, heed_interrupts, only_run, wait_for
-from tests.support.paths import ROOT
 
 
 def full() -> TextIO:
@@ -72,7 +72,7 @@ def test_an_interrupt_while_a_command_is_imported_is_no_traceback(tmp_path: Path
     process = subprocess.Popen(
         [sys.executable, "-c", "from harness.guard import start; start('slow')"],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])},
+        env=environment_in(tmp_path),
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=heed_interrupts,
@@ -88,7 +88,7 @@ def test_a_crash_of_the_interpreter_prints_a_stack(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", "from harness.guard import start; start('crashing')"],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])},
+        env=environment_in(tmp_path),
         capture_output=True,
         text=True,
         timeout=60,

@@ -6,7 +6,6 @@ Real workers do what a strategy may do to them; those that break the rules of th
 from __future__ import annotations
 
 import importlib
-import os
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from harness.isolate.processes import Start, fork, spawn
 from harness.isolate.tracebacks import last_frames
 from harness.result import PointResult
 from harness.row import Row
+from tests.support.commands import environment_in
 from tests.support.harness_runs import is_running, row, wait_for
 from tests.support.paths import ROOT
 
@@ -163,7 +163,7 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, folder / "parents_workers", request.param],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)]), "OMP_NUM_THREADS": "1"},
+        env=environment_in(folder),
         stdout=subprocess.DEVNULL,
     )
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1 if request.param == "fork" else 3) as pool:

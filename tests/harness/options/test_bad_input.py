@@ -120,6 +120,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (["strategy@other=direct"], ["strategy@other= is not an option; did you mean strategy, strategy@baseline?"]),
         (["+timing.widht=1"], ["timing.widht= is not an option; did you mean timing.width?"]),
         (["+data.grops=5"], ["data.grops= is not an option; did you mean data.groups?"]),
+        (["+data.root=my_data"], ["data.root= is not an option; with data=davis or data=folder it is one"]),
         (["++model.weight=x"], ["model.weight= is not an option; did you mean model.weights?"]),
         (["+timing=3"], ["+timing=3 adds an option that is there already: give timing=3"]),
         (["~model"], ["model= is missing"]),
